@@ -1,0 +1,1 @@
+"""kube-controller-manager: one loop per kind, each comparing what is with what was asked for."""

@@ -1,0 +1,1 @@
+"""kube-scheduler: binds each Pod to the node that fits it best."""

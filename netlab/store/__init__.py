@@ -1,0 +1,1 @@
+"""The store: a log of revisions with the etcd contract, on SQLite."""
