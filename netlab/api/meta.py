@@ -47,7 +47,7 @@ def labels(obj: Object) -> dict[str, str]:
     return obj.get("metadata", {}).get("labels") or {}
 
 
-def annotations(obj: Object) -> dict[str, str]:
+def annotations(obj: Object) -> dict[str, str]:  # type: ignore[no-redef]  # the future import took the name
     """Return metadata.annotations, {} when absent."""
     return obj.get("metadata", {}).get("annotations") or {}
 

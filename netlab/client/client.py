@@ -1,0 +1,319 @@
+"""The API server's verbs over HTTP/1.1, JSON and TLS.
+
+Objects are plain dicts; a resource is a row of `netlab.api.kinds` or its text (`pods`, `deployments.apps`).
+Paths and parameters: https://kubernetes.io/docs/reference/using-api/api-concepts/.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import socket
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+import aiohttp
+import orjson
+
+from netlab.api import kinds, meta
+from netlab.api.kinds import Resource
+from netlab.api.meta import Object
+from netlab.client.config import Config, TokenSource
+from netlab.errors import ApiError, NotFound, TemporaryError
+
+log = logging.getLogger(__name__)
+
+VERSION = "v1.36.0"
+Objects: TypeAlias = list[Object]
+PatchType = Literal["merge", "strategic", "json", "apply"]
+_CONTENT_TYPES = {"merge": "application/merge-patch+json", "strategic": "application/strategic-merge-patch+json",
+                  "json": "application/json-patch+json", "apply": "application/apply-patch+yaml"}
+_SECONDS = 30.0
+
+
+def user_agent(component: str) -> str:
+    """Return the User-Agent of a component as client-go builds it: `kube-scheduler/v1.36.0 (linux/amd64) …`."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return f"{component}/{VERSION} (linux/{machine}) kubernetes/netlab"
+
+
+class Client:
+    """A connection pool to one API server; an async context manager.
+
+    Every verb raises `errors.ApiError` for a Status that the server sent, and `errors.TemporaryError` when the
+    server could not be reached or the connection broke (the write may then have happened).
+    """
+
+    def __init__(self, config: Config, user_agent: str = "netlab") -> None:
+        """Make a client; nothing is opened yet.
+
+        Args:
+            config: where and who.
+            user_agent: a component's name, from which the full header is made, or the full header. What stands
+                before its slash is the field manager of all writes.
+        """
+        self.config = config
+        self.user_agent = user_agent if "/" in user_agent else _user_agent(user_agent)
+        self.manager = self.user_agent.partition("/")[0]
+        self._tokens = TokenSource(config)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    async def get(self, resource: str | Resource, name: str, namespace: str = "", *, subresource: str = "") -> Object:
+        """Return one object (or its subresource, e.g. `scale`)."""
+        return await self._json("GET", row(resource).path(namespace, name, subresource))
+
+    async def list(self, resource: str | Resource, namespace: str = "", *, labels: str = "", fields: str = "",
+                   limit: int = 0, revision: str = "") -> tuple[Objects, str]:
+        """Return (objects, resourceVersion of the list).
+
+        Args:
+            resource: what.
+            namespace: "" for all namespaces.
+            labels: a label selector's text.
+            fields: a field selector's text.
+            limit: size of the pages to fetch the list in, 0 for one page; all pages are returned.
+            revision: "" for the newest state, "0" for any that the server has at hand.
+        """
+        kind = row(resource)
+        query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit) if limit else "",
+                 "resourceVersion": revision}
+        items: Objects = []
+        while True:
+            page = await self._json("GET", kind.path(namespace), query)
+            items += page.get("items") or []
+            token = page["metadata"].get("continue")
+            if not token:
+                break
+            query = {**query, "continue": token, "resourceVersion": ""}
+        for item in items:  # upstream leaves these two out inside lists, and owner references need them
+            item.setdefault("apiVersion", kind.api_version)
+            item.setdefault("kind", kind.kind)
+        return items, str(page["metadata"].get("resourceVersion", ""))
+
+    async def create(self, resource: str | Resource, obj: Object, namespace: str = "", *, name: str = "",
+                     subresource: str = "") -> Object:
+        """Create an object, or post to a subresource of `name` (`binding`, `eviction`, `token`)."""
+        path = row(resource).path(namespace or meta.namespace(obj), name, subresource)
+        return await self._json("POST", path, {"fieldManager": self.manager}, obj)
+
+    async def update(self, resource: str | Resource, obj: Object, *, subresource: str = "") -> Object:
+        """Replace an object; with its resourceVersion inside, only if nobody else has changed it meanwhile."""
+        path = row(resource).path(meta.namespace(obj), meta.name(obj), subresource)
+        return await self._json("PUT", path, {"fieldManager": self.manager}, obj)
+
+    async def patch(self, resource: str | Resource, name: str, body: Any, namespace: str = "", *,
+                    type: PatchType = "merge", subresource: str = "", manager: str = "", force: bool = False) -> Object:
+        """Patch an object. `force` takes over fields of other managers (type "apply" only)."""
+        query = {"fieldManager": manager or self.manager, "force": "true" if force else ""}
+        return await self._json("PATCH", row(resource).path(namespace, name, subresource), query, body,
+                                content_type=_CONTENT_TYPES[type])
+
+    async def delete(self, resource: str | Resource, name: str, namespace: str = "", *, uid: str = "",
+                     grace: int | None = None, propagation: str = "", revision: str = "") -> Object:
+        """Delete an object.
+
+        Args:
+            resource: what.
+            name: its name.
+            namespace: its namespace.
+            uid: delete only the object with this uid, not a namesake made since.
+            grace: seconds, None for the object's own.
+            propagation: Background, Foreground or Orphan; "" for the resource's default.
+            revision: delete only in this resourceVersion.
+        """
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        conditions = {name: value for name, value in (("uid", uid), ("resourceVersion", revision)) if value}
+        if conditions:
+            options["preconditions"] = conditions
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        if propagation:
+            options["propagationPolicy"] = propagation
+        return await self._json("DELETE", row(resource).path(namespace, name), body=options)
+
+    async def apply(self, obj: Object) -> Object:
+        """Create `obj`, or merge it into the object of that name."""
+        kind = await self.resource_of(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
+        space = (meta.namespace(obj) or self.config.namespace) if kind.namespaced else ""
+        try:
+            return await self.create(kind, obj, space)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        return await self.patch(kind, meta.name(obj), obj, space)
+
+    async def resource_of(self, api_version: str, kind: str) -> Resource:
+        """Return the resource of a kind, from our own table or from the server's discovery.
+
+        Raises:
+            NotFound: the server knows no such kind.
+        """
+        try:
+            return kinds.by_kind(api_version, kind)
+        except KeyError:
+            pass
+        group, _, version = api_version.rpartition("/")
+        try:
+            found = await self._json("GET", f"/apis/{api_version}" if group else f"/api/{version}")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            found = {}
+        for entry in found.get("resources") or []:
+            if entry["kind"] == kind and "/" not in entry["name"]:
+                return Resource(group, version, kind, entry["name"], bool(entry["namespaced"]))
+        raise NotFound(f'the server has no kind "{kind}" in version "{api_version}"')
+
+    async def watch(self, resource: str | Resource, namespace: str = "", *, labels: str = "", fields: str = "",
+                    revision: str = "", seconds: int = 0, bookmarks: bool = False) -> AsyncIterator[tuple[str, Object]]:
+        """Yield (ADDED | MODIFIED | DELETED | BOOKMARK, object) for each change after `revision`.
+
+        Ends when the server ends the stream, after `seconds` if that is not 0. Bookmarks come only if asked for.
+
+        Raises:
+            ApiError: the server refused, or sent an ERROR event; code 410 when `revision` is too old.
+            TemporaryError: the connection broke.
+        """
+        kind = row(resource)
+        query = {"watch": "true", "labelSelector": labels, "fieldSelector": fields, "resourceVersion": revision,
+                 "timeoutSeconds": str(seconds) if seconds else "", "allowWatchBookmarks": "true" if bookmarks else ""}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS)
+        try:
+            async with self._open().request("GET", self.config.server + kind.path(namespace), params=_full(query),
+                                            headers=self._headers(), timeout=timeout,
+                                            **self._server_name()) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.read())
+                async for line in _lines(response.content):
+                    event = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        raise _refusal(int(event["object"].get("code", 500)), orjson.dumps(event["object"]))
+                    yield event["type"], event["object"]
+        except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
+            raise TemporaryError(f"watch of {kind.group_resource} broke: {_words(error)}") from error
+
+    async def raw(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes = b"",
+                  headers: Mapping[str, str] | None = None,
+                  seconds: float = _SECONDS) -> tuple[int, Mapping[str, str], bytes]:
+        """Send any request; return (status, headers, body) whatever the status is."""
+        try:
+            async with self._open().request(method, self.config.server + path, params=_full(query or {}),
+                                            data=body or None, headers={**self._headers(), **(headers or {})},
+                                            timeout=aiohttp.ClientTimeout(total=seconds),
+                                            **self._server_name()) as response:
+                return response.status, response.headers, await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise TemporaryError(f"{method} {self.config.server}{path}: {_words(error)}") from error
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = self.config.ssl_context()
+            connector = aiohttp.TCPConnector(limit=0, ssl=context or True, socket_factory=_socket)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, read_bufsize=1 << 20)
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"User-Agent": self.user_agent, "Accept": "application/json"}
+        token = self._tokens.token()
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    def _server_name(self) -> dict[str, Any]:
+        return {"server_hostname": self.config.tls_server_name} if self.config.tls_server_name else {}
+
+    async def _json(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
+                    content_type: str = "application/json") -> Object:
+        data = orjson.dumps(body) if body is not None else b""
+        status, _, reply = await self.raw(method, path, query=query, body=data,
+                                          headers={"Content-Type": content_type} if data else None)
+        if status >= 300:
+            raise _refusal(status, reply)
+        try:
+            return dict(orjson.loads(reply))
+        except (orjson.JSONDecodeError, TypeError, ValueError) as error:
+            raise TemporaryError(f"{method} {path}: the reply is no JSON object") from error
+
+
+_user_agent = user_agent  # the constructor's argument has the same name
+
+
+def row(resource: str | Resource) -> Resource:
+    """Return the resource that a text names.
+
+    Raises:
+        NotFound: no such resource.
+    """
+    if isinstance(resource, Resource):
+        return resource
+    try:
+        return kinds.resource(resource)
+    except KeyError:
+        raise NotFound(f'no resource "{resource}"') from None
+
+
+def _socket(info: tuple[Any, ...]) -> socket.socket:
+    """Make a socket that notices within half a minute that the other node is gone."""
+    family, kind, protocol = info[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
+    return made
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Cut a stream into lines of any length (aiohttp's own readline has a limit)."""
+    parts: list[bytes] = []
+    async for chunk in stream.iter_any():
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        for other in others:
+            line = b"".join(parts)
+            if line.strip():
+                yield line
+            parts = [other]
+    if b"".join(parts).strip():
+        raise aiohttp.ClientPayloadError("the stream ended in the middle of an event")
+
+
+def _refusal(status: int, body: bytes) -> ApiError:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    if isinstance(found, dict) and found.get("kind") == "Status":
+        return ApiError(int(found.get("code") or status), str(found.get("reason", "")),
+                        str(found.get("message", "")), details=found.get("details"))
+    text = body[:200].decode(errors="replace").strip()
+    return ApiError(status, "", f"the server answered {status}" + (f": {text}" if text else ""))
+
+
+def _full(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value}
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
