@@ -1,0 +1,40 @@
+"""Options that many commands share, spelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _name(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
+    if value:
+        return value
+    parent: click.Context | None = ctx.parent
+    while parent is not None:
+        if parent.params.get("name"):
+            return str(parent.params["name"])
+        parent = parent.parent
+    return ""
+
+
+def lab_name(function: F) -> F:
+    """Add `--name LAB` (also NETLAB_NAME, also before the command's name); "" when none was given."""
+    return click.option("--name", metavar="LAB", envvar="NETLAB_NAME", callback=_name, expose_value=True,
+                        shell_complete=_complete_lab, help="Which lab; needed only when several run.")(function)
+
+
+def output(*formats: str) -> Callable[[F], F]:
+    """Add `-o FORMAT` with these choices; "" means the plain table."""
+    choices = formats or ("json", "yaml")
+    return click.option("-o", "--output", "output", type=click.Choice(choices), default="",
+                        show_default=False, help=f"Output format: {', '.join(choices)}.")
+
+
+def _complete_lab(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from netlab.lab import state
+
+    return [record.name for record in state.all_labs() if record.name.startswith(incomplete)]
