@@ -5,10 +5,12 @@ NetlabError
 │  └─ ManifestError    ... at a line of a file
 ├─ Unsupported         asked for something this machine or this version does not do
 ├─ NotFound            the lab, node, Pod, file or program that was named is not there
+│  └─ ImageNotFound    no image answers to this reference
 ├─ TemporaryError      not now: worth trying again
 ├─ KernelError         the kernel, or a tool that speaks to it, refused
 │  ├─ NetnsGone        a namespace went away under us
-│  └─ RestoreRejected  iptables-restore refused a table
+│  ├─ RestoreRejected  iptables-restore refused a table
+│  └─ StartRefused     a container's process could not be started
 └─ ApiError            the API server answered with a Status (`code`, `reason`, `details`)
 
 Foreign exceptions are translated where they enter (one place per library), so that no traceback reaches a user.
@@ -92,3 +94,17 @@ class ApiError(NetlabError):
         if self.details:
             status["details"] = self.details
         return status
+
+
+class ImageNotFound(NotFound):
+    """No built-in and no loaded image answers to this reference. Kubelets show it as ErrImagePull."""
+
+
+class StartRefused(KernelError):
+    """A container's process could not be started. `exit_code` is what Kubernetes shows: 127 not found, 126 not
+    executable, 128 anything else.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 128, errno: int = 0, hint: str = "") -> None:
+        super().__init__(message, errno=errno, hint=hint)
+        self.exit_code = exit_code
