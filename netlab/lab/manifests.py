@@ -1,0 +1,158 @@
+"""What kubeadm would write: the control plane's static Pods, the kubelet's configuration, the add-ons' objects.
+
+Pure: plans and names in, objects out. https://kubernetes.io/docs/reference/setup-tools/kubeadm/implementation-details/
+"""
+
+from __future__ import annotations
+
+import string
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from netlab.errors import NotFound
+from netlab.lab import plan
+from netlab.lab.plan import Lab, Node
+
+Object = dict[str, Any]
+
+PKI = "/etc/kubernetes/pki"
+ADDONS = ("rbac", "kube-proxy", "netd", "coredns")
+
+
+def dump(obj: Any) -> str:
+    """Return one YAML document."""
+    return yaml.dump(obj, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+
+
+def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
+    """Return the static Pods of a control-plane node by file name in /etc/kubernetes/manifests."""
+    return {"kube-apiserver.yaml": _api_server(lab, node),
+            "kube-controller-manager.yaml": _controller_manager(lab),
+            "kube-scheduler.yaml": _scheduler()}
+
+
+def _api_server(lab: Lab, node: Node) -> Object:
+    command = [
+        "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true",
+        "--authorization-mode=AlwaysAllow", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",
+        "--data-dir=/var/lib/apiserver", "--enable-admission-plugins=NodeRestriction",
+        "--enable-bootstrap-token-auth=true",
+        f"--kubelet-certificate-authority={PKI}/ca.crt",
+        f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
+        f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
+        "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+        f"--proxy-client-cert-file={PKI}/front-proxy-client.crt",
+        f"--proxy-client-key-file={PKI}/front-proxy-client.key",
+        "--requestheader-allowed-names=front-proxy-client",
+        f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-username-headers=X-Remote-User",
+        f"--secure-port={plan.API_PORT}", f"--service-account-issuer=https://kubernetes.default.svc.{plan.DOMAIN}",
+        f"--service-account-key-file={PKI}/sa.pub", f"--service-account-signing-key-file={PKI}/sa.key",
+        f"--service-cluster-ip-range={plan.SERVICE_CIDR}", "--service-node-port-range=30000-32767",
+        f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key"]
+    pod = _static("kube-apiserver", command, port=plan.API_PORT, host=node.ip, cpu="250m",
+                  volumes=[("k8s-certs", PKI, "DirectoryOrCreate", True),
+                           ("data", "/var/lib/apiserver", "DirectoryOrCreate", False)],
+                  live="/livez", ready="/readyz", startup="/livez")
+    pod["metadata"]["annotations"] = {
+        "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": f"{node.ip}:{plan.API_PORT}"}
+    return pod
+
+
+def _controller_manager(lab: Lab) -> Object:
+    conf = "/etc/kubernetes/controller-manager.conf"
+    command = [
+        "kube-controller-manager", "--allocate-node-cidrs=true", f"--authentication-kubeconfig={conf}",
+        f"--authorization-kubeconfig={conf}", "--bind-address=127.0.0.1", f"--client-ca-file={PKI}/ca.crt",
+        f"--cluster-cidr={plan.POD_CIDR}", f"--cluster-name={lab.name}",
+        f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
+        "--controllers=*,bootstrapsigner,tokencleaner", f"--kubeconfig={conf}", "--leader-elect=true",
+        "--node-cidr-mask-size=24", f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        f"--root-ca-file={PKI}/ca.crt", f"--service-account-private-key-file={PKI}/sa.key",
+        f"--service-cluster-ip-range={plan.SERVICE_CIDR}", "--use-service-account-credentials=true"]
+    return _static("kube-controller-manager", command, port=10257, host="127.0.0.1", cpu="200m",
+                   volumes=[("k8s-certs", PKI, "DirectoryOrCreate", True), ("kubeconfig", conf, "FileOrCreate", True)],
+                   live="/healthz", startup="/healthz")
+
+
+def _scheduler() -> Object:
+    conf = "/etc/kubernetes/scheduler.conf"
+    command = ["kube-scheduler", f"--authentication-kubeconfig={conf}", f"--authorization-kubeconfig={conf}",
+               "--bind-address=127.0.0.1", f"--kubeconfig={conf}", "--leader-elect=true"]
+    return _static("kube-scheduler", command, port=10259, host="127.0.0.1", cpu="100m",
+                   volumes=[("kubeconfig", conf, "FileOrCreate", True)], live="/livez", ready="/readyz",
+                   startup="/livez")
+
+
+def _static(name: str, command: list[str], *, port: int, host: str, cpu: str,
+            volumes: list[tuple[str, str, str, bool]], live: str, startup: str, ready: str = "") -> Object:
+    def probe(path: str, **settings: int) -> Object:
+        return {"httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
+                "timeoutSeconds": 15, **settings}
+
+    container: Object = {
+        "name": name, "image": f"netlab/{name}", "imagePullPolicy": "IfNotPresent", "command": command,
+        "livenessProbe": probe(live, failureThreshold=8, initialDelaySeconds=10, periodSeconds=10),
+        "startupProbe": probe(startup, failureThreshold=240, periodSeconds=1),
+        "resources": {"requests": {"cpu": cpu}},
+        "volumeMounts": [{"name": volume, "mountPath": path, "readOnly": readonly}
+                         for volume, path, _, readonly in volumes]}
+    if ready:
+        container["readinessProbe"] = probe(ready, failureThreshold=3, periodSeconds=1)
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "kube-system", "labels": {"component": name, "tier": "control-plane"}},
+        "spec": {"containers": [container], "hostNetwork": True, "priority": 2000001000,
+                 "priorityClassName": "system-node-critical",
+                 "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                 "volumes": [{"name": volume, "hostPath": {"path": path, "type": kind}}
+                             for volume, path, kind, _ in volumes]}}
+
+
+def kubelet_config(node: Node) -> Object:
+    """Return /var/lib/kubelet/config.yaml: kubeadm's, with certificates in files instead of by bootstrap."""
+    config: Object = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+        "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True},
+                           "x509": {"clientCAFile": f"{PKI}/ca.crt"}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "cgroupDriver": "cgroupfs", "clusterDNS": [plan.DNS_SERVICE], "clusterDomain": plan.DOMAIN,
+        "containerRuntimeEndpoint": "unix:///run/netlab/shim.sock", "fileCheckFrequency": "1s",
+        "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "rotateCertificates": False,
+        "staticPodPath": "/etc/kubernetes/manifests",
+        "tlsCertFile": "/var/lib/kubelet/pki/kubelet.crt", "tlsPrivateKeyFile": "/var/lib/kubelet/pki/kubelet.key"}
+    if node.control:
+        config["registerWithTaints"] = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    return config
+
+
+def addons(lab: Lab) -> list[Object]:
+    """Return the objects of the add-ons, in the order in which they are to be applied."""
+    values = {"cluster_cidr": plan.POD_CIDR, "api_url": lab.api_url, "dns_ip": plan.DNS_SERVICE,
+              "domain": plan.DOMAIN, "backend": lab.backend, "proxy_mode": lab.proxy_mode}
+    objects: list[Object] = []
+    for name in ADDONS:
+        text = string.Template(_addon(name)).substitute(values)
+        objects += load_all(text)
+    return objects
+
+
+def load_all(text: str | bytes) -> list[Object]:
+    """Return the objects of a YAML stream; a List is taken apart, empty documents are dropped."""
+    objects: list[Object] = []
+    for document in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if document and document.get("kind") == "List":
+            objects += document.get("items") or []
+        elif document:
+            objects.append(document)
+    return objects
+
+
+def _addon(name: str) -> str:
+    file = resources.files("netlab.lab") / "addons" / f"{name}.yaml"
+    if not file.is_file():
+        raise NotFound(f'there is no add-on "{name}"', hint="netlab's installation is incomplete")
+    return file.read_text()
