@@ -1,0 +1,82 @@
+"""EndpointSlices as endpoints of Service ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.proxy.addresses import Family, address, family, join
+
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One backend of a Service port. `text` is `ip:port`, by which endpoints are told apart and sorted."""
+
+    ip: str
+    port: int
+    text: str
+    node: str = ""
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    zone_hints: frozenset[str] = frozenset()
+    node_hints: frozenset[str] = frozenset()
+
+
+PortKey = tuple[str, str]
+"""A port's name ("" without one) and its protocol in lower case: unique within a Service."""
+
+
+def service_of(slice_: Object) -> str:
+    """Return the key of the Service that a slice belongs to, "" for a slice of nobody's."""
+    service = meta.labels(slice_).get(SERVICE_LABEL, "")
+    return f"{meta.namespace(slice_)}/{service}" if service else ""
+
+
+def slice_endpoints(slice_: Object, wanted: Family) -> dict[PortKey, tuple[Endpoint, ...]]:
+    """Return the endpoints of one slice by port; {} for a slice of another family.
+
+    Only an endpoint's first address counts; ports without a number are for readers of names only.
+    """
+    if slice_.get("addressType") != wanted:
+        return {}
+    result: dict[PortKey, tuple[Endpoint, ...]] = {}
+    hosts = slice_.get("endpoints") or ()
+    for port in slice_.get("ports") or ():
+        number = port.get("port")
+        if number:
+            key = (port.get("name") or "", (port.get("protocol") or "TCP").lower())
+            result[key] = tuple(_endpoints(hosts, number, wanted))
+    return result
+
+
+def _endpoints(hosts: Iterable[Object], port: int, wanted: Family) -> Iterator[Endpoint]:
+    for host in hosts:
+        ip = address((host.get("addresses") or [""])[0])
+        if not ip or family(ip) != wanted:
+            continue
+        conditions = host.get("conditions") or {}
+        hints = host.get("hints") or {}
+        yield Endpoint(ip, port, join(ip, port), host.get("nodeName") or "",
+                       conditions.get("ready") is not False, conditions.get("serving") is not False,
+                       bool(conditions.get("terminating")),
+                       frozenset(zone["name"] for zone in hints.get("forZones") or ()),
+                       frozenset(node["name"] for node in hints.get("forNodes") or ()))
+
+
+def merged(slices: Iterable[Mapping[PortKey, tuple[Endpoint, ...]]], port: PortKey) -> tuple[Endpoint, ...]:
+    """Return the endpoints of a port from all slices of its Service, sorted by their text.
+
+    A Pod that moves from one slice to another is in both for a moment: the entry that is not terminating counts.
+    """
+    found: dict[str, Endpoint] = {}
+    for each in slices:
+        for endpoint in each.get(port, ()):
+            other = found.get(endpoint.text)
+            if other is None or other.terminating or not endpoint.terminating:
+                found[endpoint.text] = endpoint
+    return tuple(found[text] for text in sorted(found))

@@ -1,0 +1,38 @@
+"""Names of chains: a prefix and a hash, because the kernel takes 28 characters (kubernetes: pkg/proxy/iptables)."""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from hashlib import sha256
+from typing import Final
+
+SERVICES: Final = "KUBE-SERVICES"
+EXTERNAL_SERVICES: Final = "KUBE-EXTERNAL-SERVICES"
+NODE_PORTS: Final = "KUBE-NODEPORTS"
+POSTROUTING: Final = "KUBE-POSTROUTING"
+MARK_MASQ: Final = "KUBE-MARK-MASQ"
+FORWARD: Final = "KUBE-FORWARD"
+PROXY_FIREWALL: Final = "KUBE-PROXY-FIREWALL"
+KUBELET_FIREWALL: Final = "KUBE-FIREWALL"
+CANARY: Final = "KUBE-PROXY-CANARY"
+
+SERVICE_PREFIXES: Final = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-")
+"""What the chains of Services start with: cluster policy, local policy, firewall, external, endpoint."""
+
+
+def digest(text: str) -> str:
+    """Return 16 characters for a text.
+
+    >>> digest("ns1/svc1:p80" + "tcp")
+    'XPGD46QRK7WJZT7O'
+    """
+    return b32encode(sha256(text.encode()).digest()[:10]).decode()
+
+
+def endpoint_chain(port_name: str, protocol: str, endpoint: str) -> str:
+    """Return the chain of one endpoint of a Service port.
+
+    >>> endpoint_chain("ns1/svc1:p80", "tcp", "10.180.0.1:80")
+    'KUBE-SEP-SXIVWICOYRO3J4NJ'
+    """
+    return "KUBE-SEP-" + digest(port_name + protocol + endpoint)

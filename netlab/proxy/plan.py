@@ -1,0 +1,195 @@
+"""From what should be to restore texts: all of it, or only what changed since the last one.
+
+A text is cut into transactions of some hundred chains, because the nft backend is quadratic in the size of one. The
+order keeps every Service whole at every moment: a chain comes after those it jumps to, KUBE-SERVICES after all of
+them, and chains that nobody needs any more are deleted at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netlab.netfilter import normalise
+from netlab.netfilter.model import HOOKS, Chain, Rule, Ruleset, Table
+from netlab.proxy import layout, names
+from netlab.proxy.rules import Block, TableChain
+from netlab.proxy.settings import Settings
+
+PIECE = 400
+"""Chains of one transaction: past this, the nft backend's cost per chain grows (1.1 s against 14 s for 20,000)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to write. `chains` are chains of Services in nat, dependencies first; `shared` whole shared chains.
+
+    `stale` are chains of nat to delete. `inserts` are jumps to put on top of built-in chains, given from top to bottom.
+    `missing` are chains that have to exist and whose rules are not ours to touch.
+    """
+
+    chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    shared: Mapping[TableChain, tuple[Rule, ...]] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+    inserts: Mapping[TableChain, tuple[Rule, ...]] = field(default_factory=dict)
+    missing: tuple[TableChain, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.chains or self.shared or self.stale or self.inserts or self.missing)
+
+    def rules(self, table: str) -> int:
+        """Return how many rules of a table are written."""
+        count = sum(len(rules) for (owner, _), rules in self.shared.items() if owner == table)
+        return count + (sum(map(len, self.chains.values())) if table == "nat" else 0)
+
+
+class Wanted:
+    """The rules that a node should have, Service by Service, and which of them changed since they were last taken."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._blocks: dict[str, tuple[Block, ...]] = {}
+        self._before: dict[str, tuple[Block, ...]] = {}
+        self._shared: dict[TableChain, tuple[Rule, ...]] = {}
+
+    def set(self, service: str, blocks: Sequence[Block]) -> None:
+        """Say what a Service needs, one block per port; none when it is gone."""
+        self._before.setdefault(service, self._blocks.get(service, ()))
+        if blocks:
+            self._blocks[service] = tuple(blocks)
+        else:
+            self._blocks.pop(service, None)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks of all Services, in a stable order."""
+        for service in sorted(self._blocks):
+            yield from self._blocks[service]
+
+    def shared(self) -> dict[TableChain, tuple[Rule, ...]]:
+        """Return the shared chains as they should be now."""
+        found: dict[TableChain, list[Rule]] = {place: [] for place in layout.SHARED}
+        for place, rule in layout.fixed_rules(self.settings):
+            found.setdefault(place, []).append(rule)
+        for block in self.blocks():
+            for place, rule in block.shared:
+                found[place].append(rule)
+        found["nat", names.SERVICES] += layout.node_port_tail(self.settings)
+        last = ("nat", names.SERVICES)
+        return {place: tuple(found[place]) for place in (*(p for p in found if p != last), last)}
+
+    def take_changes(self) -> Change:
+        """Return what changed since the last take, for a kernel that holds what was taken so far."""
+        before, self._before = self._before, {}
+        chains: dict[str, tuple[Rule, ...]] = {}
+        stale: list[str] = []
+        again = not self._shared
+        for service, old_blocks in before.items():
+            new_blocks = self._blocks.get(service, ())
+            old = _chains(old_blocks)
+            new = _chains(new_blocks)
+            chains |= {name: rules for name, rules in new.items() if old.get(name) != rules}
+            stale += [name for name in old if name not in new]
+            again = again or [b.shared for b in old_blocks] != [b.shared for b in new_blocks]
+        changed: dict[TableChain, tuple[Rule, ...]] = {}
+        if again:
+            shared = self.shared()
+            changed = {place: rules for place, rules in shared.items() if self._shared.get(place) != rules}
+            self._shared = shared
+        return Change(chains, changed, tuple(stale))
+
+    def take_all(self, kernel: Ruleset) -> Change:
+        """Return everything, for a kernel that holds `kernel` (only names of chains and built-in chains are read)."""
+        self._before = {}
+        self._shared = self.shared()
+        chains = {name: rules for block in self.blocks() for name, rules in block.chains.items()}
+        return Change(chains, dict(self._shared), tuple(stale_chains(kernel, chains)),
+                      dict(missing_jumps(kernel)), tuple(missing_chains(kernel, self._shared)))
+
+    def rules(self, table: str) -> int:
+        """Return how many rules of a table the node should have, jumps in built-in chains not counted."""
+        count = sum(len(rules) for (owner, _), rules in self._shared.items() if owner == table)
+        if table == "nat":
+            count += sum(len(rules) for block in self.blocks() for rules in block.chains.values())
+        return count
+
+
+def _chains(blocks: Iterable[Block]) -> dict[str, tuple[Rule, ...]]:
+    return {name: rules for block in blocks for name, rules in block.chains.items()}
+
+
+def stale_chains(kernel: Ruleset, wanted: Mapping[str, object]) -> Iterator[str]:
+    """Yield the Services' chains in nat that nothing needs."""
+    for name in kernel.table("nat").chains:
+        if name.startswith(names.SERVICE_PREFIXES) and name not in wanted:
+            yield name
+
+
+def missing_jumps(kernel: Ruleset) -> Iterator[tuple[TableChain, tuple[Rule, ...]]]:
+    """Yield the jumps that built-in chains lack."""
+    for (table, chain), jumps in layout.JUMPS.items():
+        there = {normalise.canonical(rule) for rule in kernel.chain(table, chain).rules}
+        lacking = tuple(rule for rule in jumps if normalise.canonical(rule) not in there)
+        if lacking:
+            yield (table, chain), lacking
+
+
+def missing_chains(kernel: Ruleset, shared: Mapping[TableChain, object]) -> Iterator[TableChain]:
+    """Yield the canaries that are gone, and KUBE-FIREWALL where only the kubelet writes it and has not done so."""
+    wanted = [(table, names.CANARY) for table in layout.CANARY_TABLES]
+    wanted.append(("filter", names.KUBELET_FIREWALL))
+    for table, chain in wanted:
+        if (table, chain) not in shared and chain not in kernel.table(table).chains:
+            yield table, chain
+
+
+def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
+    """Yield the transactions of a change, one per table at a time, in the order in which they have to run."""
+    head: dict[str, list[str]] = {}
+    for table, chain in change.missing:
+        head.setdefault(table, []).append(f":{chain} - [0:0]")
+    for table in ("mangle",):  # no rule of ours ever goes there: the canary comes alone
+        if table in head:
+            yield _transaction(table, head.pop(table), ())
+    names_ = list(change.chains)
+    while len(names_) > size:
+        piece, names_ = names_[:size], names_[size:]
+        yield _transaction("nat", [f":{name} - [0:0]" for name in piece],
+                           (rule.text for name in piece for rule in change.chains[name]))
+    stale = list(change.stale)
+    with_last = stale if len(names_) + len(stale) <= size else []
+    for table in ("filter", "nat"):
+        heads = head.get(table, [])
+        heads += [f":{name} - [0:0]" for owner, name in change.shared if owner == table]
+        body = [rule.text for (owner, _), rules in change.shared.items() if owner == table for rule in rules]
+        body += [f"-I {rule.chain} {at} {rule.text.partition(' ')[2].partition(' ')[2]}"
+                 for (owner, _), rules in change.inserts.items() if owner == table for at, rule in enumerate(rules, 1)]
+        if table == "nat":
+            heads = [f":{name} - [0:0]" for name in (*names_, *with_last)] + heads
+            body = [rule.text for name in names_ for rule in change.chains[name]] + body
+            body += [f"-X {name}" for name in with_last]
+        if heads or body:
+            yield _transaction(table, heads, body)
+    if not with_last:
+        for at in range(0, len(stale), size):
+            piece = stale[at:at + size]
+            yield _transaction("nat", [f":{name} - [0:0]" for name in piece], (f"-X {name}" for name in piece))
+
+
+def _transaction(table: str, heads: Iterable[str], body: Iterable[str]) -> str:
+    return "\n".join((f"*{table}", *heads, *body, "COMMIT\n"))
+
+
+def whole(wanted: Wanted) -> Ruleset:
+    """Return the tables of a node that has nothing but these rules, its built-in chains and canaries included."""
+    shared = wanted.shared()
+    tables: dict[str, Table] = {}
+    for table in layout.CANARY_TABLES:
+        chains = {hook: Chain(hook, layout.JUMPS.get((table, hook), ()), "ACCEPT") for hook in HOOKS[table]}
+        chains[names.CANARY] = Chain(names.CANARY)
+        if table == "filter":
+            chains[names.KUBELET_FIREWALL] = Chain(names.KUBELET_FIREWALL)
+        if table == "nat":
+            chains |= {name: Chain(name, rules) for block in wanted.blocks() for name, rules in block.chains.items()}
+        chains |= {name: Chain(name, rules) for (owner, name), rules in shared.items() if owner == table}
+        tables[table] = Table(table, chains)
+    return Ruleset(tables)

@@ -1,0 +1,135 @@
+"""What a node's rules need to know of a Service: one small value per port and address family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.proxy.addresses import Family, is_everything, network, networks_of_family, of_family
+
+SELECTOR = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
+"""The label selector of what a kube-proxy lists: not headless, and not left to another proxy."""
+
+DEFAULT_AFFINITY_SECONDS = 10800
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service as one address family sees it.
+
+    `name` is `namespace/service`, with `:port` where the port has a name; it stands in every comment. `protocol` is
+    lower case. `affinity_seconds` is 0 without session affinity. `external_local` and `internal_local` are the traffic
+    policies. `load_balancer_ips` are those that ask for delivery by the node (ipMode VIP).
+    """
+
+    name: str
+    service: str
+    port_name: str
+    protocol: str
+    cluster_ip: str
+    port: int
+    node_port: int = 0
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    affinity_seconds: int = 0
+    external_local: bool = False
+    internal_local: bool = False
+    health_check_node_port: int = 0
+
+    @property
+    def externally_accessible(self) -> bool:
+        """Tell whether it has any address but the cluster's own."""
+        return bool(self.node_port or self.external_ips or self.load_balancer_ips)
+
+    @property
+    def uses_cluster_endpoints(self) -> bool:
+        """Tell whether some traffic may go to endpoints on other nodes; traffic from Pods to outside addresses may."""
+        return not self.internal_local or self.externally_accessible
+
+    @property
+    def uses_local_endpoints(self) -> bool:
+        """Tell whether some traffic must stay on this node."""
+        return self.internal_local or (self.external_local and self.externally_accessible)
+
+
+def ignored(service: Object) -> bool:
+    """Tell whether a kube-proxy leaves this Service alone: headless, ExternalName, or given to another proxy."""
+    labels = meta.labels(service)
+    spec = service.get("spec") or {}
+    return ("service.kubernetes.io/headless" in labels or "service.kubernetes.io/service-proxy-name" in labels
+            or spec.get("type") == "ExternalName" or spec.get("clusterIP", "") in ("", "None"))
+
+
+def service_ports(service: Object, family: Family) -> tuple[ServicePort, ...]:
+    """Return the ports of a Service in one family; () when the family has no cluster address for it."""
+    if ignored(service):
+        return ()
+    spec = service["spec"]
+    cluster_ips = of_family(spec.get("clusterIPs") or [spec["clusterIP"]], family)
+    if not cluster_ips:
+        return ()
+    key = meta.key(service)
+    external_ips = of_family(spec.get("externalIPs") or (), family)
+    shared: dict[str, Any] = {
+        "service": key,
+        "cluster_ip": cluster_ips[0],
+        "external_ips": external_ips,
+        "load_balancer_ips": _load_balancer_ips(service, family),
+        "source_ranges": _source_ranges(spec, family),
+        "affinity_seconds": _affinity(spec),
+        "external_local": _external_local(spec),
+        "internal_local": spec.get("internalTrafficPolicy") == "Local",
+        "health_check_node_port": _health_check_node_port(spec),
+    }
+    result = []
+    for port in spec.get("ports") or ():
+        label = port.get("name") or ""
+        result.append(ServicePort(name=f"{key}:{label}" if label else key, port_name=label,
+                                  protocol=(port.get("protocol") or "TCP").lower(), port=port["port"],
+                                  node_port=port.get("nodePort") or 0, **shared))
+    return tuple(result)
+
+
+def bad_addresses(service: Object) -> tuple[str, ...]:
+    """Return the addresses and networks of a Service that are none, in order, for the log."""
+    spec = service.get("spec") or {}
+    every = list(spec.get("externalIPs") or ())
+    every += [ingress["ip"] for ingress in _ingress(service) if ingress.get("ip")]
+    bad = [text for text in every if not (of_family([text], "IPv4") or of_family([text], "IPv6"))]
+    return (*bad, *(text for text in spec.get("loadBalancerSourceRanges") or () if not network(text)))
+
+
+def _ingress(service: Object) -> list[Object]:
+    return ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+
+
+def _load_balancer_ips(service: Object, family: Family) -> tuple[str, ...]:
+    """Return the load balancer's addresses; with ipMode Proxy it delivers to node ports, so that nodes stay out of it."""
+    return of_family((each["ip"] for each in _ingress(service)
+                      if each.get("ip") and each.get("ipMode", "VIP") == "VIP"), family)
+
+
+def _source_ranges(spec: Object, family: Family) -> tuple[str, ...]:
+    ranges = networks_of_family(spec.get("loadBalancerSourceRanges") or (), family)
+    return () if any(is_everything(each) for each in ranges) else ranges
+
+
+def _affinity(spec: Object) -> int:
+    if spec.get("sessionAffinity") != "ClientIP":
+        return 0
+    client_ip = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+    return int(client_ip.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS)
+
+
+def _external_local(spec: Object) -> bool:
+    reachable = spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+    return reachable and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _health_check_node_port(spec: Object) -> int:
+    if spec.get("type") != "LoadBalancer" or spec.get("externalTrafficPolicy") != "Local":
+        return 0
+    return int(spec.get("healthCheckNodePort") or 0)
