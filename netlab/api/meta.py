@@ -1,8 +1,6 @@
 """What every API object has: TypeMeta, ObjectMeta, owner references; read from and written to plain dicts."""
 
-from __future__ import annotations
-
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
@@ -47,7 +45,7 @@ def labels(obj: Object) -> dict[str, str]:
     return obj.get("metadata", {}).get("labels") or {}
 
 
-def annotations(obj: Object) -> dict[str, str]:  # type: ignore[no-redef]  # the future import took the name
+def annotations(obj: Object) -> dict[str, str]:
     """Return metadata.annotations, {} when absent."""
     return obj.get("metadata", {}).get("annotations") or {}
 
@@ -67,7 +65,8 @@ def controller_of(obj: Object) -> Object | None:
 
 def owner_reference(owner: Object, *, controller: bool = True) -> Object:
     """Return the reference to put on a dependent; `owner` must carry apiVersion and kind."""
-    reference: Object = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": name(owner), "uid": uid(owner)}
+    reference: Object = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": name(owner),
+                         "uid": uid(owner)}
     if controller:
         reference |= {"controller": True, "blockOwnerDeletion": True}
     return reference
@@ -75,12 +74,12 @@ def owner_reference(owner: Object, *, controller: bool = True) -> Object:
 
 def timestamp(at: float) -> str:
     """Return Unix seconds as metav1.Time: RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(int(at), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_timestamp(at: float) -> str:
     """Return Unix seconds as metav1.MicroTime: RFC 3339, UTC, six digits."""
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_timestamp(text: str) -> float:
@@ -89,4 +88,4 @@ def parse_timestamp(text: str) -> float:
     Raises:
         ValueError: the text is not RFC 3339.
     """
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return datetime.fromisoformat(text).timestamp()

@@ -6,6 +6,7 @@ Paths and parameters: https://kubernetes.io/docs/reference/using-api/api-concept
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import platform
 import socket
@@ -45,19 +46,21 @@ class Client:
     server could not be reached or the connection broke (the write may then have happened).
     """
 
-    def __init__(self, config: Config, user_agent: str = "netlab") -> None:
+    def __init__(self, config: Config, user_agent: str = "netlab", *, parallel: int = 8) -> None:
         """Make a client; nothing is opened yet.
 
         Args:
             config: where and who.
             user_agent: a component's name, from which the full header is made, or the full header. What stands
                 before its slash is the field manager of all writes.
+            parallel: how many requests may be under way at once, watches apart: each costs a connection of its own.
         """
         self.config = config
         self.user_agent = user_agent if "/" in user_agent else _user_agent(user_agent)
         self.manager = self.user_agent.partition("/")[0]
         self._tokens = TokenSource(config)
         self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(parallel)
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -244,8 +247,9 @@ class Client:
     async def _json(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
                     content_type: str = "application/json") -> Object:
         data = orjson.dumps(body) if body is not None else b""
-        status, _, reply = await self.raw(method, path, query=query, body=data,
-                                          headers={"Content-Type": content_type} if data else None)
+        async with self._slots:
+            status, _, reply = await self.raw(method, path, query=query, body=data,
+                                              headers={"Content-Type": content_type} if data else None)
         if status >= 300:
             raise _refusal(status, reply)
         try:

@@ -30,7 +30,17 @@ class Informer:
     """The copy of one resource. Objects in it are shared: treat them as frozen."""
 
     def __init__(self, client: Client, resource: str | Resource, namespace: str = "", labels: str = "",
-                 fields: str = "") -> None:
+                 fields: str = "", *, transform: Callable[[Object], Object] | None = None) -> None:
+        """Make the copy, empty until `run`.
+
+        Args:
+            client: what to read with.
+            resource: what.
+            namespace: "" for all namespaces.
+            labels: a label selector's text.
+            fields: a field selector's text.
+            transform: what to keep of each object (metadata is needed), to save memory.
+        """
         self.resource = row(resource)
         self.synced = asyncio.Event()
         """Set once the first list is in and every handler has seen it."""
@@ -40,6 +50,8 @@ class Informer:
         self._indexers: dict[str, IndexFunction] = {}
         self._indices: dict[str, dict[str, dict[str, Object]]] = {}
         self._revision = ""
+        self._transform = transform
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     @property
     def revision(self) -> str:
@@ -80,6 +92,25 @@ class Informer:
         self._handlers.append(handler)
         for key, obj in list(self._objects.items()):
             _call(handler, key, None, obj)
+
+    async def reach(self, revision: int, seconds: float = 5.0) -> bool:
+        """Wait until the copy contains what the server's revision `revision` does; False if that takes too long.
+
+        Resource versions are ordered numbers (KEP-5504), so whoever waits for the resourceVersion that a write of its
+        own returned never acts on a copy that lacks this write.
+        """
+        if _number(self._revision) >= revision:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters = [entry for entry in self._waiters if entry[1] is not waiter]
+        return True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the copy current until `stop` is set. Never raises for trouble with the server: it tries again."""
@@ -125,15 +156,17 @@ class Informer:
     async def _list(self) -> None:
         items, revision = await self._client.list(self.resource, self._namespace, labels=self._labels,
                                                   fields=self._fields)
-        found = {meta.key(item): item for item in items}
+        keep = self._transform or _whole
+        found = {meta.key(item): keep(item) for item in items}
         for key in [key for key in self._objects if key not in found]:
             self._set(key, None)
         for key, item in found.items():
             self._set(key, item)
-        self._revision = revision
+        self._reached(revision)
         self.synced.set()
 
     async def _watch(self) -> None:
+        keep = self._transform or _whole
         seconds = random.randint(300, 600)  # as client-go: spread the renewals of many watchers
         async for kind, obj in self._client.watch(self.resource, self._namespace, labels=self._labels,
                                                   fields=self._fields, revision=self._revision, seconds=seconds,
@@ -141,8 +174,17 @@ class Informer:
             if kind != "BOOKMARK":
                 obj.setdefault("apiVersion", self.resource.api_version)
                 obj.setdefault("kind", self.resource.kind)
+                obj = keep(obj)
                 self._set(meta.key(obj), None if kind == "DELETED" else obj, last=obj)
-            self._revision = str(obj["metadata"].get("resourceVersion") or self._revision)
+            self._reached(str(obj["metadata"].get("resourceVersion") or self._revision))
+
+    def _reached(self, revision: str) -> None:
+        self._revision = revision
+        if self._waiters:
+            number = _number(revision)
+            for wanted, waiter in self._waiters:
+                if wanted <= number and not waiter.done():
+                    waiter.set_result(None)
 
     def _set(self, key: str, new: Object | None, *, last: Object | None = None) -> None:
         """Put one change into the copy, then tell the handlers. `last` is a deleted object's final state."""
@@ -170,6 +212,14 @@ class Informer:
             self._objects[key] = new
         for handler in list(self._handlers):
             _call(handler, key, old, new)
+
+
+def _number(revision: str) -> int:
+    return int(revision) if revision.isdigit() else 0
+
+
+def _whole(obj: Object) -> Object:
+    return obj
 
 
 def _call(handler: Handler, key: str, old: Object | None, new: Object | None) -> None:
