@@ -1,0 +1,74 @@
+"""Which of the packets on the machine belong to the traced exchange, and which way each one goes. Pure.
+
+The request is known from its first packet, wherever that is seen first. TCP answers carry its sequence number, ICMP
+errors carry the packet itself, echo replies its payload. For UDP the answer is whatever comes back between the
+addresses that the request was seen with, at any place, after any rewrite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from netlab.trace.event import Direction
+from netlab.trace.packet import TCP, Key, Packet
+
+WINDOW: Final = 1 << 20
+"""How far (bytes) from the first sequence number a packet of this connection may be; of the 2**32 there are."""
+
+
+@dataclass
+class Conversation:
+    """The exchange that `first` opened. `tuples` grows: every spelling of the request's addresses seen so far."""
+
+    first: Packet
+    tuples: set[tuple[str, int, str, int]] = field(default_factory=set)
+    error_keys: set[Key] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.tuples.add(self.first.addresses)
+
+    def learn(self, packet: Packet) -> bool:
+        """Take note of a packet; tell whether something new was learned (then look at the others again)."""
+        if packet.key == self.first.key and packet.protocol == self.first.protocol and packet.addresses not in self.tuples:
+            self.tuples.add(packet.addresses)
+            return True
+        if packet.is_icmp_error and packet.inner is not None and packet.key not in self.error_keys and \
+                self._is_inner(packet.inner):
+            self.error_keys.add(packet.key)
+            return True
+        return False
+
+    def direction(self, packet: Packet) -> Direction | None:
+        """Return which way a packet of this exchange goes, or None for a stranger."""
+        if packet.is_icmp_error:
+            return "reply" if packet.key in self.error_keys else None
+        if packet.protocol != self.first.protocol:
+            return None
+        if packet.protocol == TCP:
+            return self._tcp(packet)
+        if packet.is_icmp:
+            if packet.key == self.first.key:
+                return "request"
+            same = packet.dport == self.first.dport and packet.payload[:12] == self.first.payload[:12]
+            return "reply" if same else None
+        if packet.key == self.first.key:
+            return "request"
+        source, sport, destination, dport = packet.addresses
+        return "reply" if (destination, dport, source, sport) in self.tuples else None
+
+    def _tcp(self, packet: Packet) -> Direction | None:
+        if packet.flags & 2 and not packet.flags & 16:
+            return "request" if packet.seq == self.first.seq else None
+        if packet.flags & 16 and 0 < (packet.ack - self.first.seq) % (1 << 32) <= WINDOW:
+            return "reply"
+        if (packet.seq - self.first.seq) % (1 << 32) <= WINDOW:
+            return "request"
+        return None
+
+    def _is_inner(self, inner: Packet) -> bool:
+        if inner.protocol == TCP and self.first.protocol == TCP:
+            return (inner.seq - self.first.seq) % (1 << 32) <= WINDOW
+        if inner.is_icmp and self.first.is_icmp:
+            return inner.dport == self.first.dport and inner.payload[:12] == self.first.payload[:len(inner.payload[:12])]
+        return inner.protocol == self.first.protocol and inner.addresses in self.tuples

@@ -1,0 +1,198 @@
+"""From events of many namespaces to one way: which segment came after which, and what happened inside each. Pure.
+
+A *segment* is one packet's stay in one namespace: the interfaces it came in by, the rules it met, the interfaces it
+left by. Interface events carry the kernel's clock, which all namespaces share, so they order the segments; rules
+carry none and are slotted by hook (PREROUTING after the first interface, the bridge's own event after that, and so
+on), which is where the kernel runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netlab.kernel.taps import RuleHit
+from netlab.trace.event import Direction, Hop
+from netlab.trace.packet import Packet, join
+from netlab.trace.rulebook import RuleText
+from netlab.trace.visits import Run, Visit
+
+RuleTexts = Callable[[str, RuleHit], RuleText]
+NAT_TARGETS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A packet on an interface."""
+
+    at: int
+    place: str
+    interface: str
+    outgoing: bool
+    packet: Packet
+
+
+@dataclass(frozen=True)
+class Link:
+    """What correlation needs to know of an interface: its name and, for a bridge's port, the bridge's name."""
+
+    name: str
+    master: str = ""
+    bridge: bool = False
+
+
+@dataclass
+class Segment:
+    """One stay in one namespace."""
+
+    place: str
+    seen: list[Seen] = field(default_factory=list)
+    visit: Visit | None = None
+
+    @property
+    def at(self) -> int | None:
+        """Return the time of the first interface event."""
+        return self.seen[0].at if self.seen else None
+
+    @property
+    def local(self) -> bool:
+        """Tell whether the packet was made here."""
+        return self.seen[0].outgoing if self.seen else self.visit is not None and self.visit.local
+
+
+def segments(seen: Iterable[Seen], visits: Iterable[Visit]) -> list[Segment]:
+    """Build the stays of one packet (all arguments speak of the same one), in the order they happened."""
+    result: list[Segment] = []
+    by_place: dict[str, list[Segment]] = {}
+    for event in sorted(seen, key=lambda e: e.at):
+        mine = by_place.setdefault(event.place, [])
+        if not mine or (mine[-1].seen[-1].outgoing and not event.outgoing):
+            mine.append(Segment(event.place))
+            result.append(mine[-1])
+        mine[-1].seen.append(event)
+    for visit in visits:
+        free = [s for s in by_place.get(visit.place, []) if s.visit is None and s.local == visit.local]
+        if free:
+            free[0].visit = visit
+        elif not any(s.visit is not None and s.local == visit.local for s in by_place.get(visit.place, [])):
+            alone = Segment(visit.place, visit=visit)  # it never reached an interface: it died in its own OUTPUT
+            by_place.setdefault(visit.place, []).append(alone)
+            result.insert(0, alone)
+    return result
+
+
+def hops(segment: Segment, direction: Direction, links: Mapping[int, Link], rule_text: RuleTexts) -> list[Hop]:
+    """Return the hops of one stay, in the order in which the kernel walks."""
+    visit = segment.visit
+    by_name = {link.name: link for link in links.values()}
+    ins = [s for s in segment.seen if not s.outgoing]
+    outs = [s for s in segment.seen if s.outgoing]
+    writer = _Writer(segment.place, direction, rule_text,
+                     packet=segment.seen[0].packet if segment.seen else visit.first if visit else None)
+    for event in ins[:1]:
+        writer.iface(event)
+    if visit is not None:
+        writer.runs(visit.hooks("PREROUTING"))
+    for event in ins[1:]:
+        writer.iface(event)
+    if visit is not None:
+        _route(writer, visit, ins, outs, links, by_name)
+        writer.runs(visit.hooks("INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+    for event in outs:
+        writer.iface(event)
+    return writer.hops
+
+
+def _route(writer: _Writer, visit: Visit, ins: Sequence[Seen], outs: Sequence[Seen], links: Mapping[int, Link],
+           by_name: Mapping[str, Link]) -> None:
+    forward, arrived = visit.hooks("FORWARD"), visit.hooks("INPUT")
+    if forward:
+        run = forward[0]
+        way = links.get(run.oif, Link(f"interface {run.oif}")).name
+        bridge = _bridged(ins, outs, by_name)
+        text = f"bridged by {bridge}" if bridge else f"forwarded to {way}"
+        writer.add("route", text, run.packet, interface=way)
+    elif arrived:
+        writer.add("route", "for this host itself", arrived[0].packet)
+
+
+def _bridged(ins: Sequence[Seen], outs: Sequence[Seen], by_name: Mapping[str, Link]) -> str:
+    """Return the bridge's name when the frame went from port to port without touching the IP layer."""
+    if not ins or not outs or any(by_name.get(s.interface, Link("")).bridge for s in (*ins, *outs)):
+        return ""
+    master = by_name.get(ins[0].interface, Link("")).master
+    return master if master and by_name.get(outs[0].interface, Link("")).master == master else ""
+
+
+class _Writer:
+    """Writes hops one after the other and notices when the packet's addresses have changed in between."""
+
+    def __init__(self, place: str, direction: Direction, rule_text: RuleTexts, *, packet: Packet | None) -> None:
+        self.hops: list[Hop] = []
+        self._place, self._direction, self._rule_text = place, direction, rule_text
+        self._packet = packet
+        self._nat: RuleText | None = None
+
+    def iface(self, event: Seen) -> None:
+        self._rewritten(event.packet)
+        way = "out" if event.outgoing else "in"
+        text = f"{way} {event.interface}"
+        if event.packet.tunnel is not None:
+            outer_source, outer, vni = event.packet.tunnel
+            text += f" in VXLAN {vni}: {outer_source} → {outer}"
+        self.hops.append(Hop(event.at, self._place, self._direction, "iface", text, event.packet,
+                             interface=event.interface, way=way))
+
+    def add(self, kind: str, text: str, packet: Packet, **more: str) -> None:
+        self._rewritten(packet)
+        self.hops.append(Hop(None, self._place, self._direction, kind, text, packet, **more))  # type: ignore[arg-type]
+
+    def runs(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            self._rewritten(run.packet)
+            if run.marker:
+                continue
+            for hit in run.hits:
+                self._hit(run, hit)
+
+    def _hit(self, run: Run, hit: RuleHit) -> None:
+        if hit.kind == "return":
+            return
+        packet = run.packet
+        if hit.kind == "policy":
+            self.hops.append(Hop(None, self._place, self._direction, "policy", f"{hit.table} {hit.chain} policy {hit.verdict}",
+                                 packet, table=hit.table, chain=hit.chain, verdict=hit.verdict))
+            return
+        text = self._rule_text(self._place, hit)
+        verdict = hit.verdict or ("JUMP" if text.target and not text.target.isupper() else text.target)
+        if text.target in NAT_TARGETS:
+            self._nat = text
+            verdict = text.target
+        elif text.target == "REJECT":
+            verdict = "REJECT"
+        self.hops.append(Hop(None, self._place, self._direction, "rule", text.line, packet, table=hit.table,
+                             chain=hit.chain, rule=text.line, comment=text.comment, verdict=verdict,
+                             target=hit.target or text.target))
+
+    def _rewritten(self, packet: Packet) -> None:
+        """Write a nat hop when the packet is not what it was."""
+        before, self._packet = self._packet, packet
+        if before is None or before.addresses == packet.addresses:
+            return
+        rule = self._nat
+        self._nat = None
+        changes = []
+        to = before.destination != packet.destination or (before.dport != packet.dport and not packet.is_icmp)
+        of = before.source != packet.source or before.sport != packet.sport
+        if to:
+            changes.append(("DNAT" if rule else "un-SNAT", join(before.destination, before.dport if not before.is_icmp else 0),
+                            join(packet.destination, packet.dport if not packet.is_icmp else 0)))
+        if of:
+            changes.append(("SNAT" if rule else "un-DNAT", join(before.source, before.sport if not before.is_icmp else 0),
+                            join(packet.source, packet.sport if not packet.is_icmp else 0)))
+        for name, old, new in changes:
+            if not rule and self._direction == "request":
+                name = name.replace("un-SNAT", "DNAT").replace("un-DNAT", "SNAT")
+            by = "" if rule else " (conntrack remembers)"
+            self.hops.append(Hop(None, self._place, self._direction, "nat", f"{name} {old} → {new}{by}", packet,
+                                 rule=rule.line if rule else "", comment=rule.comment if rule else "", verdict=name))

@@ -1,0 +1,180 @@
+"""A packet as a trace sees it: addresses, ports, and what tells it from every other packet on the machine. Pure.
+
+Nothing rides along with a packet from one namespace to the next: the kernel clears its mark, a trace number is good
+for one visit, an IP identification is often 0. What survives NAT, VXLAN and hops is TCP's sequence numbers and flags,
+the first bytes of a UDP payload, the sequence and payload of an echo request, and the identification of an ICMP
+error; `Packet.key` is made of those.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass, replace
+from typing import Final
+
+TCP: Final = 6
+UDP: Final = 17
+ICMP: Final = 1
+ICMPV6: Final = 58
+VXLAN_PORTS: Final = (8472, 4789)
+
+NAMES: Final = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmpv6", 132: "sctp"}
+_FLAGS: Final = ((2, "SYN"), (16, "ACK"), (1, "FIN"), (4, "RST"), (8, "PSH"), (32, "URG"))
+_ICMP_ERRORS: Final = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
+_ICMP_WORDS: Final = {
+    (ICMP, 0): "echo reply", (ICMP, 8): "echo request", (ICMPV6, 128): "echo request", (ICMPV6, 129): "echo reply",
+    (ICMP, 3, 0): "network unreachable", (ICMP, 3, 1): "host unreachable", (ICMP, 3, 2): "protocol unreachable",
+    (ICMP, 3, 3): "port unreachable", (ICMP, 3, 4): "fragmentation needed", (ICMP, 3, 9): "network prohibited",
+    (ICMP, 3, 10): "host prohibited", (ICMP, 3, 13): "administratively prohibited", (ICMP, 11, 0): "time to live exceeded",
+    (ICMPV6, 1, 0): "no route", (ICMPV6, 1, 1): "administratively prohibited", (ICMPV6, 1, 3): "address unreachable",
+    (ICMPV6, 1, 4): "port unreachable", (ICMPV6, 2, 0): "packet too big", (ICMPV6, 3, 0): "hop limit exceeded",
+}
+
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Packet:
+    """Headers of one packet. For ICMP, `sport` is the echo identifier and `dport` 0.
+
+    `payload` holds the first bytes behind the transport header (as many as were captured, at most 12 count for the
+    key); `inner` is the packet inside an ICMP error; `tunnel` the outer (source, destination, VNI) of a VXLAN packet.
+    """
+
+    family: int
+    protocol: int
+    source: str
+    destination: str
+    sport: int = 0
+    dport: int = 0
+    flags: int = 0
+    seq: int = 0
+    ack: int = 0
+    ttl: int = 0
+    identification: int = 0
+    length: int = 0
+    icmp: tuple[int, int] = (0, 0)
+    payload: bytes = b""
+    inner: Packet | None = None
+    tunnel: tuple[str, str, int] | None = None
+
+    @property
+    def is_icmp(self) -> bool:
+        """Tell whether this is ICMP of either family."""
+        return self.protocol in (ICMP, ICMPV6)
+
+    @property
+    def is_icmp_error(self) -> bool:
+        """Tell whether this is an ICMP error, which carries the packet that caused it."""
+        return self.icmp[0] in _ICMP_ERRORS.get(self.protocol, ())
+
+    @property
+    def addresses(self) -> tuple[str, int, str, int]:
+        """Return (source, source port, destination, destination port)."""
+        return self.source, self.sport, self.destination, self.dport
+
+    @property
+    def key(self) -> Key:
+        """Return what stays the same about this packet through NAT and from namespace to namespace."""
+        if self.protocol == TCP:
+            return TCP, self.seq, self.ack, self.flags & 0x17
+        if self.is_icmp_error:
+            return ICMP, self.identification, self.icmp
+        if self.is_icmp:
+            return ICMP, self.icmp, self.dport, self.payload[:12]
+        return self.protocol, self.payload[:12], self.length
+
+    @property
+    def what(self) -> str:
+        """Return one or two words: `SYN`, `SYN ACK`, `port unreachable`, `udp`."""
+        if self.protocol == TCP:
+            return " ".join(name for bit, name in _FLAGS if self.flags & bit) or "no flags"
+        if self.is_icmp:
+            words = _ICMP_WORDS.get((self.protocol, *self.icmp)) or _ICMP_WORDS.get((self.protocol, self.icmp[0]))
+            return words or f"icmp type {self.icmp[0]} code {self.icmp[1]}"
+        return NAMES.get(self.protocol, f"protocol {self.protocol}")
+
+    def __str__(self) -> str:
+        if self.is_icmp:
+            return f"{self.source} → {self.destination}"
+        return f"{join(self.source, self.sport)} → {join(self.destination, self.dport)}"
+
+
+def join(address: str, port: int) -> str:
+    """Return `10.0.0.1:80` or `[fd00::1]:80`; without the port when it is 0."""
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def parse(data: bytes) -> Packet | None:
+    """Parse a frame that starts at the network header; None when it is not IP or is cut short.
+
+    A VXLAN packet gives the packet inside, with the outer addresses in `tunnel`.
+    """
+    packet = _parse(data)
+    if packet is not None and packet.protocol == UDP and packet.dport in VXLAN_PORTS:
+        header = 20 if packet.family == socket.AF_INET else 40
+        frame = data[header + 8:]
+        if len(frame) > 22 and frame[0] & 8 and frame[20:22] in (b"\x08\x00", b"\x86\xdd"):
+            inner = _parse(frame[22:])
+            if inner is not None:
+                vni = int.from_bytes(frame[4:7], "big")
+                return replace(inner, tunnel=(packet.source, packet.destination, vni))
+    return packet
+
+
+def parse_headers(network: bytes, transport: bytes) -> Packet | None:
+    """Parse the two headers that a rule trace carries (the transport header is cut at 20 bytes)."""
+    return _parse(network + transport)
+
+
+def _parse(data: bytes) -> Packet | None:
+    if len(data) < 20:
+        return None
+    version = data[0] >> 4
+    if version == 4:
+        header = (data[0] & 15) * 4
+        length, identification = struct.unpack_from("!HH", data, 2)
+        fragment = struct.unpack_from("!H", data, 6)[0] & 0x1FFF
+        packet = Packet(socket.AF_INET, data[9], socket.inet_ntop(socket.AF_INET, data[12:16]),
+                        socket.inet_ntop(socket.AF_INET, data[16:20]), ttl=data[8], identification=identification,
+                        length=length - header)
+        return packet if fragment else _transport(packet, data[header:])
+    if version == 6 and len(data) >= 40:
+        length = struct.unpack_from("!H", data, 4)[0]
+        packet = Packet(socket.AF_INET6, data[6], socket.inet_ntop(socket.AF_INET6, data[8:24]),
+                        socket.inet_ntop(socket.AF_INET6, data[24:40]), ttl=data[7], length=length)
+        return _transport(packet, data[40:])
+    return None
+
+
+def _transport(packet: Packet, data: bytes) -> Packet:
+    if packet.protocol == TCP and len(data) >= 8:
+        sport, dport, seq = struct.unpack_from("!HHI", data)
+        if len(data) < 14:  # inside an ICMP error only eight bytes are sure to come back
+            return replace(packet, sport=sport, dport=dport, seq=seq)
+        ack, offset, flags = struct.unpack_from("!IBB", data, 8)
+        return replace(packet, sport=sport, dport=dport, seq=seq, ack=ack if flags & 16 else 0, flags=flags,
+                       payload=data[(offset >> 4) * 4:])
+    if packet.protocol in (UDP, 132) and len(data) >= 8:
+        sport, dport = struct.unpack_from("!HH", data)
+        return replace(packet, sport=sport, dport=dport, payload=data[8:])
+    if packet.is_icmp and len(data) >= 8:
+        kind, code, _, ident, number = struct.unpack_from("!BBHHH", data)
+        packet = replace(packet, icmp=(kind, code))
+        if packet.is_icmp_error:
+            return replace(packet, inner=_parse(data[8:]))
+        return replace(packet, sport=ident, dport=number, payload=data[8:])
+    return packet
+
+
+def canonical(address: str) -> str:
+    """Return an address in its one usual spelling.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    return str(ipaddress.ip_address(address))

@@ -1,0 +1,173 @@
+"""Send one real packet, or open one real connection, from inside a namespace: no tool in the Pod is needed.
+
+The socket belongs to the namespace it was opened in and is used from here, non-blocking, in the tracer's own loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from netlab.errors import KernelError, UsageError
+from netlab.kernel.netns import inside, socket_in
+from netlab.trace.packet import ICMP, ICMPV6, TCP, UDP, Packet
+
+Protocol = Literal["tcp", "udp", "icmp"]
+_REFUSED: Final = (errno.ECONNREFUSED, errno.ECONNRESET)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the sender saw. `status`: "connected", "replied", "refused", "unreachable" or "" (nothing yet)."""
+
+    status: str = ""
+    errno: int = 0
+    seconds: float | None = None
+    data: bytes = b""
+
+
+class Sender:
+    """One exchange from `netns` to `address`:`port`. Call `start`, wait on `fileno`, call `ready`."""
+
+    def __init__(self, netns: int, protocol: Protocol, address: str, port: int, *, payload: bytes = b"",
+                 source: str = "") -> None:
+        """Open the socket. `source` binds an address of the namespace; `payload` is what UDP and ICMP carry.
+
+        Raises:
+            UsageError: a port is missing.
+            KernelError: the namespace has no such address or allows no such socket.
+        """
+        if protocol != "icmp" and not port:
+            raise UsageError(f"a {protocol} trace needs a port", hint="write TO:PORT")
+        self.protocol: Protocol = protocol
+        self.address, self.port = address, port
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.number = {"tcp": TCP, "udp": UDP, "icmp": ICMP if self.family == socket.AF_INET else ICMPV6}[protocol]
+        self.nonce = payload or b"netlab-" + os.urandom(6).hex().encode()
+        self.ident = struct.unpack("!H", os.urandom(2))[0]
+        kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[protocol]
+        try:
+            self._socket = socket_in(netns, self.family, kind, self.number)
+            self._socket.setblocking(False)
+            with inside(netns):
+                if source:
+                    self._socket.bind((source, 0))
+                elif protocol == "udp":
+                    self._socket.connect((address, port))
+        except OSError as error:
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                self.answer = Answer("unreachable", error.errno, 0.0)
+                return
+            raise KernelError(f"cannot open a {protocol} socket: {error.strerror}", errno=error.errno or 0) from None
+        self.answer = Answer()
+        self._started = 0.0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for epoll."""
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """Tell whether the socket is to be waited on for writing (a TCP connection on its way)."""
+        return self.protocol == "tcp"
+
+    def start(self) -> None:
+        """Send the first packet."""
+        self._started = time.monotonic()
+        if self.answer.status:
+            return
+        try:
+            if self.protocol == "tcp":
+                code = self._socket.connect_ex((self.address, self.port))
+                if code not in (0, errno.EINPROGRESS):
+                    self._failed(code)
+            elif self.protocol == "udp":
+                self._socket.send(self.nonce)
+            else:
+                self._socket.sendto(self._echo_request(), (self.address, 0))
+        except OSError as error:
+            self._failed(error.errno or 0)
+
+    def is_first(self, packet: Packet) -> bool:
+        """Tell whether this is the packet that `start` sent."""
+        if packet.protocol != self.number:
+            return False
+        if self.protocol == "tcp":
+            return packet.flags & 18 == 2 and packet.sport == self._local_port() and packet.dport == self.port
+        if self.protocol == "udp":
+            return packet.payload.startswith(self.nonce[:12]) and packet.sport == self._local_port()
+        return packet.icmp[0] in (8, 128) and packet.sport == self.ident
+
+    def ready(self) -> None:
+        """Look at the socket after the loop said it is ready."""
+        if self.answer.status:
+            return
+        try:
+            if self.protocol == "tcp":
+                code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    self._failed(code)
+                else:
+                    self._socket.getpeername()
+                    self._done("connected")
+            elif self.protocol == "udp":
+                self._done("replied", self._socket.recv(65535))
+            else:
+                self._icmp()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                self._failed(error.errno or 0)
+
+    def close_if_connected(self) -> None:
+        """End a TCP connection that was opened (FIN), so that the taps see its end too."""
+        if self.answer.status == "connected":
+            self._socket.close()
+
+    def close(self) -> None:
+        """Close the socket; twice is fine."""
+        self._socket.close()
+
+    def _local_port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def _done(self, status: str, data: bytes = b"") -> None:
+        self.answer = Answer(status, 0, time.monotonic() - self._started, data)
+
+    def _failed(self, code: int) -> None:
+        if code == errno.EPERM:  # a rule in OUTPUT dropped it: UDP says so, TCP just tries again
+            return
+        status = "refused" if code in _REFUSED else "timeout" if code == errno.ETIMEDOUT else "unreachable"
+        self.answer = Answer(status, code, time.monotonic() - self._started)
+
+    def _echo_request(self) -> bytes:
+        kind = 8 if self.family == socket.AF_INET else 128
+        body = struct.pack("!BBHHH", kind, 0, 0, self.ident, 1) + self.nonce
+        if self.family == socket.AF_INET6:
+            return body  # the kernel fills in ICMPv6's checksum
+        return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+
+    def _icmp(self) -> None:
+        data = self._socket.recv(65535)
+        if self.family == socket.AF_INET:
+            data = data[(data[0] & 15) * 4:]
+        kind, ident = data[0], struct.unpack_from("!H", data, 4)[0]
+        if kind in (0, 129) and ident == self.ident and data[8:] == self.nonce:
+            self._done("replied", data[8:])
+        elif kind in ((3, 11) if self.family == socket.AF_INET else (1, 2, 3)) and struct.pack("!HH", self.ident, 1) in data:
+            self._failed(errno.EHOSTUNREACH)
+
+
+def checksum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071)."""
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
