@@ -1,0 +1,263 @@
+"""The log on disk: one SQLite file in WAL mode, one row per key and revision.
+
+What an acknowledged write survives:
+- the death of the process at any moment (kill -9): always, since the commit has reached the kernel;
+- a power cut or a kernel crash: with synchronous FULL always; with NORMAL the newest commits (those since the last
+  checkpoint, at most some seconds) may be missing, but what is there is a whole, older state.
+
+Every row carries a checksum and the revisions after the last compaction are without gaps, so damage that SQLite itself
+would not see is found when the file is opened. The file can be read with the sqlite3 tool while the store runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from netlab.store.backend import Batch, Kept
+from netlab.store.errors import Corrupt, Locked, StorageFailed, StorageFull
+from netlab.store.model import Event, KeyValue, Lease
+
+Synchronous: TypeAlias = Literal["normal", "full"]
+
+FORMAT = 1
+CHECKPOINT_BYTES = 4 << 20
+_SUB_BITS = 16  # a transaction writes at most 65,536 keys
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (
+  id INTEGER PRIMARY KEY,          -- revision << 16 | place in its transaction
+  key BLOB NOT NULL, value BLOB NOT NULL,
+  created INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL,
+  crc INTEGER NOT NULL             -- of all the columns before it
+);
+CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, expires REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+_INSERT = "INSERT INTO log (id, key, value, created, version, lease, crc) VALUES (?,?,?,?,?,?,?)"
+
+
+class Sqlite:
+    """A store's file `path`; `path`-wal, -shm and -lock lie beside it."""
+
+    def __init__(self, path: Path, synchronous: Synchronous = "normal") -> None:
+        self.path = path
+        self.blocking = synchronous == "full"
+        self._lock = _lock(path)
+        self._written = 0
+        try:
+            self._db = _connect(path)
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")
+            self._checkpointer = _connect(path)
+            self._checkpointer.execute(f"PRAGMA synchronous={synchronous}")
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise _damaged(path, error) from error
+
+    def load(self) -> Kept:
+        """Read the whole file, and check it.
+
+        Raises:
+            Corrupt: see its `last_good`; `salvage` keeps what is whole.
+        """
+        kept, damage = self.read()
+        if damage:
+            raise Corrupt(f"{self.path}: {damage}", last_good=kept.revision,
+                          hint=f"what it held at revision {kept.revision} can be salvaged" if kept.revision else
+                          "restore a copy of it, or remove it to start empty")
+        return kept
+
+    def read(self) -> tuple[Kept, str]:
+        """Return what is whole, and what is damaged after that ("": nothing).
+
+        Raises:
+            Corrupt: this is no database, or one of another format.
+            StorageFailed: it can't be read.
+        """
+        try:
+            self._db.executescript(_SCHEMA)
+            meta = dict(self._db.execute("SELECT name, value FROM meta"))
+            if meta.setdefault("format", FORMAT) != FORMAT:
+                raise Corrupt(f"{self.path}: format {meta['format']} is not known to this version",
+                              hint="use the version of netlab that wrote it, or remove the file")
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+            leases = [Lease(*row) for row in self._db.execute("SELECT id, ttl, expires FROM lease")]
+            rows = self._db.execute("SELECT id, key, value, created, version, lease, crc FROM log ORDER BY id")
+            return _assemble(rows, meta.get("compacted", 0), leases)
+        except sqlite3.Error as error:
+            raise _damaged(self.path, error) from error
+
+    def append(self, batch: Batch) -> None:
+        """Commit a batch; all of it is there afterwards, or on an error nothing."""
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            if batch.events:
+                db.executemany(_INSERT, [_row(event.kv) for event in batch.events])
+            if batch.leases:
+                db.executemany("INSERT OR REPLACE INTO lease VALUES (?,?,?)", batch.leases)
+            if batch.ended:
+                db.executemany("DELETE FROM lease WHERE id=?", [(identity,) for identity in batch.ended])
+            if batch.compacted:
+                db.executemany("DELETE FROM log WHERE id=?", [(_id(kv),) for kv in batch.dead])
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (batch.compacted,))
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise _refused(self.path, error) from error
+        self._written += sum(len(event.kv.value) for event in batch.events) + 64 * (len(batch.events) + len(batch.dead))
+
+    def checkpoint_due(self) -> bool:
+        """Tell whether the WAL has grown enough to be moved into the file."""
+        return self._written >= CHECKPOINT_BYTES
+
+    def checkpoint(self) -> None:
+        """Move the WAL into the file, on a connection of its own, so that writers go on meanwhile."""
+        self._written = 0
+        with suppress(sqlite3.Error):  # a full disk: the WAL stays, writes report it
+            self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def close(self) -> None:
+        """Move everything into the one file and let it go."""
+        self._checkpointer.close()
+        self._db.close()
+        os.close(self._lock)
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def salvage(path: Path) -> tuple[int, Path]:
+    """Rebuild a damaged file from its whole rows, up to the newest revision before the damage.
+
+    The damaged file stays beside it. Returns that revision and where the damaged file is now.
+
+    Raises:
+        Corrupt: not even the state at the last compaction is whole; nothing was changed.
+    """
+    damaged = Sqlite(path)
+    try:
+        kept, damage = damaged.read()
+    finally:
+        damaged.close()
+    if not damage:
+        return kept.revision, path
+    if not kept.revision:
+        raise Corrupt(f"{path}: {damage}; nothing in it can be trusted", hint="remove the file to start empty")
+    fresh, aside = path.with_name(f"{path.name}.salvaged"), path.with_name(f"{path.name}.damaged-{kept.revision}")
+    for stale in (fresh, aside):
+        _remove(stale)
+    backend = Sqlite(fresh, "full")
+    try:
+        backend.load()
+        backend.append(Batch([Event(kv, None) for kv in kept.base] + list(kept.events), list(kept.leases),
+                             compacted=kept.compacted))
+    finally:
+        backend.close()
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    fresh.rename(path)
+    _remove(fresh)
+    return kept.revision, aside
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-lock"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=16)
+    db.execute("PRAGMA journal_mode=WAL")
+    return db
+
+
+def _lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Locked(f"{path}: another process has it open", hint="stop the other API server first") from error
+    return descriptor
+
+
+def _id(kv: KeyValue) -> int:
+    return kv.mod_revision << _SUB_BITS | kv.sub
+
+
+def _crc(identity: int, key: bytes, value: bytes, created: int, version: int, lease: int) -> int:
+    return zlib.crc32(value, zlib.crc32(b"%d %d %d %d %b" % (identity, created, version, lease, key)))
+
+
+def _row(kv: KeyValue) -> tuple[int, bytes, bytes, int, int, int, int]:
+    identity = _id(kv)
+    return (identity, kv.key, kv.value, kv.create_revision, kv.version, kv.lease,
+            _crc(identity, kv.key, kv.value, kv.create_revision, kv.version, kv.lease))
+
+
+def _assemble(rows: Iterable[tuple[Any, ...]], compacted: int, leases: Sequence[Lease]) -> tuple[Kept, str]:
+    """Turn rows, in order, into the state at `compacted` and the events since; check that they are whole.
+
+    Returns what is whole, and what is wrong after that ("" if nothing). A damage of the state itself leaves nothing
+    whole: revision 0.
+    """
+    base: dict[bytes, KeyValue] = {}
+    state: dict[bytes, KeyValue] = {}
+    events: list[Event] = []
+    revision, damage = max(compacted, 1), ""
+    at = 0
+    try:
+        for identity, key, value, created, version, lease, crc in rows:
+            at = identity >> _SUB_BITS
+            if type(key) is not bytes or type(value) is not bytes or \
+                    crc != _crc(identity, key, value, created, version, lease):
+                damage = f"the row of revision {at} fails its checksum"
+                break
+            kv = KeyValue(key, value, created, at, version, lease, identity & (1 << _SUB_BITS) - 1)
+            if at <= compacted:
+                base[key] = state[key] = kv
+                continue
+            if at > revision + 1:
+                damage = f"revisions {revision + 1} to {at - 1} are missing"
+                break
+            events.append(Event(kv, state.get(key)))
+            revision = at
+            if version:
+                state[key] = kv
+            else:
+                state.pop(key, None)
+    except sqlite3.DatabaseError as error:
+        damage = str(error)
+    if damage:
+        if at <= compacted:
+            return Kept(revision=0), damage
+        revision = min(revision, at - 1)
+        while events and events[-1].kv.mod_revision > revision:
+            events.pop()
+    return Kept(revision, compacted, tuple(base.values()), events, leases), damage
+
+
+def _damaged(path: Path, error: sqlite3.Error) -> StorageFailed | Corrupt:
+    """Translate what SQLite says when it opens or reads a file."""
+    if isinstance(error, sqlite3.OperationalError):
+        return StorageFailed(f"{path}: {error}")
+    return Corrupt(f"{path}: {error}", hint="restore a copy of it, or remove it to start empty")
+
+
+def _refused(path: Path, error: sqlite3.Error) -> StorageFailed:
+    """Translate what SQLite says when it writes."""
+    if error.sqlite_errorname == "SQLITE_FULL":
+        return StorageFull(f"{path}: the disk is full", hint="make room; what was written before is safe")
+    return StorageFailed(f"{path}: {error}")

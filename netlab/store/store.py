@@ -1,0 +1,300 @@
+"""The store: etcd's contract over a log of revisions.
+
+Every write is a transaction. Those that arrive during one step of the event loop are decided in order, committed
+together and then, in one step, applied to memory, shown to the watches and acknowledged. So a write that was
+acknowledged is on disk, a reader never sees one that is not, and all readers see the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from netlab.store import draft as drafts
+from netlab.store.backend import Backend, Memory
+from netlab.store.compact import Retainer, Retention
+from netlab.store.draft import Draft
+from netlab.store.errors import StorageFailed, StoreClosed, StoreError
+from netlab.store.lease import Leases
+from netlab.store.log import Log
+from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Range, TxnResult, prefix_end
+from netlab.store.sqlite import Sqlite, Synchronous
+from netlab.store.watch import Hub, Watch
+
+Result = TypeVar("Result")
+WATCH_LIMIT = 10_000
+TICK_SECONDS = 1.0
+_COMPACT_PORTION = 1000  # revisions forgotten in one step of the event loop
+
+
+class Store:
+    """The keys of a cluster at every retained revision. All methods belong to the event loop that opened it."""
+
+    def __init__(self, backend: Backend, *, retention: Retention, clock: Callable[[], float]) -> None:
+        """Use `open` instead."""
+        kept = backend.load()
+        self._backend, self._clock = backend, clock
+        self._log = Log(revision=kept.compacted or 1, compacted=kept.compacted, live=kept.base)
+        self._log.apply(kept.events)
+        self._log.revision = kept.revision
+        self._leases = Leases(kept.leases, self._log.leased())
+        self._hub = Hub(self._log.revision)
+        self._retainer = Retainer(retention)
+        self._queue: list[tuple[Callable[[Draft], Any], asyncio.Future[Any]]] = []
+        self._committing = self._closed = False
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._loop = asyncio.get_running_loop()
+        self._ticker: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(2, "store")
+        self._checkpoint: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(cls, path: Path | None, *, synchronous: Synchronous = "normal", retention: Retention | None = None,
+                   clock: Callable[[], float] = time.time) -> Store:
+        """Open the store in a file, made if it is not there; None keeps it in memory only.
+
+        Args:
+            path: the SQLite file.
+            synchronous: see sqlite.py; both survive the death of the process.
+            retention: how much history to keep.
+            clock: Unix time in seconds, for leases and retention.
+
+        Raises:
+            Locked: another process has it open.
+            Corrupt: it is damaged (`sqlite.salvage` keeps what is whole).
+            StorageFailed: it can't be read or made.
+        """
+        store = cls(Memory() if path is None else Sqlite(path, synchronous), retention=retention or Retention(),
+                    clock=clock)
+        store._ticker = store._loop.create_task(store._tick_forever())
+        return store
+
+    async def close(self) -> None:
+        """Finish what was begun, end all watches, let go of the file. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._idle.wait()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        self._hub.close()
+        await self._loop.run_in_executor(None, self._threads.shutdown)
+        self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """Return the newest committed revision; 1 for an empty store."""
+        return self._log.revision
+
+    @property
+    def compacted(self) -> int:
+        """Return the oldest revision that can still be read; 0 if all can."""
+        return self._log.compacted
+
+    async def get(self, key: bytes, *, revision: int = 0) -> KeyValue | None:
+        """Return what a key holds now or held at a revision.
+
+        Raises:
+            Compacted, FutureRevision: that revision can't be read.
+        """
+        return self._log.get(key, revision)
+
+    async def list(self, prefix: bytes, *, revision: int = 0, limit: int = 0, after: bytes = b"") -> Range:
+        """Return the keys with a prefix, in byte order, as they were at one revision (0: now).
+
+        The next page of the same snapshot: `revision` of the page, `after` its last key.
+
+        Raises:
+            Compacted, FutureRevision: that revision can't be read.
+        """
+        return self._log.range(prefix, prefix_end(prefix), revision=revision, limit=limit, after=after)
+
+    async def range(self, start: bytes, end: bytes, *, revision: int = 0, limit: int = 0) -> Range:
+        """Return the keys in [start, end); `end` of one zero byte means to the last key. Raises as `list`."""
+        return self._log.range(start, end, revision=revision, limit=limit)
+
+    async def count(self, prefix: bytes) -> int:
+        """Return how many keys have a prefix now."""
+        return self._log.count(prefix, prefix_end(prefix))
+
+    def watch(self, prefix: bytes, *, end: bytes | None = None, after: int = 0, limit: int = WATCH_LIMIT) -> Watch:
+        """Return every event of the keys with a prefix after revision `after` (0: from now on), each once, in order.
+
+        Args:
+            prefix: with `end` the first key instead.
+            end: None for a prefix, b"" for the one key, else the keys in [prefix, end).
+            after: a revision that was seen, for example that of a `list`.
+            limit: events that may wait for the reader before the watch is cut off.
+
+        Raises:
+            Compacted, FutureRevision: the events after that revision can't be told.
+        """
+        if self._closed:
+            raise StoreClosed
+        history = self._log.since(after) if after else ()
+        return self._hub.add(prefix, end, history=history, revision=after or self._log.revision, limit=limit)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def create(self, key: bytes, value: bytes, *, ttl: int = 0) -> KeyValue:
+        """Write a key that is not there; with a `ttl` it goes after so many seconds.
+
+        Raises:
+            KeyExists: it is there.
+            StorageFailed: the disk refused; nothing changed. So do all other writes.
+        """
+        return await self._submit(lambda draft: drafts.create(draft, key, value, ttl))
+
+    async def update(self, key: bytes, value: bytes, revision: int, *, ttl: int = 0) -> KeyValue:
+        """Write a key that is still at this mod_revision.
+
+        Raises:
+            Conflict: it is at another one.
+            KeyMissing: it is not there.
+        """
+        return await self._submit(lambda draft: drafts.update(draft, key, value, revision, ttl))
+
+    async def put(self, key: bytes, value: bytes, *, ttl: int = 0) -> KeyValue:
+        """Write a key, whatever it held."""
+        return await self._submit(lambda draft: draft.put(key, value, draft.lease_for(ttl)).kv)
+
+    async def delete(self, key: bytes, revision: int = 0) -> Event:
+        """Delete a key, if `revision` is not 0 only at that mod_revision. The event's `prev` is what was there.
+
+        Raises:
+            KeyMissing: it is not there.
+            Conflict: it is at another revision.
+        """
+        return await self._submit(lambda draft: drafts.delete(draft, key, revision))
+
+    async def transact(self, compares: Sequence[Compare], then: Sequence[Op], otherwise: Sequence[Op] = (),
+                       ) -> TxnResult:
+        """Run `then` if all compares hold, `otherwise` if not; what it writes gets one revision (etcd's Txn).
+
+        Raises:
+            StoreError: a key would be written twice, or a lease is not there.
+        """
+        return await self._submit(lambda draft: drafts.transact(draft, compares, then, otherwise))
+
+    async def grant(self, ttl: int, identity: int = 0) -> Lease:
+        """Make a lease of `ttl` seconds."""
+        return await self._submit(lambda draft: draft.grant(ttl, identity))
+
+    async def renew(self, identity: int) -> Lease:
+        """Give a lease its whole time again. Raises StoreError if it is not there."""
+        return await self._submit(lambda draft: draft.renew(identity))
+
+    async def revoke(self, identity: int) -> None:
+        """End a lease and delete its keys, in one revision."""
+        await self._submit(lambda draft: draft.revoke(identity))
+
+    def leases(self) -> Leases:
+        """Return the leases, to look at."""
+        return self._leases
+
+    async def compact(self, revision: int) -> None:
+        """Forget what no read at `revision` or later needs. Watches that run are not disturbed.
+
+        Raises:
+            Compacted: done already.
+            FutureRevision: not written yet.
+        """
+        self._log.check(revision)
+        while (target := min(revision, self._log.compacted + _COMPACT_PORTION)) > self._log.compacted:
+            await self._submit(partial(Draft.compact, revision=target))
+
+    async def tick(self, now: float) -> None:
+        """Do what time asks for: end leases, forget history, tidy the file. Runs by itself every second."""
+        for identity in self._leases.expired(now):
+            await self.revoke(identity)
+        target = self._retainer.due(now, self.revision, self.compacted,
+                                    self._log.revision_over(self._retainer.retention.bytes))
+        if target:
+            await self.compact(target)
+        if self._backend.checkpoint_due() and (self._checkpoint is None or self._checkpoint.done()):
+            self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
+
+    async def _tick_forever(self) -> None:
+        while not self._closed:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                await self.tick(self._clock())
+            except StorageFailed:
+                continue  # the disk is full: whoever writes is told
+
+    # -- group commit -------------------------------------------------------------------------------------------------
+
+    def _submit(self, step: Callable[[Draft], Result]) -> asyncio.Future[Result]:
+        if self._closed:
+            raise StoreClosed
+        future: asyncio.Future[Result] = self._loop.create_future()
+        if not self._queue and not self._committing:
+            self._loop.call_soon(self._commit)
+            self._idle.clear()
+        self._queue.append((step, future))
+        return future
+
+    def _commit(self) -> None:
+        """Decide and commit all that is queued."""
+        queue, self._queue = self._queue, []
+        draft = Draft(self._log, self._leases, self._clock())
+        outcomes: list[tuple[asyncio.Future[Any], Any, StoreError | None]] = []
+        for step, future in queue:
+            if future.cancelled():  # its caller has gone before anything was done
+                continue
+            try:
+                outcomes.append((future, step(draft), None))
+            except StoreError as error:
+                outcomes.append((future, None, error))
+            draft.end_step()
+        if not draft.batch:
+            self._finish(draft, outcomes, None)
+        elif self._backend.blocking:
+            self._committing = True
+            commit = self._loop.run_in_executor(self._threads, self._backend.append, draft.batch)
+            commit.add_done_callback(lambda done: self._finish(draft, outcomes, done.exception()))
+        else:
+            try:
+                self._backend.append(draft.batch)
+            except StorageFailed as error:
+                self._finish(draft, outcomes, error)
+            else:
+                self._finish(draft, outcomes, None)
+
+    def _finish(self, draft: Draft, outcomes: Iterable[tuple[asyncio.Future[Any], Any, StoreError | None]],
+                failure: BaseException | None) -> None:
+        """Show what was committed and acknowledge it; after a failure take everything back."""
+        if failure is None:
+            draft.settle()
+            self._hub.publish(draft.batch.events, self._log.revision)
+        else:
+            draft.withdraw()
+        for future, result, error in outcomes:
+            if future.done():
+                continue
+            if failure is not None or error is not None:
+                future.set_exception(failure or error or StoreClosed())
+            else:
+                future.set_result(result)
+        self._committing = False
+        if self._queue:
+            self._loop.call_soon(self._commit)
+        else:
+            self._idle.set()
