@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pathlib
 import platform
+import struct
 from typing import Any, Final
 
 CLONE_NEWTIME: Final = 0x00000080
@@ -36,11 +38,21 @@ PR_SET_PDEATHSIG: Final = 1
 PR_CAPBSET_DROP: Final = 24
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_MM: Final = 35
+PR_SET_MM_MAP: Final = 14
 PR_SET_NO_NEW_PRIVS: Final = 38
 
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_IN_ROOT: Final = 0x10
+AT_EMPTY_PATH: Final = 0x1000
+AT_RECURSIVE: Final = 0x8000
+MOUNT_ATTR_RDONLY: Final = 0x1
+
 _NUMBERS: Final = {
-    "x86_64": {"pivot_root": 155, "bpf": 321, "pidfd_send_signal": 424, "pidfd_open": 434},
-    "aarch64": {"pivot_root": 41, "bpf": 280, "pidfd_send_signal": 424, "pidfd_open": 434},
+    "x86_64": {"capset": 126, "pivot_root": 155, "bpf": 321, "pidfd_send_signal": 424, "pidfd_open": 434,
+               "openat2": 437, "mount_setattr": 442},
+    "aarch64": {"capset": 91, "pivot_root": 41, "bpf": 280, "pidfd_send_signal": 424, "pidfd_open": 434,
+                "openat2": 437, "mount_setattr": 442},
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -95,6 +107,50 @@ def prctl(option: int, value: int = 0) -> None:
 def set_process_name(name: str) -> None:
     """Set the name that ps and top show in the comm column; the kernel keeps 15 bytes."""
     _checked(_libc.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0), "prctl")
+
+
+def capset(permitted: int, effective: int, inheritable: int) -> None:
+    """Set this thread's capability sets, each a mask with bit N for capability number N (capset(2), version 3)."""
+    header = struct.pack("=II", 0x20080522, 0)
+    data = b"".join(struct.pack("=III", (effective >> shift) & 0xFFFFFFFF, (permitted >> shift) & 0xFFFFFFFF,
+                                (inheritable >> shift) & 0xFFFFFFFF) for shift in (0, 32))
+    syscall("capset", header, data)
+
+
+def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """Open relative to `directory` under rules of resolution (openat2(2), Linux 5.6) and return the descriptor."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    return syscall("openat2", ctypes.c_int(directory), os.fsencode(path), how, ctypes.c_size_t(len(how)))
+
+
+def mount_setattr(directory: int, path: str, *, set: int, clear: int = 0, recursive: bool = False) -> None:
+    """Change the attributes of a mount, or of a tree of them (mount_setattr(2), Linux 5.12)."""
+    flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+    attributes = struct.pack("=QQQQ", set, clear, 0, 0)
+    syscall("mount_setattr", ctypes.c_int(directory), os.fsencode(path), ctypes.c_uint(flags), attributes,
+            ctypes.c_size_t(len(attributes)))
+
+
+_argv_memory: list[Any] = []  # what the kernel shows as cmdline is read from this process' memory
+
+
+def set_cmdline(argv: list[str]) -> None:
+    """Make /proc/PID/cmdline read as `argv` (prctl(2), PR_SET_MM_MAP; needs no privilege, and checkpoint support).
+
+    Raises OSError where the kernel was built without it.
+    """
+    fields = pathlib.Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    (start_code, end_code, start_stack), (start_data, end_data, start_brk, _, _, env_start, env_end) = (
+        [int(fields[n - 3]) for n in (26, 27, 28)], [int(fields[n - 3]) for n in range(45, 52)])
+    raw = b"".join(os.fsencode(word) + b"\0" for word in argv)
+    memory = ctypes.create_string_buffer(raw, len(raw))
+    _libc.sbrk.restype = ctypes.c_void_p
+    first = ctypes.addressof(memory)
+    layout = struct.pack("=12QIi", start_code, end_code, start_data, end_data, start_brk, _libc.sbrk(0), start_stack,
+                         first, first + len(raw), env_start, env_end, 0, 0, -1)
+    _checked(_libc.prctl(PR_SET_MM, ctypes.c_ulong(PR_SET_MM_MAP), layout, ctypes.c_ulong(len(layout)),
+                         ctypes.c_ulong(0)), "prctl PR_SET_MM_MAP")
+    _argv_memory[:] = [memory]
 
 
 def sethostname(name: str) -> None:

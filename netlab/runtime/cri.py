@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -231,9 +231,13 @@ def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**{name: readers[name](v) for name, v in data.items() if name in readers})
 
 
-@functools.cache
-def _readers(kind: Hashable) -> dict[str, Any]:
-    return {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+_READERS: dict[Any, dict[str, Any]] = {}
+
+
+def _readers(kind: type) -> dict[str, Any]:
+    if kind not in _READERS:
+        _READERS[kind] = {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+    return _READERS[kind]
 
 
 def _reader(hint: Any) -> Any:
