@@ -157,3 +157,19 @@ def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     raw = name.encode()
     _checked(_libc.sethostname(raw, len(raw)), "sethostname")
+
+
+def inotify_init() -> int:
+    """Open a non-blocking inotify instance (inotify(7))."""
+    return _checked(_libc.inotify_init1(ctypes.c_int(os.O_NONBLOCK | os.O_CLOEXEC)), "inotify_init1")
+
+
+def inotify_add_watch(fd: int, path: str | os.PathLike[str], mask: int) -> int:
+    """Add a path to an inotify instance and return the number that its events carry."""
+    return _checked(_libc.inotify_add_watch(ctypes.c_int(fd), os.fsencode(path), ctypes.c_uint32(mask)),
+                    f"inotify_add_watch {os.fspath(path)}")
+
+
+def inotify_rm_watch(fd: int, number: int) -> None:
+    """Take a watch out; one that the kernel has dropped already is no error."""
+    _libc.inotify_rm_watch(ctypes.c_int(fd), ctypes.c_int(number))
