@@ -23,11 +23,11 @@ LOWER_UP: Final = 0x10000
 PROMISCUOUS: Final = 0x100
 
 _ADDRESS, _IFNAME, _MTU, _MASTER, _LINKINFO, _NET_NS_FD, _IFALIAS, _GROUP, _LINK = 1, 3, 4, 10, 18, 28, 20, 27, 5
-_AF_SPEC, _PROTINFO = 26, 12
+_AF_SPEC, _ADDRESS_GENERATION = 26, 8
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BR_MCAST_SNOOPING, _BR_STP_STATE = 23, 5
-_PORT_HAIRPIN, _PORT_ISOLATED, _PORT_FAST_LEAVE = 4, 33, 7
+_BR_MCAST_SNOOPING = 23
+_PORT_HAIRPIN, _PORT_ISOLATED = 4, 33
 _NODAD = 0x02
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBi")
@@ -96,6 +96,18 @@ def pack_cidr(text: str) -> tuple[int, bytes, int]:
     return family, packed, int(length) if length else most
 
 
+def unpack_ip(family: int, packed: bytes) -> str:
+    """Return the text of a packed address."""
+    return socket.inet_ntop(family, packed)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two prefixes of one family have addresses in common."""
+    (_, a, short), (_, b, long) = pack_cidr(one), pack_cidr(other)
+    shift = len(a) * 8 - min(short, long)
+    return len(a) == len(b) and int.from_bytes(a, "big") >> shift == int.from_bytes(b, "big") >> shift
+
+
 def random_mac() -> str:
     """Return a random unicast address of the locally administered kind."""
     raw = bytearray(os.urandom(6))
@@ -107,8 +119,11 @@ def random_mac() -> str:
 
 def change(link: int | str, *, up: bool | None = None, alias: str | None = None, mtu: int = 0, mac: str = "",
            master: int | None = None, name: str = "", promiscuous: bool | None = None, group: int | None = None,
-           netns_fd: int = -1) -> Message:
-    """Change an existing link, named or by index. `master` 0 takes it off its bridge."""
+           netns_fd: int = -1, address_generation: bool = True) -> Message:
+    """Change an existing link, named or by index. `master` 0 takes it off its bridge.
+
+    Without `address_generation` it gets no IPv6 link-local address: a bridge's port needs none, and says nothing then.
+    """
     index = link if isinstance(link, int) else 0
     flags, mask = 0, 0
     for wanted, bit in ((up, UP), (promiscuous, PROMISCUOUS)):
@@ -129,6 +144,8 @@ def change(link: int | str, *, up: bool | None = None, alias: str | None = None,
         parts.append(attribute(_GROUP, group))
     if netns_fd >= 0:
         parts.append(attribute(_NET_NS_FD, netns_fd))
+    if not address_generation:
+        parts.append(nested(_AF_SPEC, nested(socket.AF_INET6, attribute(_ADDRESS_GENERATION, b"\1"))))
     return Message(rtnl.SETLINK, 0, b"".join(parts), f"change the link {link}")
 
 
