@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pathlib
-import platform
 import struct
 from typing import Any, Final
 
@@ -67,9 +65,9 @@ def _checked(result: int, what: str) -> int:
 
 def syscall(name: str, *args: Any) -> int:
     """Call a system call that has no libc wrapper. Raises OSError as the os module does."""
-    numbers = _NUMBERS.get(platform.machine())
+    numbers = _NUMBERS.get(os.uname().machine)  # not platform: it imports half the library
     if numbers is None:
-        raise OSError(38, f"{name}: netlab has no system call table for {platform.machine()}")
+        raise OSError(38, f"{name}: netlab has no system call table for {os.uname().machine}")
     return _checked(_libc.syscall(ctypes.c_long(numbers[name]), *args), name)
 
 
@@ -139,7 +137,8 @@ def set_cmdline(argv: list[str]) -> None:
 
     Raises OSError where the kernel was built without it.
     """
-    fields = pathlib.Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
     (start_code, end_code, start_stack), (start_data, end_data, start_brk, _, _, env_start, env_end) = (
         [int(fields[n - 3]) for n in (26, 27, 28)], [int(fields[n - 3]) for n in range(45, 52)])
     raw = b"".join(os.fsencode(word) + b"\0" for word in argv)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +26,8 @@ def open_netns(path: str | os.PathLike[str]) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise NetnsGone(f"no network namespace at {os.fspath(path)}: {error.strerror}", errno=error.errno or 0) from None
+        raise NetnsGone(f"no network namespace at {os.fspath(path)}: {error.strerror}",
+                        errno=error.errno or 0) from None
 
 
 def new_netns() -> int:
@@ -35,6 +35,7 @@ def new_netns() -> int:
 
     A short-lived thread unshares, so that the caller's own threads stay where they are (0.34 ms).
     """
+    import threading  # not at the top: a CNI plugin's start-up is most of its cost
     made: list[int | OSError] = []
 
     def body() -> None:
