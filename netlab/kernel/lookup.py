@@ -1,4 +1,4 @@
-"""Ask the kernel what it would do: which route a packet would take, and whether its next hop is known (rtnetlink(7))."""
+"""Ask the kernel what it would do: which route a packet would take, and is its next hop known (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from netlab.kernel.rtnl import Message, Rtnl, attribute, attributes
 
 _DST, _SRC, _IIF, _OIF, _GATEWAY, _MARK = 1, 2, 3, 4, 5, 16
 _TYPES = {1: "unicast", 2: "local", 3: "broadcast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
-_STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"}
+_STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp",
+           128: "permanent"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class RouteAnswer:
     @property
     def words(self) -> str:
         """Return the refusal in words; the kernel says EINVAL for both a blackhole and a source check."""
-        return {errno.ENETUNREACH: "no route", errno.EHOSTUNREACH: "an `unreachable` route", errno.EACCES: "a `prohibit` route",
+        return {errno.ENETUNREACH: "no route", errno.EHOSTUNREACH: "an `unreachable` route",
+                errno.EACCES: "a `prohibit` route",
                 errno.EINVAL: "a `blackhole` route or the reverse path filter (rp_filter)",
                 errno.EXDEV: "the reverse path filter (rp_filter)"}.get(self.error, "")
 

@@ -76,7 +76,8 @@ def open_socket(*groups: int, buffer: int = 0) -> socket.socket:
         buffer: wanted receive buffer in bytes; without CAP_NET_ADMIN in the first user namespace the kernel gives at
             most net.core.rmem_max.
     """
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
     try:
         sock.bind((0, 0))
         if buffer:

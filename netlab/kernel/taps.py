@@ -50,8 +50,8 @@ class PacketTap:
         """Open the tap. `filter` is classic BPF as (code, jt, jf, k), and sees the network header at offset 0."""
         with inside(netns):
             # Given at birth, the protocol listens on every interface; Python's bind() wants the name of one.
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-                                         socket.htons(ETH_P_ALL))
+            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
         if filter:
             attach_filter(self._socket, filter)
         nfnetlink.grow_buffer(self._socket, BUFFER)
@@ -66,7 +66,7 @@ class PacketTap:
 
     def read(self) -> list[Frame]:
         """Return what has come in since the last call; never blocks."""
-        frames = []
+        frames: list[Frame] = []
         while True:
             try:
                 data, ancillary, _, address = self._socket.recvmsg(self._snap_length, 64)
@@ -139,7 +139,7 @@ class NftTrace:
 
     def read(self) -> list[RuleHit]:
         """Return what has come in since the last call, in the kernel's order; never blocks."""
-        hits = []
+        hits: list[RuleHit] = []
         while True:
             try:
                 data = self._socket.recv(1 << 16)
@@ -179,7 +179,8 @@ def decode_nft_trace(payload: bytes) -> RuleHit:
         kind = "return"  # the kernel calls the implicit end of a user chain a rule without a handle
     return RuleHit(visit=number(6), family=payload[0], table=_text(found.get(1, b"")), chain=_text(found.get(2, b"")),
                    kind=kind, verdict=_VERDICTS.get(code, str(code)), target=target, handle=number(3),
-                   network=found.get(8, b""), transport=found.get(9, b""), iif=number(10), oif=number(12), mark=number(14))
+                   network=found.get(8, b""), transport=found.get(9, b""), iif=number(10), oif=number(12),
+                   mark=number(14))
 
 
 class LegacyTrace:
@@ -216,7 +217,7 @@ class LegacyTrace:
 
     def read(self) -> list[RuleHit]:
         """Return what has come in since the last call, in the kernel's order; never blocks."""
-        hits = []
+        hits: list[RuleHit] = []
         while True:
             try:
                 data = self._socket.recv(1 << 16)
@@ -258,7 +259,7 @@ class _Instruction(ctypes.Structure):
 
 def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
     """Attach a classic BPF program to a socket (socket(7), SO_ATTACH_FILTER); a program that returns 0 drops."""
-    code = (_Instruction * len(program))(*program)
+    code = (_Instruction * len(program))(*(_Instruction(*line) for line in program))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code)))
 
 

@@ -30,7 +30,7 @@ class Conversation:
 
     def learn(self, packet: Packet) -> bool:
         """Take note of a packet; tell whether something new was learned (then look at the others again)."""
-        if packet.key == self.first.key and packet.protocol == self.first.protocol and packet.addresses not in self.tuples:
+        if packet.key == self.first.key and packet.addresses not in self.tuples:
             self.tuples.add(packet.addresses)
             return True
         if packet.is_icmp_error and packet.inner is not None and packet.key not in self.error_keys and \
@@ -70,5 +70,5 @@ class Conversation:
         if inner.protocol == TCP and self.first.protocol == TCP:
             return (inner.seq - self.first.seq) % (1 << 32) <= WINDOW
         if inner.is_icmp and self.first.is_icmp:
-            return inner.dport == self.first.dport and inner.payload[:12] == self.first.payload[:len(inner.payload[:12])]
+            return inner.dport == self.first.dport and self.first.payload[:12].startswith(inner.payload[:12])
         return inner.protocol == self.first.protocol and inner.addresses in self.tuples

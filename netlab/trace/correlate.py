@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 from netlab.kernel.taps import RuleHit
 from netlab.trace.event import Direction, Hop
-from netlab.trace.packet import Packet, join
+from netlab.trace.packet import Packet
 from netlab.trace.rulebook import RuleText
 from netlab.trace.visits import Run, Visit
 
 RuleTexts = Callable[[str, RuleHit], RuleText]
+FINAL = ("ACCEPT", "DROP", "REJECT", "RETURN", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "QUEUE", "NFQUEUE")
+CONTINUING = ("MARK", "CONNMARK", "LOG", "NFLOG", "TRACE", "CT", "TCPMSS", "TOS", "DSCP", "SET", "NOTRACK", "CHECKSUM")
 NAT_TARGETS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP")
 
 
@@ -87,8 +89,9 @@ def hops(segment: Segment, direction: Direction, links: Mapping[int, Link], rule
     by_name = {link.name: link for link in links.values()}
     ins = [s for s in segment.seen if not s.outgoing]
     outs = [s for s in segment.seen if s.outgoing]
+    made_here = visit is not None and (segment.local or not segment.seen)
     writer = _Writer(segment.place, direction, rule_text,
-                     packet=segment.seen[0].packet if segment.seen else visit.first if visit else None)
+                     packet=visit.first if visit is not None and made_here else segment.seen[0].packet)
     for event in ins[:1]:
         writer.iface(event)
     if visit is not None:
@@ -97,10 +100,31 @@ def hops(segment: Segment, direction: Direction, links: Mapping[int, Link], rule
         writer.iface(event)
     if visit is not None:
         _route(writer, visit, ins, outs, links, by_name)
-        writer.runs(visit.hooks("INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+        writer.runs(visit.hooks("INPUT", "FORWARD", "OUTPUT"))
+        last = visit.hooks("POSTROUTING")
+        for event in outs[:_before_postrouting(outs, last)]:
+            writer.iface(event)
+            outs = outs[1:]
+        writer.runs(last)
     for event in outs:
         writer.iface(event)
     return writer.hops
+
+
+def _before_postrouting(outs: Sequence[Seen], runs: Sequence[Run]) -> int:
+    """Return how many interfaces the packet left by before POSTROUTING rewrote it.
+
+    Usually none. But a packet that goes back to the bridge it came from (hairpin) meets POSTROUTING behind the
+    bridge's own interface, at the port: br_netfilter runs it there.
+    """
+    if not runs or runs[0].packet.addresses == runs[-1].packet.addresses:
+        return 0
+    count = 0
+    for event in outs:
+        if event.packet.addresses != runs[0].packet.addresses:
+            break
+        count += 1
+    return count
 
 
 def _route(writer: _Writer, visit: Visit, ins: Sequence[Seen], outs: Sequence[Seen], links: Mapping[int, Link],
@@ -160,11 +184,12 @@ class _Writer:
             return
         packet = run.packet
         if hit.kind == "policy":
-            self.hops.append(Hop(None, self._place, self._direction, "policy", f"{hit.table} {hit.chain} policy {hit.verdict}",
-                                 packet, table=hit.table, chain=hit.chain, verdict=hit.verdict))
+            self.hops.append(Hop(None, self._place, self._direction, "policy", f"policy {hit.verdict}", packet,
+                                 table=hit.table, chain=hit.chain, verdict=hit.verdict))
             return
         text = self._rule_text(self._place, hit)
-        verdict = hit.verdict or ("JUMP" if text.target and not text.target.isupper() else text.target)
+        verdict = hit.verdict or ("CONTINUE" if text.target in ("", *CONTINUING) else
+                                  text.target if text.target in FINAL else "JUMP")
         if text.target in NAT_TARGETS:
             self._nat = text
             verdict = text.target
@@ -182,17 +207,12 @@ class _Writer:
         rule = self._nat
         self._nat = None
         changes = []
-        to = before.destination != packet.destination or (before.dport != packet.dport and not packet.is_icmp)
-        of = before.source != packet.source or before.sport != packet.sport
-        if to:
-            changes.append(("DNAT" if rule else "un-SNAT", join(before.destination, before.dport if not before.is_icmp else 0),
-                            join(packet.destination, packet.dport if not packet.is_icmp else 0)))
-        if of:
-            changes.append(("SNAT" if rule else "un-DNAT", join(before.source, before.sport if not before.is_icmp else 0),
-                            join(packet.source, packet.sport if not packet.is_icmp else 0)))
+        remembered = not rule and self._direction == "reply"
+        if before.to != packet.to:
+            changes.append(("un-SNAT" if remembered else "DNAT", before.to, packet.to))
+        if before.of != packet.of:
+            changes.append(("un-DNAT" if remembered else "SNAT", before.of, packet.of))
         for name, old, new in changes:
-            if not rule and self._direction == "request":
-                name = name.replace("un-SNAT", "DNAT").replace("un-DNAT", "SNAT")
             by = "" if rule else " (conntrack remembers)"
             self.hops.append(Hop(None, self._place, self._direction, "nat", f"{name} {old} → {new}{by}", packet,
                                  rule=rule.line if rule else "", comment=rule.comment if rule else "", verdict=name))

@@ -65,7 +65,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trace:
-    """One traced exchange. `packets` lists every packet of it as (ns, direction, words); `lost` counts missed events."""
+    """One traced exchange.
+
+    `packets` lists every packet of it, as the sender's interface had it: (ns since the epoch, direction, words).
+    `lost` counts events that the kernel could not hand over: above 0, hops may be missing.
+    """
 
     source: str
     target: str

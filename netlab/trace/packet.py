@@ -27,7 +27,8 @@ _ICMP_WORDS: Final = {
     (ICMP, 0): "echo reply", (ICMP, 8): "echo request", (ICMPV6, 128): "echo request", (ICMPV6, 129): "echo reply",
     (ICMP, 3, 0): "network unreachable", (ICMP, 3, 1): "host unreachable", (ICMP, 3, 2): "protocol unreachable",
     (ICMP, 3, 3): "port unreachable", (ICMP, 3, 4): "fragmentation needed", (ICMP, 3, 9): "network prohibited",
-    (ICMP, 3, 10): "host prohibited", (ICMP, 3, 13): "administratively prohibited", (ICMP, 11, 0): "time to live exceeded",
+    (ICMP, 3, 10): "host prohibited", (ICMP, 3, 13): "administratively prohibited",
+    (ICMP, 11, 0): "time to live exceeded",
     (ICMPV6, 1, 0): "no route", (ICMPV6, 1, 1): "administratively prohibited", (ICMPV6, 1, 3): "address unreachable",
     (ICMPV6, 1, 4): "port unreachable", (ICMPV6, 2, 0): "packet too big", (ICMPV6, 3, 0): "hop limit exceeded",
 }
@@ -76,6 +77,16 @@ class Packet:
         return self.source, self.sport, self.destination, self.dport
 
     @property
+    def of(self) -> str:
+        """Return where it comes from, `10.0.0.1:80`; for ICMP without the identifier."""
+        return join(self.source, 0 if self.is_icmp else self.sport)
+
+    @property
+    def to(self) -> str:
+        """Return where it goes, `10.0.0.1:80`; for ICMP the address alone."""
+        return join(self.destination, 0 if self.is_icmp else self.dport)
+
+    @property
     def key(self) -> Key:
         """Return what stays the same about this packet through NAT and from namespace to namespace."""
         if self.protocol == TCP:
@@ -97,9 +108,7 @@ class Packet:
         return NAMES.get(self.protocol, f"protocol {self.protocol}")
 
     def __str__(self) -> str:
-        if self.is_icmp:
-            return f"{self.source} → {self.destination}"
-        return f"{join(self.source, self.sport)} → {join(self.destination, self.dport)}"
+        return f"{self.of} → {self.to}"
 
 
 def join(address: str, port: int) -> str:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from netlab.errors import KernelError, NotFound
 from netlab.kernel import link, lookup, nft
+from netlab.kernel.netns import inside
 from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import LegacyTrace, NftTrace, PacketTap, RuleHit, protocol_filter
 from netlab.trace import correlate, rulebook, visits
 from netlab.trace.conversation import Conversation
 from netlab.trace.correlate import Seen
-from netlab.trace.event import Direction, Hop, Outcome, Trace
-from netlab.trace.packet import ICMP, ICMPV6, UDP, Packet, join, parse
-from netlab.trace.send import Protocol, Sender
-from netlab.trace.verdict import conclude
+from netlab.trace.event import Direction, Hop, Trace
+from netlab.trace.packet import ICMP, ICMPV6, UDP, Key, Packet, join, parse, parse_headers
+from netlab.trace.send import Answer, Protocol, Sender
+from netlab.trace.verdict import Ask, conclude
 
 CONTROL_PLANE_PORTS: Final = (6443, 10250, 2379, 2380)
 """TCP ports that a lab's own components talk over all the time; left out unless they are what is traced."""
@@ -37,10 +38,11 @@ ARM_ALL: Final = 48
 
 @dataclass(frozen=True)
 class Tap:
-    """A namespace to listen in: `place` is `node/worker1`, `pod/default/web-1`, `outside`, ..."""
+    """A namespace to listen in: `place` is `node/worker1`, `pod/default/web-1`, `outside`; `node` is a Pod's node."""
 
     place: str
     netns_fd: int
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,23 @@ class _Listening:
     seen: list[Seen] = field(default_factory=list)
     hits: dict[str, list[RuleHit]] = field(default_factory=dict)
     lost: int = 0
+    _first: Key | None = None
+    _keys: dict[tuple[str, int], Key] = field(default_factory=dict)
+    _read: dict[str, int] = field(default_factory=dict)
+
+    def dropped(self, sender: Sender) -> bool:
+        """Tell whether the first packet was dropped by a rule or a policy."""
+        for place, hits in self.hits.items():
+            for hit in hits[self._read.get(place, 0):]:
+                if hit.network and (packet := parse_headers(hit.network, hit.transport)) is not None:
+                    self._keys[place, hit.visit] = packet.key
+                    if self._first is None and sender.is_first(packet):
+                        self._first = packet.key
+                if hit.verdict == "DROP" and self._first is not None and \
+                        self._keys.get((place, hit.visit)) == self._first:
+                    return True
+            self._read[place] = len(hits)
+        return False
 
 
 def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, target: str = "") -> Trace:
@@ -106,18 +125,17 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
     if first is not None:
         talk = _conversation(first, heard.seen, stays)
         there = _way("request", first, talk, heard.seen, stays, links, book)
-        answer = _first_reply(talk, heard.seen, stays)
-        if answer is not None:
-            back = _way("reply", answer, talk, heard.seen, stays, links, book)
+        came = _first_reply(talk, heard.seen, stays)
+        if came is not None:
+            back = _way("reply", came, talk, heard.seen, stays, links, book)
         packets = _packets(talk, request.source, heard.seen)
 
-    def ask_route(place: str, packet: Packet, iif: str) -> lookup.RouteAnswer:
+    def route(place: str, packet: Packet, iif: str) -> lookup.RouteAnswer:
         return lookup.route(by_place[place], packet.destination, source=packet.source, iif=iif)
 
-    outcome, there, back = conclude(sender.answer, there, back, names or {}, ask_route,
-                                    lambda place, address: lookup.neighbor_state(by_place[place], address))
-    if outcome.status in ("connected", "replied") and there:
-        outcome = _endpoint(outcome, there, names or {})
+    answer = _wire_time(sender.answer, packets)
+    ask = Ask(route, lambda place, address: lookup.neighbor_state(by_place[place], address))
+    outcome, there, back = conclude(answer, there, back, names or {}, ask)
     return Trace(request.source, target or join(request.address, request.port), request.protocol,
                  join(request.address, request.port), tuple(there), tuple(back), outcome, tuple(packets), heard.lost,
                  tuple(warnings))
@@ -168,6 +186,8 @@ def _listen(stack: ExitStack, request: Request, sender: Sender, taps: Sequence[T
             place, source = key.data
             if _take(place, source, heard):
                 quiet_until = time.monotonic() + QUIET
+                if heard.dropped(sender):  # nobody will answer: no need to wait for that
+                    end = min(end, time.monotonic() + 2 * QUIET)
     for place, source in readers:
         _take(place, source, heard)
     for _, source in readers:
@@ -200,9 +220,14 @@ def _matches(sender: Sender, request: Request) -> list[str]:
     return [f"meta l4proto {sender.number}", *errors]
 
 
-def _legacy_in_use(netns: int) -> bool:
-    from netlab.kernel.netns import inside
+def _wire_time(answer: Answer, packets: Sequence[tuple[int, Direction, str]]) -> Answer:
+    """Replace the sender's own stop watch, which this process' other work slows, by the time between the packets."""
+    went = next((at for at, direction, _ in packets if direction == "request"), 0)
+    came = next((at for at, direction, _ in packets if direction == "reply"), 0)
+    return replace(answer, seconds=(came - went) / 1e9) if went and came and answer.status else answer
 
+
+def _legacy_in_use(netns: int) -> bool:
     with inside(netns):
         try:
             with open("/proc/thread-self/net/ip_tables_names") as file:
@@ -232,8 +257,9 @@ def _first_packet(sender: Sender, source: str, seen: Sequence[Seen], stays: Sequ
 def _conversation(first: Packet, seen: Sequence[Seen], stays: Sequence[visits.Visit]) -> Conversation:
     talk = Conversation(first)
     packets = [event.packet for event in seen] + [run.packet for visit in stays for run in visit.runs]
-    while any([talk.learn(packet) for packet in packets]):  # a list: all of them learn in each round
-        pass
+    learning = True
+    while learning:  # a rewrite seen at one place makes answers known at another
+        learning = sum(talk.learn(packet) for packet in packets) > 0
     return talk
 
 
@@ -248,11 +274,12 @@ def _first_reply(talk: Conversation, seen: Sequence[Seen], stays: Sequence[visit
 
 
 def _way(direction: Direction, packet: Packet, talk: Conversation, seen: Sequence[Seen], stays: Sequence[visits.Visit],
-         links: Mapping[str, Mapping[int, correlate.Link]], book: object) -> list[Hop]:
+         links: Mapping[str, Mapping[int, correlate.Link]], book: Callable[[str], rulebook.RuleBook]) -> list[Hop]:
     """Return the hops of one packet, of its first attempt where it was sent again."""
     mine = sorted((s for s in seen if s.packet.key == packet.key and talk.direction(s.packet) == direction),
                   key=lambda s: s.at)
-    again = [s.at for s in mine if s.place == mine[0].place and s.interface == mine[0].interface and s.outgoing == mine[0].outgoing]
+    again = [s.at for s in mine
+             if (s.place, s.interface, s.outgoing) == (mine[0].place, mine[0].interface, mine[0].outgoing)]
     attempts = len(again)
     if attempts > 1 and again[1] - again[0] > 100_000_000:  # a retransmission comes 200 ms or more later
         mine = [s for s in mine if s.at < again[1]]
@@ -266,7 +293,7 @@ def _way(direction: Direction, packet: Packet, talk: Conversation, seen: Sequenc
     hops: list[Hop] = []
     for segment in correlate.segments(mine, chosen):
         hops += correlate.hops(segment, direction, links.get(segment.place, {}),
-                               lambda place, hit: book(place).text(hit))  # type: ignore[operator]
+                               lambda place, hit: book(place).text(hit))
     return hops
 
 
@@ -279,11 +306,3 @@ def _packets(talk: Conversation, source: str, seen: Sequence[Seen]) -> list[tupl
             found.append((event.at, direction, event.packet.what))
     return found
 
-
-def _endpoint(outcome: Outcome, there: Sequence[Hop], names: Mapping[str, str]) -> Outcome:
-    from dataclasses import replace
-
-    last = there[-1]
-    packet = last.packet
-    return replace(outcome, endpoint=join(packet.destination, 0 if packet.is_icmp else packet.dport),
-                   endpoint_place=names.get(packet.destination, last.place))

@@ -18,6 +18,8 @@ from netlab.kernel.netns import inside, socket_in
 from netlab.trace.packet import ICMP, ICMPV6, TCP, UDP, Packet
 
 Protocol = Literal["tcp", "udp", "icmp"]
+_ERRORS: Final = (3, 11)
+_ERRORS_V6: Final = (1, 2, 3)
 _REFUSED: Final = (errno.ECONNREFUSED, errno.ECONNRESET)
 
 
@@ -50,6 +52,7 @@ class Sender:
         self.number = {"tcp": TCP, "udp": UDP, "icmp": ICMP if self.family == socket.AF_INET else ICMPV6}[protocol]
         self.nonce = payload or b"netlab-" + os.urandom(6).hex().encode()
         self.ident = struct.unpack("!H", os.urandom(2))[0]
+        self.answer, self._port = Answer(), 0
         kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[protocol]
         try:
             self._socket = socket_in(netns, self.family, kind, self.number)
@@ -64,7 +67,6 @@ class Sender:
                 self.answer = Answer("unreachable", error.errno, 0.0)
                 return
             raise KernelError(f"cannot open a {protocol} socket: {error.strerror}", errno=error.errno or 0) from None
-        self.answer = Answer()
         self._started = 0.0
 
     def fileno(self) -> int:
@@ -92,15 +94,16 @@ class Sender:
                 self._socket.sendto(self._echo_request(), (self.address, 0))
         except OSError as error:
             self._failed(error.errno or 0)
+        self._port = int(self._socket.getsockname()[1])
 
     def is_first(self, packet: Packet) -> bool:
         """Tell whether this is the packet that `start` sent."""
         if packet.protocol != self.number:
             return False
         if self.protocol == "tcp":
-            return packet.flags & 18 == 2 and packet.sport == self._local_port() and packet.dport == self.port
+            return packet.flags & 18 == 2 and packet.sport == self._port and packet.dport == self.port
         if self.protocol == "udp":
-            return packet.payload.startswith(self.nonce[:12]) and packet.sport == self._local_port()
+            return packet.payload.startswith(self.nonce[:12]) and packet.sport == self._port
         return packet.icmp[0] in (8, 128) and packet.sport == self.ident
 
     def ready(self) -> None:
@@ -134,9 +137,6 @@ class Sender:
         """Close the socket; twice is fine."""
         self._socket.close()
 
-    def _local_port(self) -> int:
-        return int(self._socket.getsockname()[1])
-
     def _done(self, status: str, data: bytes = b"") -> None:
         self.answer = Answer(status, 0, time.monotonic() - self._started, data)
 
@@ -160,14 +160,17 @@ class Sender:
         kind, ident = data[0], struct.unpack_from("!H", data, 4)[0]
         if kind in (0, 129) and ident == self.ident and data[8:] == self.nonce:
             self._done("replied", data[8:])
-        elif kind in ((3, 11) if self.family == socket.AF_INET else (1, 2, 3)) and struct.pack("!HH", self.ident, 1) in data:
+        elif kind in (_ERRORS if self.family == socket.AF_INET else _ERRORS_V6) and self._echo_id() in data:
             self._failed(errno.EHOSTUNREACH)
+
+    def _echo_id(self) -> bytes:
+        return struct.pack("!HH", self.ident, 1)
 
 
 def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -13,7 +13,7 @@ from typing import Final
 
 from netlab.kernel.nft import TRACE_TABLE
 from netlab.kernel.taps import RuleHit
-from netlab.trace.packet import Packet, parse_headers
+from netlab.trace.packet import Key, Packet, parse_headers
 
 HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _MARKERS: Final = {"pre": "PREROUTING", "in": "INPUT", "fwd": "FORWARD", "out": "OUTPUT", "post": "POSTROUTING"}
@@ -66,30 +66,40 @@ class Visit:
 def collect(place: str, hits: Iterable[RuleHit], hooks: Mapping[tuple[str, str], str]) -> list[Visit]:
     """Sort the messages of one namespace into visits.
 
+    The kernel's own trace number is good for one base chain only: it is made of the buffer's address and the incoming
+    interface, and so changes when a bridge hands a packet up to IP, and comes again with a later packet. What tells
+    visits apart is the packet's key, and that every visit begins at the first marker of PREROUTING or OUTPUT.
+
     Args:
         hits: in the order of arrival; those of iptables-legacy among them are told by their `legacy`.
         hooks: the hook of each base chain of native nftables, by (table, chain).
     """
-    visits: dict[int, Visit] = {}
+    runs: list[Run] = []
+    open_runs: dict[int, Run] = {}
     legacy: list[RuleHit] = []
     for hit in hits:
         if hit.legacy:
             legacy.append(hit)
             continue
-        visit = visits.get(hit.visit)
         if hit.network:  # the headers come with the first message of each base chain
             packet = parse_headers(hit.network, hit.transport)
             if packet is None:
+                open_runs.pop(hit.visit, None)
                 continue
-            if visit is None:
-                visit = visits[hit.visit] = Visit(place)
-            visit.runs.append(_run(hit, packet, hooks))
-        elif visit is None or not visit.runs:
-            continue  # its beginning was lost
-        visit.runs[-1].hits.append(hit)
-    done = [visit for visit in visits.values() if visit.runs]
-    _merge_legacy(done, legacy)
-    return done
+            open_runs[hit.visit] = _run(hit, packet, hooks)
+            runs.append(open_runs[hit.visit])
+        if hit.visit in open_runs:  # else its beginning was lost
+            open_runs[hit.visit].hits.append(hit)
+    visits: list[Visit] = []
+    current: dict[Key, Visit] = {}
+    for run in runs:
+        key = run.packet.key
+        if run.marker in ("pre0", "out0") or key not in current:
+            current[key] = Visit(place)
+            visits.append(current[key])
+        current[key].runs.append(run)
+    _merge_legacy(visits, legacy)
+    return visits
 
 
 def _run(hit: RuleHit, packet: Packet, hooks: Mapping[tuple[str, str], str]) -> Run:

@@ -1,0 +1,254 @@
+"""The tracer against the kernel: real namespaces, real rules, real packets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from importlib import resources
+
+import pytest
+
+from netlab.kernel import netns
+from netlab.trace.event import Hop, Trace
+from netlab.trace.render import as_json, as_text
+from netlab.trace.run import Request, trace
+from tests.trace.topology import Network
+
+pytestmark = pytest.mark.root
+CLIENT = "pod/default/client"
+BOTH = pytest.mark.parametrize("network", ["iptables-nft-restore", "iptables-legacy-restore"], indirect=True)
+
+
+def run(net: Network, address: str, port: int = 0, protocol: str = "tcp", source: str = CLIENT, timeout: float = 1.0,
+        **more: object) -> Trace:
+    result = trace(Request(source, address, port, protocol, timeout=timeout, **more), net.taps(), net.names())  # type: ignore[arg-type]
+    assert result.lost == 0
+    assert not result.warnings
+    return result
+
+
+def way(hops: tuple[Hop, ...]) -> list[str]:
+    """The hops in short, without policies."""
+    return [f"{h.place.rpartition('/')[2]} {h.chain if h.kind == 'rule' else h.text}" for h in hops if h.kind != "policy"]
+
+
+@BOTH
+def test_a_service_across_nodes_shows_every_interface_and_rule_in_order(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = run(network, "10.96.0.10", 80)
+    assert way(result.request) == [
+        "client out eth0",
+        "node1 in v-client", "node1 PREROUTING", "node1 KUBE-SERVICES", "node1 KUBE-SVC-WEB", "node1 KUBE-SEP-TWO",
+        "node1 DNAT 10.96.0.10:80 → 10.244.2.3:8080", "node1 in cni0", "node1 forwarded to eth0", "node1 FORWARD",
+        "node1 POSTROUTING", "node1 KUBE-POSTROUTING", "node1 out eth0",
+        "fabric in node1", "fabric bridged by br0", "fabric out node2",
+        "node2 in eth0", "node2 PREROUTING", "node2 forwarded to cni0", "node2 FORWARD", "node2 POSTROUTING",
+        "node2 KUBE-POSTROUTING", "node2 out cni0", "node2 out v-web-2",
+        "web-2 in eth0", "web-2 for this host itself", "web-2 arrived at pod/default/web-2",
+    ]
+    reply = way(result.reply)
+    assert reply[0] == "web-2 out eth0"
+    assert "node1 un-DNAT 10.244.2.3:8080 → 10.96.0.10:80 (conntrack remembers)" in reply
+    assert reply[-1] == "client back at pod/default/client"
+    assert (result.outcome.status, result.outcome.endpoint, result.outcome.endpoint_place) == \
+        ("connected", "10.244.2.3:8080", "pod/default/web-2")
+    times = [hop.at for hop in (*result.request, *result.reply) if hop.at]
+    assert times == sorted(times)
+
+
+def test_rules_are_named_by_the_line_that_iptables_save_prints(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    saved = network.sh("node/node1", "iptables-nft-save")
+    for hop in run(network, "10.96.0.10", 80).request:
+        if hop.kind == "rule" and hop.place == "node/node1":
+            assert f"-A {hop.chain} {hop.rule}" in saved.splitlines()
+
+
+@BOTH
+def test_udp_shows_the_rewrite_and_its_memory(network: Network) -> None:
+    network.serve("pod/default/web-2", 5353, socket.SOCK_DGRAM)
+    result = run(network, "10.96.0.10", 53, "udp")
+    assert result.outcome.status == "replied"
+    assert [h.text for h in result.request if h.kind == "nat"] == ["DNAT 10.96.0.10:53 → 10.244.2.3:5353"]
+    assert [h.text for h in result.reply if h.kind == "nat"] == \
+        ["un-DNAT 10.244.2.3:5353 → 10.96.0.10:53 (conntrack remembers)"]
+
+
+def test_ping(network: Network) -> None:
+    result = run(network, "10.244.1.3", protocol="icmp")
+    assert result.outcome.status == "replied"
+    assert "node1 bridged by cni0" in way(result.request)
+    assert way(result.reply)[-1] == "client back at pod/default/client"
+
+
+@BOTH
+def test_hairpin_is_rewritten_twice_and_comes_back_by_the_same_port(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = run(network, "10.96.0.10", 80, source="pod/default/web-2")
+    assert result.outcome.status == "connected"
+    nat = [h.text.split(" → ")[0].split()[0] for h in result.request if h.kind == "nat"]
+    assert nat == ["DNAT", "SNAT"]
+    interfaces = [h.text for h in result.request if h.kind == "iface" and h.place == "node/node2"]
+    assert (interfaces[0], interfaces[-1]) == ("in v-web-2", "out v-web-2")
+
+
+def test_from_a_node(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = run(network, "10.96.0.10", 80, source="node/node1")
+    assert way(result.request)[:5] == ["node1 OUTPUT", "node1 KUBE-SERVICES", "node1 KUBE-SVC-WEB", "node1 KUBE-SEP-TWO",
+                                       "node1 DNAT 10.96.0.10:80 → 10.244.2.3:8080"]
+    assert result.outcome.status == "connected"
+
+
+@BOTH
+def test_a_service_without_endpoints_is_rejected_by_name(network: Network) -> None:
+    result = run(network, "10.96.0.99", 80)
+    assert result.outcome.status == "refused"
+    assert result.outcome.place == "node/node1"
+    assert result.outcome.why == "rejected by filter KUBE-SERVICES: default/none has no endpoints"
+    assert "selector" in result.outcome.fix
+    assert result.reply[0].packet.what == "port unreachable"
+
+
+@pytest.mark.parametrize(("place", "rule", "expected"), [
+    ("node/node2", "iptables -A FORWARD -s 10.244.1.2 -j DROP", "dropped by filter FORWARD: -s 10.244.1.2/32 -j DROP"),
+    ("pod/default/client", "iptables -A OUTPUT -p tcp -j DROP", "dropped by filter OUTPUT: -p tcp -j DROP"),
+    ("pod/default/web-2", "iptables -t mangle -A PREROUTING -p tcp -j DROP", "dropped by mangle PREROUTING: -p tcp -j DROP"),
+    ("node/node1", "iptables -P FORWARD DROP", "no rule accepted it, and the policy of filter FORWARD is DROP"),
+    ("node/node1", "nft add table ip t; nft add chain ip t c '{ type filter hook forward priority 5; }'; "
+     "nft add rule ip t c tcp dport 8080 drop", "dropped by t c: tcp dport 8080 drop"),
+])
+def test_a_foreign_drop_is_named_where_it_is(network: Network, place: str, rule: str, expected: str) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh(place, rule)
+    result = run(network, "10.96.0.10", 80)
+    assert (result.outcome.status, result.outcome.place, result.outcome.why) == ("timeout", place, expected)
+    assert result.request[-1].kind == "drop"
+
+
+def test_an_answer_that_dies_on_its_way_back(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node2", "iptables -A FORWARD -s 10.244.2.3 -j DROP")
+    result = run(network, "10.96.0.10", 80, timeout=0.5)
+    assert result.outcome.status == "timeout"
+    assert result.outcome.place == "node/node2"
+    assert result.outcome.why.startswith("the answer died on its way back: dropped by filter FORWARD")
+    assert result.request[-1].kind == "deliver"
+
+
+def test_a_changed_dnat_shows_where_the_packet_really_went(network: Network) -> None:
+    network.serve("pod/default/web-1", 8080)
+    network.sh("node/node1", "iptables -t nat -R KUBE-SEP-TWO 2 -p tcp -j DNAT --to-destination 10.244.1.3:8080")
+    outcome = run(network, "10.96.0.10", 80).outcome
+    assert (outcome.status, outcome.endpoint, outcome.endpoint_place) == ("connected", "10.244.1.3:8080", "pod/default/web-1")
+
+
+def test_a_closed_port(network: Network) -> None:
+    outcome = run(network, "10.244.2.3", 81).outcome
+    assert (outcome.status, outcome.place) == ("refused", "pod/default/web-2")
+    assert outcome.why == "pod/default/web-2 answered with a reset: nothing listens on 10.244.2.3:81"
+
+
+@pytest.mark.parametrize(("route", "status", "words"), [
+    ("blackhole", "timeout", "a `blackhole` route"),
+    ("unreachable", "unreachable", "an `unreachable` route"),
+    ("prohibit", "unreachable", "a `prohibit` route"),
+])
+def test_a_route_that_leads_nowhere(network: Network, route: str, status: str, words: str) -> None:
+    network.sh("node/node1", f"ip route add {route} 10.244.2.3/32")
+    outcome = run(network, "10.244.2.3", 8080, timeout=0.5).outcome
+    assert (outcome.status, outcome.place) == (status, "node/node1")
+    assert words in outcome.why
+
+
+def test_no_route_at_all(network: Network) -> None:
+    network.sh("node/node1", "ip route del default")
+    outcome = run(network, "203.0.113.9", 80, timeout=0.5).outcome
+    assert (outcome.status, outcome.place) == ("unreachable", "node/node1")
+    assert "no route for 203.0.113.9" in outcome.why
+
+
+def test_nobody_has_the_address(network: Network) -> None:
+    outcome = run(network, "10.244.2.9", 80, timeout=4).outcome
+    assert (outcome.status, outcome.place) == ("unreachable", "node/node2")
+    assert outcome.why == "node/node2 asked on cni0 who has 10.244.2.9, and nobody answered"
+
+
+def test_a_cable_that_is_down(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh("fabric", "ip link set node2 down")
+    outcome = run(network, "10.96.0.10", 80, timeout=0.5).outcome
+    assert outcome.status == "timeout"
+    assert outcome.place in ("fabric", "node/node1")
+
+
+def test_udp_that_nobody_answers_has_arrived(network: Network) -> None:
+    with netns.socket_in(network.places["pod/default/web-2"], socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("10.244.2.3", 99))
+        result = run(network, "10.244.2.3", 99, "udp", timeout=0.4)
+    assert result.outcome.why == "it arrived at pod/default/web-2, and nothing came back"
+    assert result.request[-1].kind == "deliver"
+
+
+def test_the_rules_are_untouched_and_nothing_is_left(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    before = network.sh("node/node1", "iptables-save; nft list tables")
+    run(network, "10.96.0.10", 80)
+    assert network.sh("node/node1", "iptables-save; nft list tables").count("\n") == before.count("\n")
+    assert "netlab" not in network.sh("node/node1", "nft list tables")
+
+
+def test_vxlan_is_looked_into(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    for node, ip, other, pods in (("node1", "172.18.0.2", "172.18.0.3", "10.244.2"),
+                                  ("node2", "172.18.0.3", "172.18.0.2", "10.244.1")):
+        network.sh(f"node/{node}", f"ip link add vx1 type vxlan id 1 local {ip} remote {other} dstport 8472 dev eth0; "
+                                   f"ip addr add 10.250.0.{ip[-1]}/24 dev vx1; ip link set vx1 up; "
+                                   f"ip route replace {pods}.0/24 via 10.250.0.{other[-1]}")
+    result = run(network, "10.96.0.10", 80)
+    assert result.outcome.status == "connected"
+    assert [h.text for h in result.request if h.place == "fabric" and h.kind == "iface"] == \
+        ["in node1 in VXLAN 1: 172.18.0.2 → 172.18.0.3", "out node2 in VXLAN 1: 172.18.0.2 → 172.18.0.3"]
+
+
+def test_json_follows_its_schema_and_text_has_every_rule(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = run(network, "10.96.0.10", 80)
+    schema = json.loads((resources.files("netlab") / "docs" / "trace.schema.json").read_text())
+    document = json.loads(json.dumps(as_json(result, {CLIENT: "node1"})))
+    check(document, schema)
+    assert document["hops"][0]["node"] == "node1"
+    text = as_text(result)
+    assert "nat KUBE-SVC-WEB" in text
+    assert "\x1b" not in text
+    assert "connected to 10.244.2.3:8080 (pod/default/web-2)" in text
+
+
+def check(value: object, schema: dict) -> None:
+    """As much of JSON Schema as the published schema uses."""
+    if "const" in schema:
+        assert value == schema["const"]
+    if "enum" in schema:
+        assert value in schema["enum"]
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
+    if "type" in schema:
+        wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        assert any(isinstance(value, kinds[kind]) for kind in wanted), (value, wanted)
+    if isinstance(value, dict):
+        assert set(schema.get("required", ())) <= set(value)
+        if schema.get("additionalProperties") is False:
+            assert set(value) <= set(schema["properties"])
+        for key, part in value.items():
+            check(part, schema["properties"][key])
+    if isinstance(value, list):
+        for part in value:
+            check(part, schema["items"])
+
+
+def test_a_source_that_is_not_there(network: Network) -> None:
+    from netlab.errors import NotFound
+
+    with pytest.raises(NotFound, match="no place pod/default/nobody"):
+        run(network, "10.96.0.10", 80, source="pod/default/nobody")
+
+

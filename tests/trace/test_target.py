@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from netlab.errors import NetlabError, NotFound, UsageError
+from netlab.trace.target import Objects, Target, names, resolve
+
+KNOWN = Objects(
+    services=[
+        {"metadata": {"name": "web", "namespace": "default"},
+         "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10", "fd00::10"],
+                  "ports": [{"port": 53, "protocol": "UDP"}, {"port": 80}, {"port": 443}]}},
+        {"metadata": {"name": "none", "namespace": "shop"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}},
+    ],
+    pods=[
+        {"metadata": {"name": "web-1", "namespace": "default"}, "status": {"podIP": "10.244.1.2", "podIPs": [{"ip": "10.244.1.2"}]},
+         "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]}},
+        {"metadata": {"name": "new", "namespace": "default"}, "status": {"phase": "Pending"}, "spec": {"containers": [{}]}},
+    ],
+    nodes=[{"metadata": {"name": "worker1"}, "status": {"addresses": [{"type": "InternalIP", "address": "172.18.0.3"}]}}],
+    places={"outside": "192.0.2.10"},
+)
+
+
+@pytest.mark.parametrize(("text", "protocol", "expected"), [
+    ("svc/web", "tcp", ("10.96.0.10", 80)),
+    ("svc/web", "udp", ("10.96.0.10", 53)),
+    ("svc/default/web:443", "tcp", ("10.96.0.10", 443)),
+    ("web", "tcp", ("10.96.0.10", 80)),
+    ("web.default.svc.cluster.local:443", "tcp", ("10.96.0.10", 443)),
+    ("pod/web-1", "tcp", ("10.244.1.2", 8080)),
+    ("pod/default/web-1:9", "tcp", ("10.244.1.2", 9)),
+    ("node/worker1:30080", "tcp", ("172.18.0.3", 30080)),
+    ("10.0.0.1:80", "tcp", ("10.0.0.1", 80)),
+    ("[fd00::1]:80", "tcp", ("fd00::1", 80)),
+    ("fd00::1", "icmp", ("fd00::1", 0)),
+    ("outside:7", "tcp", ("192.0.2.10", 7)),
+])
+def test_resolve(text: str, protocol: str, expected: tuple[str, int]) -> None:
+    assert resolve(text, KNOWN, protocol=protocol) == Target(*expected, text)
+
+
+@pytest.mark.parametrize(("text", "error", "words"), [
+    ("svc/nobody", NotFound, "no Service nobody in namespace default"),
+    ("svc/shop/none", UsageError, "headless"),
+    ("pod/new", NotFound, "no address yet"),
+    ("web:http", UsageError, '"http" is no port'),
+    ("web:99999", UsageError, "no port"),
+    ("what/is/this", UsageError, "not a destination"),
+])
+def test_what_cannot_be_resolved_says_why(text: str, error: type[NetlabError], words: str) -> None:
+    with pytest.raises(error, match=words) as raised:
+        resolve(text, KNOWN)
+    assert raised.value.hint
+
+
+def test_names() -> None:
+    assert names(KNOWN) == {"10.96.0.10": "svc/default/web", "fd00::10": "svc/default/web", "172.18.0.3": "node/worker1",
+                            "10.244.1.2": "pod/default/web-1", "192.0.2.10": "outside"}

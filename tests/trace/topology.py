@@ -1,0 +1,134 @@
+"""A two-node cluster network made by hand: the smallest thing that has every hop the tracer must tell of.
+
+client and web-1 on node1, web-2 on node2, an underlay bridge between the nodes; no API, no component.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from netlab.kernel import link, netns, route
+from netlab.kernel.rtnl import Rtnl
+from netlab.trace.run import Tap
+
+PODS = {"client": ("node1", "10.244.1.2"), "web-1": ("node1", "10.244.1.3"), "web-2": ("node2", "10.244.2.3")}
+NODES = {"node1": ("172.18.0.2", "10.244.1.1"), "node2": ("172.18.0.3", "10.244.2.1")}
+
+
+@dataclass
+class Network:
+    places: dict[str, int] = field(default_factory=dict)
+    stops: list[object] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def taps(self) -> list[Tap]:
+        return [Tap(place, fd) for place, fd in self.places.items()]
+
+    def names(self) -> dict[str, str]:
+        return {ip: f"pod/default/{name}" for name, (_, ip) in PODS.items()}
+
+    def sh(self, place: str, command: str) -> str:
+        with netns.inside(self.places[place]):
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def serve(self, place: str, port: int, kind: int = socket.SOCK_STREAM) -> None:
+        """Listen in a Pod: TCP accepts, UDP echoes."""
+        sock = netns.socket_in(self.places[place], socket.AF_INET, kind)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("0.0.0.0", port))
+        self.stops.append(sock)
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+            return
+
+        def echo() -> None:
+            with suppress(OSError):
+                while True:
+                    data, peer = sock.recvfrom(2048)
+                    if peer is None:  # shut down
+                        return
+                    sock.sendto(b"answer to " + data, peer)
+
+        thread = threading.Thread(target=echo, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def close(self) -> None:
+        for sock in self.stops:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+            sock.close()  # type: ignore[attr-defined]
+        for thread in self.threads:
+            thread.join(timeout=2)
+        for fd in self.places.values():
+            os.close(fd)
+
+
+def build() -> Network:
+    net = Network()
+    net.places["fabric"] = fabric = netns.new_netns()
+    with Rtnl(fabric) as sock:
+        link.set_up(sock, "lo")
+        link.add_bridge(sock, "br0")
+    for node, (ip, gateway) in NODES.items():
+        fd = net.places[f"node/{node}"] = netns.new_netns()
+        with Rtnl(fabric) as sock:
+            link.add_veth(sock, node, "eth0", peer_netns=fd, master="br0")
+        with Rtnl(fd) as sock:
+            link.set_up(sock, "lo", "eth0")
+            link.add_address(sock, "eth0", f"{ip}/16")
+            link.add_bridge(sock, "cni0")
+            link.add_address(sock, "cni0", f"{gateway}/24")
+        net.sh(f"node/{node}", "sysctl -qw net.ipv4.ip_forward=1")
+    for node in NODES:
+        other = "node2" if node == "node1" else "node1"
+        with Rtnl(net.places[f"node/{node}"]) as sock:
+            index = link.get(sock, "eth0").ifindex
+            sock.send(route.new_route(route.Route(NODES[other][1].rsplit(".", 1)[0] + ".0/24", NODES[other][0], index)))
+            sock.send(route.new_route(route.Route("0.0.0.0/0", "172.18.0.1", index)))
+    for pod, (node, ip) in PODS.items():
+        fd = net.places[f"pod/default/{pod}"] = netns.new_netns()
+        with Rtnl(net.places[f"node/{node}"]) as sock:
+            link.add_veth(sock, f"v-{pod}", "eth0", peer_netns=fd, master="cni0")
+            sock.send(link.change_port(f"v-{pod}", hairpin=True))
+        with Rtnl(fd) as sock:
+            link.set_up(sock, "lo", "eth0")
+            link.add_address(sock, "eth0", f"{ip}/24")
+            sock.send(route.new_route(route.Route("0.0.0.0/0", NODES[node][1], link.get(sock, "eth0").ifindex)))
+    return net
+
+
+SERVICE = """*filter
+:KUBE-SERVICES - [0:0]
+-A FORWARD -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A KUBE-SERVICES -d 10.96.0.99/32 -p tcp -m comment --comment "default/none has no endpoints" -m tcp --dport 80 -j REJECT
+COMMIT
+*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-WEB - [0:0]
+:KUBE-SEP-TWO - [0:0]
+:KUBE-SVC-UDP - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-POSTROUTING - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-WEB
+-A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m udp --dport 53 -j KUBE-SVC-UDP
+-A KUBE-SVC-WEB -m comment --comment "default/web:http -> 10.244.2.3:8080" -j KUBE-SEP-TWO
+-A KUBE-SVC-UDP -p udp -m udp -j DNAT --to-destination 10.244.2.3:5353
+-A KUBE-SEP-TWO -s 10.244.2.3/32 -m comment --comment "default/web:http" -j KUBE-MARK-MASQ
+-A KUBE-SEP-TWO -p tcp -m comment --comment "default/web:http" -m tcp -j DNAT --to-destination 10.244.2.3:8080
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+COMMIT
+"""
