@@ -98,7 +98,7 @@ def _split(text: str) -> tuple[str, int]:
 
 def _port(digits: str, text: str) -> int:
     if not digits.isdigit() or int(digits) > 65535:
-        raise UsageError(f'{text}: "{digits}" is no port: want a number from 1 to 65535')
+        raise UsageError(f'{text}: "{digits}" is no port', hint="a port is a number from 1 to 65535")
     return int(digits)
 
 

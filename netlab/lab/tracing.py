@@ -1,0 +1,152 @@
+"""A trace inside a lab: its places become taps, its API objects become names, then `trace.run` does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from netlab.api.meta import Object
+from netlab.errors import NetlabError, NotFound
+from netlab.kernel import libc, link
+from netlab.kernel.rtnl import Rtnl
+from netlab.lab.places import Namespace, Places, closing
+from netlab.lab.state import LabRecord, NodeRecord
+from netlab.trace import run
+from netlab.trace.event import Trace
+from netlab.trace.send import Protocol
+from netlab.trace.target import Objects, names, resolve
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for: PLACE, TO[:PORT], and how."""
+
+    source: str
+    target: str
+    protocol: Protocol = "tcp"
+    timeout: float = 3.5
+    payload: bytes = b""
+    source_address: str = ""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A trace with the words that only the lab knows: the node of each place, the far end of each interface."""
+
+    trace: Trace
+    nodes: Mapping[str, str]
+    links: Mapping[str, str]
+
+
+async def trace(lab: LabRecord, wish: Wish) -> Traced:
+    """Send what was asked for and return all that the kernel told about it.
+
+    Raises:
+        UsageError: a place or a destination that is none.
+        NotFound: no such place, or a destination that has no address.
+    """
+    places = Places(lab)
+    source = await places.resolve(wish.source)
+    known = await objects(lab, places)
+    on = {f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"].get("nodeName", "")
+          for pod in known.pods}
+    enter(lab, places)
+    with closing(await places.all()) as namespaces:
+        taps = [run.Tap(entry.place, entry.fd, on.get(entry.place, "")) for entry in namespaces]
+        here = source.name
+        if here not in {tap.place for tap in taps}:
+            here = f"node/{source.node}"  # a Pod on its node's own network
+        known = replace(known, places=_addresses(namespaces))
+        target = resolve(wish.target, known, protocol=wish.protocol)
+        request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, wish.payload,
+                              wish.source_address)
+        traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
+        return Traced(traced, on, far_ends(namespaces, on))
+
+
+async def objects(lab: LabRecord, places: Places) -> Objects:
+    """Return the Services, Pods and Nodes that the API server knows; nothing at all while it is away."""
+    try:
+        async with places.client() as client:
+            services, _ = await client.list("services")
+            pods, _ = await client.list("pods")
+            nodes, _ = await client.list("nodes")
+    except NetlabError:  # a trace by address works without the control plane, and may be wanted just then
+        return Objects(nodes=[_node(node) for node in lab.nodes])
+    return Objects(services, pods, nodes)
+
+
+def _node(record: NodeRecord) -> Object:
+    return {"metadata": {"name": record.name},
+            "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in record.ips]}}
+
+
+_entered: set[str] = set()
+
+
+def enter(lab: LabRecord, places: Places) -> None:
+    """Join the user namespace of a rootless lab, whose network namespaces only its members may enter. Once."""
+    if lab.rootless and lab.name not in _entered:
+        libc.setns(places.user_namespace(), libc.CLONE_NEWUSER)
+        _entered.add(lab.name)
+
+
+def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
+    """Return the address of `outside`, which is no API object."""
+    found: dict[str, str] = {}
+    for entry in namespaces:
+        if entry.place == "outside":
+            with Rtnl(entry.fd) as sock:
+                for address in link.addresses(sock):
+                    if not address.ip.startswith(("127.", "::1", "fe80:")):
+                        found.setdefault(entry.place, address.ip)
+    return found
+
+
+def far_ends(namespaces: Sequence[Namespace], nodes: Mapping[str, str]) -> dict[str, str]:
+    """Return what is at the other end of each cable, by `place interface`."""
+    found: dict[str, str] = {}
+    names_of: dict[str, dict[int, str]] = {}
+    by_place: dict[str, int] = {entry.place: entry.fd for entry in namespaces}
+
+    def links(place: str) -> dict[int, str]:
+        if place not in names_of:
+            with Rtnl(by_place[place]) as sock:
+                names_of[place] = {entry.ifindex: entry.name for entry in link.links(sock)}
+        return names_of[place]
+
+    for place, fd in by_place.items():
+        node = nodes.get(place, "")
+        if place.startswith("pod/") and f"node/{node}" in by_place:
+            far, words = f"node/{node}", place
+        elif place.startswith("node/") and "fabric" in by_place:
+            far, words = "fabric", place
+        else:
+            continue
+        with Rtnl(fd) as sock:
+            own = link.find(sock, "eth0")
+        if own is not None and own.peer in links(far):
+            found[f"{far} {links(far)[own.peer]}"] = words
+    return found
+
+
+@contextmanager
+def namespace_of(lab: LabRecord, place: str) -> Iterator[int]:
+    """Give the descriptor of one place's network namespace, for code that is not asynchronous.
+
+    Raises:
+        NotFound: there is no such place.
+    """
+    places = Places(lab)
+    enter(lab, places)
+
+    async def find() -> Namespace:
+        return await places.namespace(await places.resolve(place))
+
+    found = asyncio.run(find())
+    if found.fd < 0:
+        raise NotFound(f"no place {place}")
+    with closing([found]):
+        yield found.fd
