@@ -115,8 +115,8 @@ def test_a_service_without_endpoints_is_rejected_by_name(network: Network) -> No
     ("pod/default/client", "iptables -A OUTPUT -p tcp -j DROP", "dropped by filter OUTPUT: -p tcp -j DROP"),
     ("pod/default/web-2", "iptables -t mangle -A PREROUTING -p tcp -j DROP", "dropped by mangle PREROUTING: -p tcp -j DROP"),
     ("node/node1", "iptables -P FORWARD DROP", "no rule accepted it, and the policy of filter FORWARD is DROP"),
-    ("node/node1", "nft add table ip t; nft add chain ip t c '{ type filter hook forward priority 5; }'; "
-     "nft add rule ip t c tcp dport 8080 drop", "dropped by t c: tcp dport 8080 drop"),
+    ("node/node1", ("nft add table ip t; nft add chain ip t c '{ type filter hook forward priority 5; }'; "
+                    "nft add rule ip t c tcp dport 8080 drop"), "dropped by t c: tcp dport 8080 drop"),
 ])
 def test_a_foreign_drop_is_named_where_it_is(network: Network, place: str, rule: str, expected: str) -> None:
     network.serve("pod/default/web-2", 8080)
