@@ -46,14 +46,14 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
-class Commands(click.Group):
+class Commands(click.Group):  # the signatures are click's
     """A click group whose commands are imported on use: `netlab --help` must not pay for aiohttp or pyroute2."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order of the help."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the file of one command; None when there is no such command."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
@@ -75,7 +75,7 @@ class Commands(click.Group):
                 error.message = f'unknown command "{args[0]}": did you mean {" or ".join(near)}?'
             raise
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table of commands by section, from COMMANDS alone."""
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):
@@ -125,7 +125,7 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `netlab … | head`: the reader has had enough
         return 141
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last line of defence against a traceback
         return _bug(error)
     return result if isinstance(result, int) else 0
 

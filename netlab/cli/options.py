@@ -30,11 +30,12 @@ def lab_name(function: F) -> F:
 def output(*formats: str) -> Callable[[F], F]:
     """Add `-o FORMAT` with these choices; "" means the plain table."""
     choices = formats or ("json", "yaml")
-    return click.option("-o", "--output", "output", type=click.Choice(choices), default="",
-                        show_default=False, help=f"Output format: {', '.join(choices)}.")
+    return click.option("-o", "--output", "output", type=click.Choice(choices), default=None,
+                        callback=lambda _ctx, _param, value: value or "",
+                        help=f"Output format: {', '.join(choices)}.")
 
 
-def _complete_lab(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def _complete_lab(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from netlab.lab import state
 
     return [record.name for record in state.all_labs() if record.name.startswith(incomplete)]

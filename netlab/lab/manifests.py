@@ -28,12 +28,12 @@ def dump(obj: Any) -> str:
 
 def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
     """Return the static Pods of a control-plane node by file name in /etc/kubernetes/manifests."""
-    return {"kube-apiserver.yaml": _api_server(lab, node),
+    return {"kube-apiserver.yaml": _api_server(node),
             "kube-controller-manager.yaml": _controller_manager(lab),
             "kube-scheduler.yaml": _scheduler()}
 
 
-def _api_server(lab: Lab, node: Node) -> Object:
+def _api_server(node: Node) -> Object:
     command = [
         "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true",
         "--authorization-mode=AlwaysAllow", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",

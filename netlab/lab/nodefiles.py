@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def kubelet_argv(node: Node) -> tuple[str, ...]:
     """Return the kubelet's flags, as kubeadm's systemd unit has them."""
     return ("--kubeconfig=/etc/kubernetes/kubelet.conf", "--config=/var/lib/kubelet/config.yaml",
             f"--node-ip={node.ip}", f"--hostname-override={node.name}")
+
+
+def environment(node: Node) -> dict[str, str]:
+    """Return the environment of the kubelet and of shells in a node: kubectl is found, and finds the API server."""
+    folders = [str(Path(sys.executable).parent), "/opt/cni/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+               "/usr/bin", "/sbin", "/bin"]
+    conf = "admin.conf" if node.control else "kubelet.conf"
+    return {"PATH": ":".join(folders), "KUBECONFIG": f"/etc/kubernetes/{conf}", "LANG": "C.UTF-8"}
 
 
 def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Keys) -> None:

@@ -41,7 +41,7 @@ class Authority:
 
     def __init__(self, name: str, *, now: float) -> None:
         """Make the key and its self-signed certificate; `now` is Unix seconds."""
-        self._now = datetime.datetime.fromtimestamp(now, datetime.timezone.utc).replace(microsecond=0)
+        self._now = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(microsecond=0)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         usage = x509.KeyUsage(digital_signature=True, key_encipherment=True, key_cert_sign=True, crl_sign=False,

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class LabRecord:
     """lab.json: all that a command needs to find a lab and all that `down` has to remove.
 
     `port` is the gate's on 127.0.0.1. `links` are the names made in /run/netns, `cgroups` the folders made,
-    `kubeconfig` the user's file that the context was merged into ("" when none). `ready` is false while `up` works.
+    `kubeconfig` the user's file that the context was merged into ("" when none). `ready` is false while `up` works,
+    which is then the process `launcher`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class LabRecord:
     scenario: str
     rootless: bool
     created: float
+    launcher: Process = Process()
     holder: Process = Process()
     gate: Process = Process()
     port: int = 0
@@ -81,7 +83,6 @@ class LabRecord:
     cgroup: str = ""
     kubeconfig: str = ""
     ready: bool = False
-    summary: tuple[str, ...] = field(default=())
 
     @property
     def run_dir(self) -> Path:
@@ -101,6 +102,13 @@ class LabRecord:
     def alive(self) -> bool:
         """Tell whether the holder runs: it is pid 1 of the lab, nothing of the lab outlives it."""
         return self.holder.alive()
+
+
+def phase(record: LabRecord) -> str:
+    """Return Running, Starting or Dead."""
+    if record.ready:
+        return "Running" if record.alive() else "Dead"
+    return "Starting" if record.launcher.alive() else "Dead"
 
 
 def dirs() -> Dirs:
@@ -180,9 +188,10 @@ def load(name: str) -> LabRecord | None:
         return None
     known = {key: value for key, value in raw.items() if key in LabRecord.__dataclass_fields__}
     record = LabRecord(**known)
-    return replace(record, holder=Process(**raw["holder"]), gate=Process(**raw["gate"]),
+    return replace(record, launcher=Process(**raw["launcher"]), holder=Process(**raw["holder"]),
+                   gate=Process(**raw["gate"]),
                    nodes=tuple(NodeRecord(**{**node, "ips": tuple(node["ips"])}) for node in raw["nodes"]),
-                   links=tuple(raw["links"]), summary=tuple(raw.get("summary", ())))
+                   links=tuple(raw["links"]))
 
 
 def all_labs() -> list[LabRecord]:

@@ -1,0 +1,73 @@
+"""`netlab up`: a lab from a scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from netlab.cli.options import lab_name
+
+
+@click.command("up")
+@click.argument("scenario", required=False, metavar="[SCENARIO]")
+@click.option("-f", "--filename", "files", multiple=True, metavar="FILE",
+              help="Kubernetes manifests to apply as well: a file, a folder, or - for standard input. Repeatable.")
+@click.option("--nodes", type=int, metavar="N", help="How many nodes, the control-plane node included.")
+@click.option("--use", "uses", multiple=True, metavar="COMPONENT=PATH",
+              help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
+@click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
+@click.option("--keep", is_flag=True, help="If it does not come up, leave it as it is, to look inside.")
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1), default=120.0, show_default=True,
+              help="How long to wait until all Pods are ready.")
+@click.option("--timing", is_flag=True, help="Show how long each step took.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
+@lab_name
+def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, uses: tuple[str, ...], name: str, *,
+            no_kubeconfig: bool, keep: bool, wait: float, timing: bool, quiet: bool) -> None:
+    """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
+
+    SCENARIO is the name of one that comes with netlab, or a scenario.yaml file. Without one the cluster is empty but
+    for what -f adds.
+
+    \b
+    netlab up services
+    netlab up --nodes 4 -f my-app.yaml --name mine
+    """
+    from netlab.cli import progress as shown
+    from netlab.errors import UsageError
+    from netlab.lab import launcher
+    from netlab.lab import scenario as scenarios
+    from netlab.lab.boot import Limits
+
+    chosen = scenarios.load(scenario) if scenario else scenarios.Scenario("lab")
+    if nodes is not None:
+        chosen = chosen.with_nodes(nodes)
+    chosen = chosen.with_objects([obj for file in files for obj in scenarios.objects(Path(file))])
+    swapped = []
+    for use in uses:
+        component, equals, path = use.partition("=")
+        if not equals or not Path(path).is_file():
+            raise UsageError(f'--use {use}: want COMPONENT=PATH of a binary', hint="e.g. --use kube-proxy=./kube-proxy")
+        swapped.append((component, str(Path(path).resolve())))
+    progress = shown.choose(quiet=quiet)
+    options = launcher.Options(name or chosen.name, merge=not no_kubeconfig, keep=keep,
+                               limits=Limits(ready=wait), use=tuple(swapped))
+    record = launcher.up(chosen, options, progress)
+    if timing:
+        click.echo(shown.waterfall(progress))
+    if quiet:
+        return
+    click.echo(f'lab "{record.name}" is up: {len(record.nodes)} nodes, {progress.elapsed():.1f} s'
+               + (", rootless" if record.rootless else ""))
+    suffix = f" --name {record.name}" if _several() else ""
+    if record.kubeconfig:
+        click.echo(f"kubectl's context is now netlab-{record.name}")
+    tries = [*(chosen.next or ("netlab kubectl get nodes -o wide", "netlab status")), f"netlab down{suffix}"]
+    click.echo("\ntry:\n" + "\n".join(f"  {line}" for line in tries))
+
+
+def _several() -> bool:
+    from netlab.lab import state
+
+    return sum(record.alive() for record in state.all_labs()) > 1

@@ -1,0 +1,219 @@
+"""The boot, seen from outside: wait for the API server, apply what is to run, wait until all of it does.
+
+What kubeadm does after its static Pods are up: add-ons, the control plane's label, and for us the scenario's objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.client.client import Client
+from netlab.client.informer import Informer
+from netlab.errors import ApiError, ManifestError, NetlabError, TemporaryError
+from netlab.lab import manifests
+from netlab.lab.plan import Lab
+from netlab.lab.progress import Progress
+
+_FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding",
+          "RoleBinding", "ConfigMap", "Secret", "Service")
+_POLL = 0.02
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to wait for the API server, and then for everything to be ready."""
+
+    api: float = 30.0
+    ready: float = 120.0
+
+
+async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Progress, limits: Limits) -> None:
+    """Bring a lab whose nodes have started to the point where all its Pods are ready.
+
+    Raises:
+        TemporaryError: it takes too long; the message says what is not ready and why.
+        ManifestError, ApiError: the API server refuses an object.
+    """
+    progress.step("Starting the control plane")
+    await api_ready(client, limits.api)
+    progress.mark("API server ready")
+    progress.step("Applying the add-ons")
+    seen = {kind: Informer(client, kind) for kind in ("nodes", "pods", "deployments.apps", "daemonsets.apps")}
+    stop = asyncio.Event()
+    changed = asyncio.Event()
+    for informer in seen.values():
+        informer.add_handler(lambda *_: changed.set())
+    watching = [asyncio.create_task(informer.run(stop)) for informer in seen.values()]
+    try:
+        await apply_all(client, manifests.addons(lab))
+        labels = asyncio.create_task(_label_control_plane(client, lab, seen["nodes"]))
+        watching.append(labels)
+        if objects:
+            progress.step("Applying the scenario")
+            await apply_all(client, objects)
+        progress.step("Waiting for nodes and Pods")
+        try:
+            async with asyncio.timeout(limits.ready):
+                await _all_ready(lab, seen, changed, progress)
+                await labels
+        except TimeoutError:
+            raise TemporaryError(f"not ready after {limits.ready:g} s: {'; '.join(_missing(lab, seen))}",
+                                 hint="netlab up --keep leaves the lab as it is, to look inside") from None
+    finally:
+        stop.set()
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+    progress.done()
+
+
+async def api_ready(client: Client, seconds: float) -> None:
+    """Wait until the API server says that it is ready.
+
+    Raises:
+        TemporaryError: it does not within that time.
+    """
+    said = "it does not listen"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    status, _, body = await client.raw("GET", "/readyz")
+                    if status == 200:
+                        return
+                    said = f"it answers {status} {body[:200].decode(errors='replace')}"
+                except TemporaryError as error:
+                    said = str(error)
+                except ApiError as error:
+                    said = f"it answers {error.code} {error}"
+                await asyncio.sleep(_POLL)
+    raise TemporaryError(f"the API server is not ready after {seconds:g} s: {said}",
+                         hint="its log, and the kubelet's, are in the control-plane node's /var/log: "
+                              "try `netlab up --keep`")
+
+
+async def apply_all(client: Client, objects: Iterable[Object]) -> None:
+    """Apply objects: what others need first, then the rest side by side.
+
+    Raises:
+        ManifestError: the API server knows no such kind, or refuses the object.
+    """
+    ordered = list(objects)
+    for kind in _FIRST:
+        await asyncio.gather(*(_apply(client, obj) for obj in ordered if obj["kind"] == kind))
+    await asyncio.gather(*(_apply(client, obj) for obj in ordered if obj["kind"] not in _FIRST))
+
+
+async def _apply(client: Client, obj: Object) -> None:
+    name = f"{obj['kind']} {meta.key(obj)}"
+    while True:
+        try:
+            await client.apply(obj)
+        except ApiError as error:
+            if _account_missing(obj, error):
+                await asyncio.sleep(_POLL)  # a new namespace's default service account is made by a controller
+                continue
+            raise ManifestError(f"the API server refuses it: {error}", file=name) from None
+        except NetlabError:
+            raise
+        return
+
+
+def _account_missing(obj: Object, error: ApiError) -> bool:
+    return obj["kind"] == "Pod" and error.code == 403 and "serviceaccount" in str(error).lower().replace(" ", "")
+
+
+async def _label_control_plane(client: Client, lab: Lab, nodes: Informer) -> None:
+    """Do kubeadm's phase mark-control-plane as soon as the node has registered."""
+    labels = dict.fromkeys(("node-role.kubernetes.io/control-plane",
+                            "node.kubernetes.io/exclude-from-external-load-balancers"), "")
+    for node in lab.control_planes:
+        while nodes.get(node.name) is None:
+            arrived = asyncio.Event()
+            nodes.add_handler(lambda *_, arrived=arrived: arrived.set())
+            await arrived.wait()
+        patch: Object = {"metadata": {"labels": labels}}
+        await client.patch("nodes", node.name, patch)
+
+
+async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
+    nodes_done = False
+    while True:
+        changed.clear()
+        missing = _missing(lab, seen)
+        if not nodes_done and _nodes_ready(seen) == len(lab.nodes):
+            nodes_done = True
+            progress.mark("all nodes Ready")
+        if not missing:
+            progress.mark("all Pods ready")
+            return
+        progress.note(f"{_nodes_ready(seen)}/{len(lab.nodes)} nodes, {_pods_ready(seen)} Pods ready")
+        await changed.wait()
+
+
+def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
+    """Return what is not as it should be, in words; nothing when all is well."""
+    words: list[str] = []
+    ready = {meta.name(node) for node in seen["nodes"].all() if condition(node, "Ready")}
+    words += [f"node {node.name} is not Ready" for node in lab.nodes if node.name not in ready]
+    for static in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        for node in lab.control_planes:
+            if seen["pods"].get(f"kube-system/{static}-{node.name}") is None:
+                words.append(f"Pod {static}-{node.name} is not there")
+    for row in seen["daemonsets.apps"].all():
+        status = row.get("status") or {}
+        if not _observed(row) or status.get("desiredNumberScheduled", 0) != status.get("numberReady", 0) or (
+                status.get("desiredNumberScheduled", 0) == 0):
+            words.append(f"DaemonSet {meta.key(row)} has {status.get('numberReady', 0)} of "
+                         f"{status.get('desiredNumberScheduled', 0)} Pods ready")
+    for row in seen["deployments.apps"].all():
+        wanted, have = row["spec"].get("replicas", 1), (row.get("status") or {}).get("availableReplicas", 0)
+        if not _observed(row) or have < wanted:
+            words.append(f"Deployment {meta.key(row)} has {have} of {wanted} Pods available")
+    words += [f"Pod {meta.key(pod)}: {trouble(pod)}" for pod in seen["pods"].all() if not _pod_fine(pod)]
+    return words
+
+
+def _observed(obj: Object) -> bool:
+    return bool((obj.get("status") or {}).get("observedGeneration", 0) >= obj["metadata"].get("generation", 0))
+
+
+def condition(obj: Object, kind: str) -> bool:
+    """Tell whether a condition of an object is True."""
+    return any(row.get("type") == kind and row.get("status") == "True"
+               for row in (obj.get("status") or {}).get("conditions") or [])
+
+
+def _pod_fine(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Succeeded" or condition(pod, "Ready")
+
+
+def trouble(pod: Object) -> str:
+    """Return why a Pod is not ready, in words: a container's waiting reason, or the Pod's own."""
+    status = pod.get("status") or {}
+    for row in status.get("containerStatuses") or []:
+        waiting = (row.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+        ended = (row.get("state") or {}).get("terminated") or (row.get("lastState") or {}).get("terminated") or {}
+        if ended:
+            return f"{row.get('name')} ended with exit code {ended.get('exitCode')}"
+    for row in status.get("conditions") or []:
+        if row.get("type") == "PodScheduled" and row.get("status") == "False":
+            return f"{row.get('reason', 'not scheduled')}: {row.get('message', '')}".rstrip(": ")
+    phase = status.get("phase", "Pending")
+    return "not ready" if phase == "Running" else str(phase)
+
+
+def _nodes_ready(seen: dict[str, Informer]) -> int:
+    return sum(condition(node, "Ready") for node in seen["nodes"].all())
+
+
+def _pods_ready(seen: dict[str, Informer]) -> str:
+    pods = seen["pods"].all()
+    return f"{sum(_pod_fine(pod) for pod in pods)}/{len(pods)}"

@@ -1,0 +1,277 @@
+"""The holder: pid 1 of the lab's PID namespace, owner of the fabric's and the nodes' network namespaces.
+
+It reaps what nobody else does, has the template fork a shim for each node, and starts a node again whose shim died.
+Nothing of the lab outlives it: the kernel kills its PID namespace and frees its network namespaces.
+
+Requests, on the leash (the launcher's socketpair) and on holder.sock alike: network, nodes, places, status, commit.
+Until `commit`, the end of the leash is the end of the lab: a launcher that dies leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netlab import klog
+from netlab.errors import NetlabError, TemporaryError, UsageError
+from netlab.kernel.process import open_pidfd, set_title
+from netlab.lab import control, network
+from netlab.lab.plan import Lab, Node
+
+log = logging.getLogger(__name__)
+
+_RESTART_DELAY = 1.0
+_MAX_RESTART_DELAY = 30.0
+_PAGE = 200  # namespaces in one answer: the kernel passes at most 253 descriptors
+
+
+@dataclass
+class Shim:
+    """A node's shim; `starts` counts its boots, `trouble` says why the last attempt failed."""
+
+    spec: dict[str, Any]
+    pid: int = 0
+    pidfd: int = -1
+    starts: int = 0
+    started: float = 0.0
+    delay: float = _RESTART_DELAY
+    trouble: str = ""
+
+
+@dataclass
+class Holder:
+    """The state of one lab's holder; `template` is the socket to the warm interpreter."""
+
+    name: str
+    leash: socket.socket
+    template: socket.socket
+    net: network.Network | None = None
+    shims: dict[str, Shim] = field(default_factory=dict)
+    committed: bool = False
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    forking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Serve until told to end, or until the launcher dies before it has committed."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.ending.set)
+        self._reap()
+        self._serve(self.leash)
+        await self.ending.wait()
+        log.info("lab %s ends", self.name)
+
+    # --- requests ---
+
+    def _serve(self, sock: socket.socket) -> None:
+        self._keep(self._session(sock))
+
+    async def _session(self, sock: socket.socket) -> None:
+        try:
+            while True:
+                await _readable(sock)
+                got = control.receive(sock)
+                if got is None:
+                    break
+                await self._answer(sock, *got)
+        except (OSError, ValueError) as error:
+            log.warning("a control connection broke: %s", error)
+        finally:
+            sock.close()
+            if sock is self.leash and not self.committed:
+                log.error("the launcher ended before the lab was ready")
+                self.ending.set()
+
+    async def _answer(self, sock: socket.socket, message: control.Message, fds: list[int]) -> None:
+        out: list[int] = []
+        try:
+            match message.get("op"):
+                case "network":
+                    answer = self._network(message, fds[0])
+                case "nodes":
+                    answer = await self._nodes(message["specs"])
+                case "places":
+                    answer, out = self._places(str(message.get("only", "")), int(message.get("from", 0)))
+                case "status":
+                    answer = self._status()
+                case "commit":
+                    self.committed, answer = True, {}
+                case other:
+                    raise UsageError(f"the holder knows no {other}")
+        except NetlabError as error:
+            answer = {"error": str(error), "hint": error.hint}
+        finally:
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        try:
+            control.send(sock, answer, out)
+        finally:
+            for fd in out:
+                os.close(fd)
+
+    def _network(self, message: control.Message, gate_fd: int) -> control.Message:
+        """Make the lab's network, listen for commands, and tell the gate the way in."""
+        lab = message["lab"]
+        net = self.net = network.make(Lab(**{**lab, "nodes": tuple(Node(**node) for node in lab["nodes"])}))
+        self._keep(self._accept(control.listen(Path(message["socket"]))))
+        gate = socket.socket(fileno=os.dup(gate_fd))  # the gate ends when this end closes
+        with _user_namespace() as user:
+            control.send(gate, {"targets": [[node.ip, message["port"]] for node in net.lab.control_planes]},
+                         [net.fabric, user])
+        self._keep(self._hold(gate))
+        return {"fabric": net.fabric, "outside": net.outside, "nodes": net.nodes}
+
+    async def _nodes(self, specs: list[dict[str, Any]]) -> control.Message:
+        for spec in specs:
+            shim = self.shims[spec["name"]] = Shim(spec)
+            await self._start(shim)
+        return {"pids": {name: shim.pid for name, shim in self.shims.items()}}
+
+    def _places(self, only: str, start: int) -> tuple[control.Message, list[int]]:
+        """Return a page of the lab's own namespaces; the user namespace comes first, `more` tells of a next page."""
+        named: list[tuple[str, int]] = []
+        if self.net is not None:
+            named = [("fabric", self.net.fabric), ("outside", self.net.outside),
+                     *((f"node/{name}", fd) for name, fd in self.net.nodes.items())]
+        page = [(place, fd) for place, fd in named if only in ("", place)][start:start + _PAGE]
+        with _user_namespace() as user:
+            fds = [os.dup(fd) for fd in (user, *(fd for _, fd in page))]
+        return {"places": [place for place, _ in page], "more": start + _PAGE < len(named)}, fds
+
+    def _status(self) -> control.Message:
+        return {"nodes": {name: {"pid": shim.pid, "up": shim.pidfd >= 0, "starts": shim.starts,
+                                 "trouble": shim.trouble} for name, shim in self.shims.items()}}
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            sock.setblocking(True)  # messages are whole packets: once readable, receive() returns at once
+            self._serve(sock)
+
+    async def _hold(self, gate: socket.socket) -> None:
+        try:
+            await self.ending.wait()
+        finally:
+            gate.close()
+
+    # --- nodes ---
+
+    async def _start(self, shim: Shim) -> None:
+        assert self.net is not None
+        name = shim.spec["name"]
+        async with self.forking:
+            answer = await self._fork(shim.spec, self.net.nodes[name])
+        shim.pid, shim.pidfd = answer["pid"], open_pidfd(answer["pid"])
+        shim.starts += 1
+        shim.started = time.monotonic()
+        shim.trouble = ""
+        asyncio.get_running_loop().add_reader(shim.pidfd, self._died, shim)
+
+    async def _fork(self, spec: dict[str, Any], netns_fd: int) -> control.Message:
+        request: control.Message = {"op": "start", "spec": spec}
+        try:
+            return await _ask(self.template, request, [netns_fd])
+        except (OSError, TemporaryError) as error:
+            log.warning("the template is gone, starting another: %s", error)
+            self.template.close()
+            self.template = spawn_template()
+            return await _ask(self.template, request, [netns_fd])
+
+    def _died(self, shim: Shim) -> None:
+        asyncio.get_running_loop().remove_reader(shim.pidfd)
+        os.close(shim.pidfd)
+        shim.pid, shim.pidfd = 0, -1
+        log.warning("node %s crashed: its shim is gone", shim.spec["name"])
+        self._keep(self._restart(shim))
+
+    async def _restart(self, shim: Shim) -> None:
+        name = shim.spec["name"]
+        if time.monotonic() - shim.started > _MAX_RESTART_DELAY:
+            shim.delay = _RESTART_DELAY
+        while not self.ending.is_set():
+            await asyncio.sleep(shim.delay)
+            shim.delay = min(2 * shim.delay, _MAX_RESTART_DELAY)
+            try:
+                assert self.net is not None
+                network.renew(self.net, name)
+                await self._start(shim)
+            except NetlabError as error:
+                shim.trouble = str(error)
+                log.warning("node %s does not boot: %s", name, error)
+                continue
+            log.info("node %s booted again", name)
+            return
+
+    # --- being pid 1 ---
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+async def _ask(sock: socket.socket, message: control.Message, fds: list[int]) -> control.Message:
+    control.send(sock, message, fds)
+    await _readable(sock)
+    return control.answer(sock)[0]
+
+
+@contextlib.contextmanager
+def _user_namespace() -> Iterator[int]:
+    fd = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Wait until a message, or the end, is there."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock.fileno(), lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock.fileno())
+
+
+def spawn_template() -> socket.socket:
+    """Start a template in a fresh interpreter and return the socket to it; it answers once it is warm."""
+    ours, theirs = control.pair()
+    os.set_inheritable(theirs.fileno(), True)
+    argv = [sys.executable, "-s", "-P", "-m", "netlab.programs", "template", str(theirs.fileno())]
+    os.posix_spawn(sys.executable, argv, dict(os.environ))
+    theirs.close()
+    return ours
+
+
+def main(argv: list[str]) -> int:
+    """Run as pid 1 of a lab: argv is the lab's name and the descriptor of the leash."""
+    template = spawn_template()  # first of all: its imports are what everybody waits for
+    set_title(["netlab-holder", argv[0]])
+    klog.setup()
+    leash = socket.socket(fileno=int(argv[1]))
+    leash.set_inheritable(False)
+    asyncio.run(Holder(argv[0], leash, template).run())
+    return 0

@@ -1,0 +1,284 @@
+"""`netlab up`: from a scenario to a lab that runs, or to nothing at all.
+
+The launcher probes what this machine allows, starts the holder and the gate, writes keys and files while the template
+warms up, has the nodes started, follows the boot, publishes the lab (names in /run/netns, the user's kubeconfig) and
+ends. Whatever stops it before that (an error, Ctrl-C, a signal, kill -9) takes the whole lab along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import netlab
+from netlab.errors import KernelError, NetlabError, TemporaryError, UsageError
+from netlab.lab import control, nodefiles, plan, probe, spawn, state, teardown
+from netlab.lab.boot import Limits
+from netlab.lab.plan import Lab
+from netlab.lab.progress import Progress
+from netlab.lab.scenario import Scenario
+from netlab.lab.state import LabRecord, NodeRecord
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to bring a lab up. `merge` puts its context into the user's kubeconfig; `keep` leaves a failed lab."""
+
+    name: str
+    merge: bool = True
+    keep: bool = False
+    limits: Limits = field(default_factory=Limits)
+    use: tuple[tuple[str, str], ...] = ()
+
+
+def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
+    """Bring a lab up and return its record once all its Pods are ready.
+
+    Raises:
+        UsageError: a lab of that name runs.
+        Unsupported: this machine lets neither root nor a user namespace do it; says why and the cure.
+        NetlabError: it did not come up; nothing is left of it, unless `keep` was asked for.
+    """
+    rootless = probe.mode() == "rootless"
+    lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, proxy_mode=scenario.proxy_mode)
+    record = _begin(scenario, options, rootless=rootless)
+    with _signals_as_exceptions():
+        launch = _Launch(record, lab, options, progress)
+        try:
+            return launch.run(scenario)
+        except BaseException as error:
+            progress.failed()
+            if options.keep and isinstance(error, NetlabError) and launch.started:
+                launch.leave()
+                error.hint = f"the lab is left as it is: netlab status --name {record.name}"
+                raise
+            said = launch.last_words()
+            launch.abort()
+            if said and isinstance(error, (TemporaryError, KernelError)):
+                raise type(error)(f"{error}\n{said}", hint=error.hint) from None
+            raise
+        finally:
+            launch.close()
+
+
+def _begin(scenario: Scenario, options: Options, *, rootless: bool) -> LabRecord:
+    """Take the name: make the folders and the first record, under the lock."""
+    state.check_name(options.name)
+    with state.locked():
+        teardown.sweep()
+        old = state.load(options.name)
+        if old is not None:
+            if old.alive() or old.launcher.alive():
+                words = "runs already" if old.ready else "is being started"
+                raise UsageError(f'lab "{options.name}" {words}',
+                                 hint=f"netlab status --name {options.name} shows it, netlab down --name "
+                                      f"{options.name} ends it, --name OTHER starts another")
+            teardown.destroy(old)
+        record = LabRecord(options.name, netlab.__version__, scenario.name, rootless, time.time(),
+                           launcher=state.process(os.getpid()), cgroup="" if rootless else f"netlab-{options.name}")
+        state.make_private(state.dirs().state)
+        for folder in (record.run_dir, record.state_dir):
+            state.make_private(folder)
+        (record.run_dir / "nodes").mkdir(exist_ok=True)
+        (record.state_dir / "log").mkdir(exist_ok=True)
+        state.save(record)
+        return record
+
+
+class _Launch:
+    """One `up` under way; `record` says at every moment what would have to be removed."""
+
+    def __init__(self, record: LabRecord, lab: Lab, options: Options, progress: Progress) -> None:
+        self.record, self._lab, self._options, self._progress = record, lab, options, progress
+        self._leash: socket.socket | None = None
+        self.started = False
+
+    def run(self, scenario: Scenario) -> LabRecord:
+        """Do it all."""
+        progress = self._progress
+        progress.step("Preparing the network and the keys")
+        leash = self._leash = self._start_processes()
+        control.send(leash, self._network_request(), [self._gate_end.fileno()])
+        self._gate_end.close()
+        admin = self._write_files()
+        self._publish_network(control.answer(leash)[0])
+        progress.mark("network and files made")
+        progress.step(f"Starting {len(self._lab.nodes)} node{'s' if len(self._lab.nodes) > 1 else ''}")
+        control.ask(leash, {"op": "nodes", "specs": [self._spec(node.name) for node in self._lab.nodes]})
+        self.started = True
+        progress.mark("nodes started")
+        asyncio.run(self._boot(scenario))
+        control.ask(leash, {"op": "commit"})
+        merged = self._merge(admin) if self._options.merge else ""
+        self._save(ready=True, kubeconfig=merged)
+        return self.record
+
+    def leave(self) -> None:
+        """Let a lab that did not come up live on."""
+        with contextlib.suppress(NetlabError, OSError):
+            assert self._leash is not None
+            control.ask(self._leash, {"op": "commit"})
+            self._save(ready=True)
+
+    def abort(self) -> None:
+        """Remove everything."""
+        with state.locked():
+            teardown.destroy(self.record)
+
+    def last_words(self) -> str:
+        """Return the last lines of the logs that may tell why a lab did not come up."""
+        logs = [self.record.state_dir / "log" / "holder.log", self.record.state_dir / "log" / "gate.log"]
+        if self.started:
+            logs = [self.record.state_dir / "nodes" / node.name / "var/log/kubelet.log"
+                    for node in self._lab.control_planes]
+        return "\n".join(f"  {path.name}: {line}" for path in logs for line in _tail(path, 3))
+
+    def close(self) -> None:
+        """Let go of the leash."""
+        if self._leash is not None:
+            self._leash.close()
+
+    def _start_processes(self) -> socket.socket:
+        record = self.record
+        log = record.state_dir / "log"
+        leash, holder_end = control.pair()
+        self._gate_end, gate_end = control.pair()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with holder_end, gate_end, listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(256)
+            # recorded before anything else happens, so that `down` finds it whatever becomes of us
+            pid = spawn.holder(record.name, holder_end, log / "holder.log", rootless=record.rootless)
+            self._save(holder=state.process(pid), port=listener.getsockname()[1])
+            pid = spawn.gate(record.name, listener, gate_end, log / "gate.log")
+            self._save(gate=state.process(pid))
+        return leash
+
+    def _network_request(self) -> control.Message:
+        return {"op": "network", "lab": asdict(self._lab), "socket": str(self.record.run_dir / "holder.sock"),
+                "port": plan.API_PORT}
+
+    def _write_files(self) -> dict[str, Any]:
+        from netlab.lab import kubeconfig
+
+        record = self.record
+        keys = nodefiles.make_keys(now=time.time())
+        for node in self._lab.nodes:
+            folder = record.state_dir / "nodes" / node.name
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            nodefiles.write(folder, self._lab, node, keys)
+        admin = kubeconfig.admin(record.name, port=record.port, ca=keys.ca.pair.certificate, pair=keys.admin)
+        state.write_private(record.admin_conf, kubeconfig.text(admin))
+        nodes = tuple(NodeRecord(node.name, node.role, (node.ip,), str(record.run_dir / "nodes" / f"{node.name}.sock"))
+                      for node in self._lab.nodes)
+        self._save(nodes=nodes, fabric=plan.UNDERLAY, outside=plan.OUTSIDE)
+        return admin
+
+    def _publish_network(self, answer: control.Message) -> None:
+        if self.record.rootless:
+            return  # an ordinary user can't write /run/netns
+        descriptors = {"fabric": answer["fabric"], "outside": answer["outside"], **answer["nodes"]}
+        self._save(links=tuple(f"{self.record.name}-{place}" for place in descriptors))
+        self._save(links=teardown.link(self.record, descriptors))
+
+    def _spec(self, name: str) -> dict[str, Any]:
+        record, node = self.record, next(node for node in self._lab.nodes if node.name == name)
+        images = state.make_private(record.state_dir / "images")
+        return {"lab": record.name, "name": name, "hostname": name,
+                "state_dir": str(record.state_dir / "nodes" / name),
+                "socket": str(record.run_dir / "nodes" / f"{name}.sock"),
+                "kubelet_argv": nodefiles.kubelet_argv(node), "env": nodefiles.environment(node),
+                "cgroup": f"{record.cgroup}/{name}" if record.cgroup else "", "image_store": str(images),
+                "rootless": record.rootless, "use": dict(self._options.use)}
+
+    async def _boot(self, scenario: Scenario) -> None:
+        from netlab.client import config
+        from netlab.client.client import Client
+        from netlab.lab import boot
+
+        async with Client(config.load(str(self.record.admin_conf)), "netlab-up") as client:
+            booting = asyncio.create_task(
+                boot.run(client, self._lab, scenario.objects, self._progress, self._options.limits))
+            dying = asyncio.create_task(self._holder_death())
+            try:
+                await asyncio.wait({booting, dying}, return_when=asyncio.FIRST_COMPLETED)
+                if not booting.done():
+                    raise TemporaryError("the lab died while it was being started",
+                                         hint="another command took it down, or its holder was killed")
+                booting.result()
+            finally:
+                for task in (booting, dying):
+                    task.cancel()
+                await asyncio.gather(booting, dying, return_exceptions=True)
+
+    async def _holder_death(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        assert self._leash is not None
+        number = self._leash.fileno()
+        loop.add_reader(number, _resolve, ended)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(number)
+
+    def _merge(self, admin: dict[str, Any]) -> str:
+        from netlab.lab import kubeconfig
+
+        owner = kubeconfig.calling_user()
+        path = kubeconfig.user_file(owner)
+        self._save(kubeconfig=str(path))
+        kubeconfig.merge(path, admin, owner)
+        return str(path)
+
+    def _save(self, **changes: Any) -> None:
+        self.record = replace(self.record, **changes)
+        state.save(self.record)
+
+
+def _tail(path: Path, count: int) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end the body as Ctrl-C does, so that what was begun is removed."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def down(name: str) -> bool:
+    """End a lab and remove all of it; False when there is none of that name."""
+    state.check_name(name)
+    with state.locked():
+        record = state.load(name)
+        if record is None:
+            return False
+        teardown.destroy(record)
+        teardown.sweep()
+        return True

@@ -1,0 +1,289 @@
+"""What was asked for: a scenario file as frozen values, every mistake in it told by file, line, field and remedy.
+
+Pure but for reading the files. The schema that editors use is scenarios/schema.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from netlab.errors import ManifestError, NotFound, UsageError
+from netlab.lab import manifests, source
+from netlab.lab.source import Field
+
+FIELDS = ("title", "nodes", "network", "kubeProxy", "manifests", "next", "checks")
+CHECK_FIELDS = ("name", "from", "to", "times", "within", "expect", "answeredBy", "dropped", "rule")
+PLACE = r"(node/[a-z0-9.-]+|pod/([a-z0-9-]+/)?[a-z0-9.-]+|deploy/([a-z0-9-]+/)?[a-z0-9.-]+|outside|fabric)"
+TARGET = r"(http|tcp|udp)://(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+(?=:))?)(:\d{1,5})?(/.*)?"
+
+Outcome = Literal["reachable", "refused", "unreachable"]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Who has to answer: Pods with these labels; `every` one of them at least once."""
+
+    labels: str
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Where a packet has to die, and a part of the reason that the trace gives."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RuleCheck:
+    """A rule that has to be in the kernel, or must not be: on which nodes ("" all), table, chain (pattern), text."""
+
+    table: str
+    chain: str
+    contains: str
+    node: str = ""
+    present: bool = True
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be true of the running lab; it is tried again until it is or `within` seconds are over."""
+
+    name: str
+    source: str = ""
+    target: str = ""
+    times: int = 1
+    within: float = 10.0
+    expect: Outcome = "reachable"
+    answered_by: Answered | None = None
+    dropped: Dropped | None = None
+    rule: RuleCheck | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A lab as asked for. `nodes` counts the control-plane node; `file` is "" when there was none."""
+
+    name: str
+    title: str = ""
+    file: str = ""
+    nodes: int = 3
+    backend: Literal["host-gw", "vxlan"] = "host-gw"
+    proxy_mode: str = "iptables"
+    objects: tuple[dict[str, Any], ...] = ()
+    next: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def with_nodes(self, count: int) -> Scenario:
+        """Return the same with another number of nodes.
+
+        Raises:
+            UsageError: that many can't be.
+        """
+        if not 1 <= count <= 200:
+            raise UsageError(f"{count} nodes: choose 1 (the control plane alone) to 200")
+        return replace(self, nodes=count)
+
+    def with_objects(self, more: Sequence[dict[str, Any]]) -> Scenario:
+        """Return the same with more objects to apply after its own."""
+        return replace(self, objects=(*self.objects, *more))
+
+
+def folders() -> list[Path]:
+    """Return where scenarios are looked for by name: beside the package (a checkout), or inside it (a wheel)."""
+    package = Path(__file__).resolve().parent.parent
+    return [folder for folder in (package.parent / "scenarios", package / "scenarios") if folder.is_dir()]
+
+
+def names() -> list[str]:
+    """Return the names of the scenarios that come with netlab."""
+    return sorted({file.parent.name for folder in folders() for file in folder.glob("*/scenario.yaml")})
+
+
+def find(text: str) -> Path:
+    """Return the scenario file that `text` means: a file, a folder with a scenario.yaml, or a name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    path = Path(text)
+    if path.is_file():
+        return path
+    if (path / "scenario.yaml").is_file() and ("/" in text or text in (".", "..")):
+        return path / "scenario.yaml"
+    for folder in folders():
+        if re.fullmatch(r"[a-z0-9-]+", text) and (folder / text / "scenario.yaml").is_file():
+            return folder / text / "scenario.yaml"
+    if (path / "scenario.yaml").is_file():
+        return path / "scenario.yaml"
+    raise NotFound(f'no scenario "{text}"', hint=f"there are: {', '.join(names())}; or name a scenario.yaml file")
+
+
+def load(text: str) -> Scenario:
+    """Find and read a scenario.
+
+    Raises:
+        NotFound: there is none.
+        ManifestError: its file, or a manifest of it, says something wrong.
+    """
+    path = find(text)
+    return parse(read(path), path)
+
+
+def read(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        NotFound: it can't be read.
+        ManifestError: it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ManifestError("not a text file", file=str(path)) from None
+    except OSError as error:
+        raise NotFound(f"cannot read {path}: {error.strerror}") from None
+
+
+def parse(text: str, path: Path) -> Scenario:
+    """Return the scenario in a file's text; its manifests are read from beside the file.
+
+    Raises:
+        ManifestError: something is wrong, and where.
+    """
+    document = source.parse(text, str(path))
+    fields = document.fields(FIELDS)
+    given: dict[str, Any] = {}
+    if "title" in fields:
+        given["title"] = fields["title"].text()
+    if "nodes" in fields:
+        given["nodes"] = fields["nodes"].integer(1, 200)
+    if "network" in fields:
+        network = fields["network"].fields(("backend",))
+        if "backend" in network:
+            given["backend"] = network["backend"].choice("host-gw", "vxlan")
+    if "kubeProxy" in fields:
+        proxy = fields["kubeProxy"].fields(("mode",))
+        if "mode" in proxy:
+            given["proxy_mode"] = proxy["mode"].choice("iptables", "nftables")
+    if "manifests" in fields:
+        given["objects"] = tuple(obj for item in fields["manifests"].items() for obj in _manifest(item, path.parent))
+    if "next" in fields:
+        given["next"] = tuple(item.text() for item in fields["next"].items())
+    if "checks" in fields:
+        given["checks"] = tuple(_check(item) for item in fields["checks"].items())
+    name = path.resolve().parent.name if path.name == "scenario.yaml" else path.stem
+    return Scenario(name=_lab_name(name), file=str(path), **given)
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    """Return the Kubernetes objects of a YAML or JSON file, of all files of a folder, or of standard input ("-").
+
+    Raises:
+        NotFound: nothing is there.
+        ManifestError: it is no list of Kubernetes objects.
+    """
+    if str(path) == "-":
+        import sys
+
+        return _objects(sys.stdin.read(), "standard input")
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+        if not files:
+            raise NotFound(f"there are no manifests in {path}")
+        return [obj for file in files for obj in _objects(read(file), str(file))]
+    return _objects(read(path), str(path))
+
+
+def _objects(text: str, file: str) -> list[dict[str, Any]]:
+    try:
+        found = manifests.load_all(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ManifestError(f"no YAML: {error.problem or error.context}", file=file,
+                            line=mark.line + 1 if mark else 0) from None
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ManifestError(f"no Kubernetes objects: {error}", file=file) from None
+    for obj in found:
+        if not isinstance(obj, dict) or not isinstance(obj.get("kind"), str) or not isinstance(
+                obj.get("apiVersion"), str):
+            raise ManifestError("a document has no apiVersion and kind: not a Kubernetes object", file=file)
+        metadata = obj.get("metadata")
+        if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
+            raise ManifestError(f"a {obj['kind']} has no name", file=file, field="metadata.name")
+    return found
+
+
+def _manifest(item: Field, folder: Path) -> Sequence[dict[str, Any]]:
+    path = folder / item.text(words="the name of a manifest file")
+    if not path.exists():
+        raise item.wrong(f"a file or folder beside {Path(item.file).name}")
+    return objects(path)
+
+
+def _check(item: Field) -> Check:
+    fields = item.fields(CHECK_FIELDS, required=("name",))
+    given: dict[str, Any] = {"name": fields["name"].text(), "line": item.line}
+    if "rule" in fields:
+        for name in ("from", "to", "times", "expect", "answeredBy", "dropped"):
+            if name in fields:
+                raise ManifestError(f'a check of a rule has no "{name}"', file=item.file, line=fields[name].line,
+                                    field=item.path)
+        given["rule"] = _rule(fields["rule"])
+    else:
+        item.fields(CHECK_FIELDS, required=("from", "to"))
+        given["source"] = fields["from"].text(PLACE, "a place: pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, node/NAME "
+                                                     "or outside")
+        given["target"] = fields["to"].text(TARGET, "a target such as http://web/hostname, tcp://web:80, "
+                                                    "udp://svc/web:80 or tcp://node/worker1:30080")
+    if "times" in fields:
+        given["times"] = fields["times"].integer(1, 10_000)
+    if "within" in fields:
+        given["within"] = fields["within"].parsed(_seconds, "a time such as 10s or 1m")
+    if "expect" in fields:
+        given["expect"] = fields["expect"].choice("reachable", "refused", "unreachable")
+    if "answeredBy" in fields:
+        parts = fields["answeredBy"].fields(("labels", "every"), required=("labels",))
+        given["answered_by"] = Answered(parts["labels"].text(words="a label selector such as app=web"),
+                                        parts["every"].boolean() if "every" in parts else False)
+    if "dropped" in fields:
+        parts = fields["dropped"].fields(("where", "why"), required=("where", "why"))
+        given["dropped"] = Dropped(parts["where"].text(PLACE, "a place such as node/worker1"), parts["why"].text())
+    return Check(**given)
+
+
+def _rule(item: Field) -> RuleCheck:
+    parts = item.fields(("table", "chain", "contains", "node", "present"), required=("chain",))
+    return RuleCheck(
+        table=parts["table"].choice("nat", "filter", "mangle", "raw") if "table" in parts else "nat",
+        chain=parts["chain"].parsed(_pattern, "a chain's name or a pattern of it, such as KUBE-SVC-.*"),
+        contains=parts["contains"].text() if "contains" in parts else "",
+        node=parts["node"].text(words="a node's name") if "node" in parts else "",
+        present=parts["present"].boolean() if "present" in parts else True)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(text) from error
+    return text
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", text)
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2]]
+
+
+def _lab_name(text: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:24].strip("-") or "lab"
