@@ -62,6 +62,12 @@ def tmpfs(target: str | os.PathLike[str], *, mode: int = 0o755, size: str = "", 
         libc.mount("tmpfs", target, "tmpfs", flags, f"mode={mode:o}" + (f",size={size}" if size else ""))
 
 
+def unmount(target: str | os.PathLike[str]) -> None:
+    """Take a mount out of sight at once; the kernel ends it when its last user has gone."""
+    with _translated():
+        libc.umount(target, libc.MNT_DETACH)
+
+
 def overlay(target: str | os.PathLike[str], lower: Sequence[str | os.PathLike[str]], upper: Path, work: Path) -> None:
     """Mount `lower` (topmost first) with `upper` as the layer that takes writes; `upper` and `work` share a disk."""
     upper.mkdir(parents=True, exist_ok=True)
