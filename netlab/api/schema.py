@@ -16,7 +16,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Type:
     reference: str = ""  # the definition's name, also of scalars that have one
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_type(text: str) -> Type:
     """Return the type that a text of the table stands for."""
     if text.startswith("[]"):
@@ -97,8 +97,8 @@ class Struct:
     @cached_property
     def by_number(self) -> dict[int, Field]:
         """Return the fields that protobuf has."""
-        return {spec["n"]: _field(name, spec) for source in ("f", "b") for name, spec in self._raw.get(source, {}).items()
-                if "n" in spec}
+        specs = {**self._raw["f"], **self._raw.get("b", {})}
+        return {spec["n"]: _field(name, spec) for name, spec in specs.items() if "n" in spec}
 
     @property
     def go_name(self) -> str:

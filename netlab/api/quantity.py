@@ -1,0 +1,138 @@
+"""Kubernetes quantities, `100m`, `1.5Gi`, `2e3`: exact (apimachinery/pkg/api/resource/quantity.go)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import total_ordering
+
+_TEXT = re.compile(r"([+-]?)(\d+(?:\.\d*)?|\.\d+)([a-zA-Z]{0,2}|[eE][+-]?\d+)")
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
+_BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
+_NANO = Fraction(1, 10 ** 9)
+_MAX = (1 << 63) - 1
+_FORMAT_ERROR = ("quantities must match the regular expression "
+                 "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+_SUFFIX_ERROR = "unable to parse quantity's suffix"
+
+
+@total_ordering
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """An exact amount. `format` is DecimalSI, BinarySI or DecimalExponent; it shapes only the text."""
+
+    amount: Fraction
+    format: str = "DecimalSI"
+
+    def value(self) -> int:
+        """Return the amount as a whole number, rounded away from zero."""
+        return _away(self.amount)
+
+    def milli(self) -> int:
+        """Return the amount in thousandths, rounded away from zero."""
+        return _away(self.amount * 1000)
+
+    def __str__(self) -> str:
+        if not self.amount:
+            return "0"
+        if self.format == "BinarySI":
+            if -1024 < self.amount < 1024 or self.amount.denominator != 1:
+                return _decimal(self.amount)  # a binary suffix would need a fraction
+            return _binary(int(self.amount))
+        if self.format == "DecimalExponent":
+            return _decimal(self.amount, exponent=True)
+        return _decimal(self.amount)
+
+    def __eq__(self, other: object) -> bool:
+        return self.amount == other.amount if isinstance(other, Quantity) else NotImplemented
+
+    def __lt__(self, other: Quantity) -> bool:
+        return self.amount < other.amount
+
+    def __hash__(self) -> int:
+        return hash(self.amount)
+
+    def __bool__(self) -> bool:
+        return bool(self.amount)
+
+    def __add__(self, other: Quantity) -> Quantity:
+        return Quantity(self.amount + other.amount, self.format if self.amount else other.format)
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        return Quantity(self.amount - other.amount, self.format if self.amount else other.format)
+
+    def __neg__(self) -> Quantity:
+        return Quantity(-self.amount, self.format)
+
+    def __mul__(self, times: int) -> Quantity:
+        return Quantity(self.amount * times, self.format)
+
+
+ZERO = Quantity(Fraction(0))
+
+
+def parse(text: str | float) -> Quantity:
+    """Return the quantity of a text, or of a JSON number.
+
+    What is finer than a billionth is rounded away from zero, what is larger than 2**63-1 is cut to it, as upstream.
+
+    Raises:
+        ValueError: it is none; the message is Kubernetes' own.
+    """
+    text = _plain(text) if isinstance(text, float) else str(text)
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError(_FORMAT_ERROR if not re.match(r"[+-]?[\d.]", text) or text.count(".") > 1 else _SUFFIX_ERROR)
+    sign, number, suffix = match.groups()
+    if suffix in _DECIMAL:
+        scale, shape = Fraction(10) ** _DECIMAL[suffix], "DecimalSI"
+    elif suffix in _BINARY:
+        scale, shape = Fraction(1 << _BINARY[suffix]), "BinarySI"
+    elif suffix[:1] in {"e", "E"} and suffix[1:].lstrip("+-").isdigit():
+        exponent = int(suffix[1:])
+        if abs(exponent) > 1000:  # far beyond both ends of what is kept
+            raise ValueError(_SUFFIX_ERROR)
+        scale, shape = Fraction(10) ** exponent, "DecimalExponent"
+    else:
+        raise ValueError(_SUFFIX_ERROR)
+    amount = Fraction(number if number[-1] != "." else number[:-1]) * scale
+    amount = min(_away(amount / _NANO) * _NANO, Fraction(_MAX))
+    return Quantity(-amount if sign == "-" else amount, shape)
+
+
+def canonical(text: str | float) -> str:
+    """Return the one text that all texts of the same amount and format share. Raises ValueError."""
+    return str(parse(text))
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _away(amount: Fraction) -> int:
+    """Round away from zero."""
+    whole, rest = divmod(abs(amount.numerator), amount.denominator)
+    whole += rest > 0
+    return -whole if amount < 0 else whole
+
+
+def _decimal(amount: Fraction, *, exponent: bool = False) -> str:
+    """Return the amount as a whole number with the largest suffix that keeps it whole."""
+    mantissa, power = int(amount * 10 ** 9), -9
+    while power < 18 and mantissa % 1000 == 0:
+        mantissa //= 1000
+        power += 3
+    if exponent:
+        return f"{mantissa}e{power}" if power else str(mantissa)
+    return f"{mantissa}{_DECIMAL_SUFFIX[power]}"
+
+
+def _binary(number: int) -> str:
+    power = 0
+    while power < 60 and number % 1024 == 0:
+        number //= 1024
+        power += 10
+    return f"{number}{_BINARY_SUFFIX[power]}" if power else str(number)
