@@ -212,6 +212,28 @@ class Client:
         except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
             raise TemporaryError(f"watch of {kind.group_resource} broke: {_words(error)}") from error
 
+    async def ready(self, stop: asyncio.Event) -> bool:
+        """Wait until the server answers and says it is ready, or until `stop` is set; tell whether it is ready.
+
+        Asking one small thing often brings a whole control plane up faster than many watches that each back off.
+        """
+        complained = False
+        while not stop.is_set():
+            try:
+                status, _, _ = await self.raw("GET", "/readyz", seconds=5.0)
+                if status < 500:
+                    return True
+            except TemporaryError as error:
+                if not complained:
+                    log.info("waiting for the API server: %s", error)
+                    complained = True
+            try:
+                async with asyncio.timeout(0.025):
+                    await stop.wait()
+            except TimeoutError:
+                pass
+        return False
+
     async def raw(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes = b"",
                   headers: Mapping[str, str] | None = None,
                   seconds: float = _SECONDS) -> tuple[int, Mapping[str, str], bytes]:

@@ -23,7 +23,7 @@ Handler = Callable[[str, Object | None, Object | None], None]
 """Called with (key, old, new): old is None for a new object, new is None for a deleted one."""
 IndexFunction = Callable[[Object], Iterable[str]]
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.05, 10.0
+_FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
 
 
 class Informer:

@@ -123,5 +123,5 @@ class WorkQueue(Generic[Key]):
                 return
 
 
-class QueueClosed(Exception):  # noqa: N818 - not an error: the end of the work
+class QueueClosed(Exception):
     """The queue was closed."""

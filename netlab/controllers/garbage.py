@@ -42,6 +42,12 @@ class GarbageCollector(Controller):
         self.graph = Graph()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._monitored: dict[Resource, asyncio.Task[None]] = {}
+        self._informers: dict[Resource, Informer] = {}
+        self._complete = asyncio.Event()
+
+    async def synced(self) -> None:
+        """Wait until every resource was listed once, or did not answer in time."""
+        await self._complete.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch every resource that can be deleted, also those that appear later, and collect."""
@@ -69,11 +75,14 @@ class GarbageCollector(Controller):
                 await self._monitor(kind, stop)
             for kind in set(self._monitored) - found:
                 self._monitored.pop(kind).cancel()
+                del self._informers[kind]
+            self._complete.set()
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
     async def _monitor(self, kind: Resource, stop: asyncio.Event) -> None:
         informer = Informer(self.client, kind, transform=_outline)
         informer.add_handler(self._handler(kind))
+        self._informers[kind] = informer
         self._monitored[kind] = asyncio.ensure_future(informer.run(stop))
         try:
             async with asyncio.timeout(1.0):  # one after the other, so that the start of a cluster is not crowded
@@ -117,7 +126,7 @@ class GarbageCollector(Controller):
         if node.orphans_dependents:
             await self._orphan(node)
         elif node.waits_for_dependents:
-            await self._foreground(node)
+            return await self._foreground(node)
         elif not node.deleting and node.owners:
             await self._collect(node, live)
         return None
@@ -173,14 +182,18 @@ class GarbageCollector(Controller):
         waiting = meta.deleting(live) and FOREGROUND in (live["metadata"].get("finalizers") or [])
         return "waiting" if waiting else "solid"
 
-    async def _foreground(self, node: Node) -> None:
+    async def _foreground(self, node: Node) -> float | None:
         """Delete the dependents that hold the owner back, or let it go when there are none."""
         blockers = self.graph.blockers(node)
-        if not blockers:
-            await self._drop_finalizer(node, FOREGROUND)
         for one in blockers:
             if not one.deleting:
                 self.queue.add(one.uid)
+        if blockers:
+            return None
+        if not all(informer.synced.is_set() for informer in self._informers.values()):
+            return 0.5  # a dependent may be of a resource that did not answer yet
+        await self._drop_finalizer(node, FOREGROUND)
+        return None
 
     async def _orphan(self, node: Node) -> None:
         async def free(one: Node) -> None:

@@ -20,7 +20,7 @@ from netlab.errors import ApiError, NetlabError
 log = logging.getLogger(__name__)
 
 _FINALIZER = "kubernetes"
-_CONDITIONS = {  # type: (reason while True, reason while False, message while False)
+_CONDITIONS = {  # by type: reason while True, reason while False, message while False
     "NamespaceDeletionContentFailure": ("ContentDeletionFailed", "ContentDeleted",
                                         "All content successfully deleted, may be waiting on finalization"),
     "NamespaceContentRemaining": ("SomeResourcesRemain", "ContentRemoved", "All content successfully removed"),

@@ -1,0 +1,94 @@
+"""The small HTTPS server that every control plane component has: /healthz, /livez, /readyz, /metrics.
+
+Without certificate files it makes itself a self-signed one, as upstream's components do.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from netlab.errors import UsageError
+
+
+@asynccontextmanager
+async def serving(address: str, port: int, *, certificate: str = "", key: str = "", checks: Callable[[], str] = str,
+                  metrics: Callable[[], str] = str) -> AsyncIterator[None]:
+    """Serve while the body runs; port 0 serves nothing.
+
+    Args:
+        address: where to listen.
+        port: where to listen.
+        certificate: path of a PEM certificate, "" for a self-signed one.
+        key: path of its key.
+        checks: returns what is wrong, "" while all is well.
+        metrics: returns the text of /metrics (Prometheus).
+
+    Raises:
+        UsageError: the address is taken, or the files are no certificate and key.
+    """
+    if not port:
+        yield
+        return
+
+    async def health(_: web.Request) -> web.Response:
+        wrong = checks()
+        return web.Response(text=wrong or "ok", status=500 if wrong else 200)
+
+    async def numbers(_: web.Request) -> web.Response:
+        return web.Response(text=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    app = web.Application()
+    for path in ("/healthz", "/livez", "/readyz"):
+        app.router.add_get(path, health)
+    app.router.add_get("/metrics", numbers)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        else:
+            _load_self_signed(context, address)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"can't use the certificate {certificate}: {error}") from error
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, address, port, ssl_context=context, shutdown_timeout=0.5).start()
+        except OSError as error:
+            raise UsageError(f"can't listen on {address}:{port}: {error.strerror or error}") from error
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _load_self_signed(context: ssl.SSLContext, address: str) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, socket.gethostname()[:60] or "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    if address not in ("127.0.0.1", "0.0.0.0", "::", ""):
+        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=365))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256()))
+    descriptor = os.memfd_create("serving-certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, made.public_bytes(Encoding.PEM)
+                 + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
