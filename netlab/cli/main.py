@@ -71,9 +71,10 @@ class Commands(click.Group):  # the signatures are click's
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=2) if args else []
-            if near:
-                error.message = f'unknown command "{args[0]}": did you mean {" or ".join(near)}?'
-            raise
+            if not near:
+                raise
+            words = f'unknown command "{args[0]}": did you mean {" or ".join(near)}?'
+            raise click.UsageError(words, error.ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table of commands by section, from COMMANDS alone."""
