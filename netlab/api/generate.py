@@ -120,6 +120,8 @@ def message(package: str, data: bytes) -> tuple[str, dict[str, dict[str, Any]]]:
             spec["t"] = f"{{}}{maps[entry]}" if entry in maps else f"[]{kind}"
         elif options.get(65001, 1):  # gogoproto.nullable
             spec["p"] = 1
+        if cast := options.get(65007):  # gogoproto.casttype: RestartPolicy, k8s.io/apimachinery/pkg/types.UID
+            spec["c"] = bytes(cast).decode().rpartition("/")[2]
         fields[raw[1].decode()] = spec
     return f"{openapi_name(package)}.{name}" if package else name, fields
 
@@ -193,7 +195,7 @@ def build(definitions: dict[str, Any], binary: bytes, version: str) -> dict[str,
             elif not struct["f"]:
                 struct.setdefault("b", {})[field] = spec  # a scalar in JSON, a message on the wire
             elif field.lower() in spelled:
-                struct["f"][spelled[field.lower()]] |= {key: value for key, value in spec.items() if key in "np"}
+                struct["f"][spelled[field.lower()]] |= {key: value for key, value in spec.items() if key in "npc"}
             elif spec["t"].startswith("&"):
                 struct["f"][field] = spec | {"i": 1}      # embedded in Go: its fields are the struct's own in JSON
     return {"kubernetes": version, "structs": structs}

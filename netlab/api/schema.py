@@ -3,7 +3,7 @@
 data/schema.json.gz is made by generate.py. Its layout: {"kubernetes": "1.36", "structs": {NAME: {
 "f": {FIELD: {"t": type, "n": protobuf number, "p": pointer in Go, "r": required, "e": enum, "d": default,
               "m": patch merge key, "s": patch strategy, "l": list type, "k": list-map keys, "x": map type,
-              "i": embedded: on the wire a message, in JSON its fields stand in the struct itself}},
+              "c": named type in Go, "i": embedded: a message on the wire, fields of the struct itself in JSON}},
 "b": the fields on the wire of what is a scalar in JSON, "x": map type, "g": [[group, version, kind]],
 "w": only on the wire}}}. A type is `string`, `int32`, ..., `&NAME` a struct, `[]` a list of, `{}` a map of.
 
@@ -62,7 +62,10 @@ def parse_type(text: str) -> Type:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a struct. `number` is 0 when protobuf does not know it; `list_type` is atomic, set, map or ""."""
+    """One field of a struct. `number` is 0 when protobuf does not know it; `list_type` is atomic, set, map or "".
+
+    `cast` is the named type of a string or number in Go (RestartPolicy), `pointer` whether it is a pointer there.
+    """
 
     name: str
     type: Type
@@ -76,6 +79,7 @@ class Field:
     map_type: str = ""
     number: int = 0
     pointer: bool = False
+    cast: str = ""
     inline: bool = False
 
 
@@ -112,7 +116,7 @@ def _field(name: str, spec: Mapping[str, Any]) -> Field:
                  default=spec.get("d"), merge_key=spec.get("m", ""),
                  patch_strategy=tuple(strategy.split(",")) if strategy else (), list_type=spec.get("l", ""),
                  list_keys=tuple(spec.get("k", ())), map_type=spec.get("x", ""), number=spec.get("n", 0),
-                 pointer="p" in spec, inline="i" in spec)
+                 pointer="p" in spec, cast=spec.get("c", ""), inline="i" in spec)
 
 
 class Table:

@@ -178,9 +178,9 @@ def _key(text: str) -> str:
 def _value(key: str, text: str) -> str:
     if not _VALUE.fullmatch(text):
         raise _unparsable(f'values[0][{key}]: Invalid value: "{text}": a valid label must be an empty string or '
-                          "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-                          "character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                          "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')")
+                          "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+                          "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+                          "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')")
     return text
 
 
