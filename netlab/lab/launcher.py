@@ -191,7 +191,7 @@ class _Launch:
 
     def _spec(self, name: str) -> dict[str, Any]:
         record, node = self.record, next(node for node in self._lab.nodes if node.name == name)
-        images = state.make_private(record.state_dir / "images")
+        images = state.make_private(record.images)
         return {"lab": record.name, "name": name, "hostname": name,
                 "state_dir": str(record.state_dir / "nodes" / name),
                 "socket": str(record.run_dir / "nodes" / f"{name}.sock"),

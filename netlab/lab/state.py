@@ -99,6 +99,11 @@ class LabRecord:
         """Return the administrator's kubeconfig, which points at the gate."""
         return self.state_dir / "admin.conf"
 
+    @property
+    def images(self) -> Path:
+        """Return the folder of the images that were loaded into this lab."""
+        return self.state_dir / "images"
+
     def alive(self) -> bool:
         """Tell whether the holder runs: it is pid 1 of the lab, nothing of the lab outlives it."""
         return self.holder.alive()
