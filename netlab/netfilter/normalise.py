@@ -127,7 +127,7 @@ def _target(text: str) -> Canonical:
 
 
 def _xmark(options: tuple[Term, ...]) -> tuple[int, int]:
-    """Return the (value, mask) of --set-xmark that any option of the MARK target comes down to: (mark & ~mask) ^ value."""
+    """Return the (value, mask) of --set-xmark, (mark & ~mask) ^ value, that the target's option comes down to."""
     for term in options:
         value, mask = mark(term.value)
         if term.option == "--set-xmark":
@@ -149,7 +149,8 @@ def differences(wanted: Ruleset, found: Ruleset, *, unordered: Iterable[str] = (
     Rules of the chains in `unordered` are compared as a set. Tables that `wanted` does not name are not looked at.
     """
     free = frozenset(unordered)
-    return [line for name, table in wanted.tables.items() for line in _table_differences(table, found.table(name), free)]
+    return [line for name, table in wanted.tables.items()
+            for line in _table_differences(table, found.table(name), free)]
 
 
 def _table_differences(wanted: Table, found: Table, unordered: frozenset[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from netlab.netfilter.model import HOOKS, Chain, Ruleset, Table
 
 
 def head(chain: Chain, *, counters: bool = False) -> str:
-    """Return a chain's own line, `:KUBE-SVC-X - [0:0]`; given to a restore with --noflush, it also empties the chain."""
+    """Return a chain's own line, `:KUBE-SVC-X - [0:0]`; a restore with --noflush empties the chain that it names."""
     counted = f"[{chain.packets}:{chain.bytes}]" if counters else "[0:0]"
     return f":{chain.name} {chain.policy or '-'} {counted}"
 

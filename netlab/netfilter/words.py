@@ -17,14 +17,14 @@ def split(text: str) -> list[str]:
     """
     if '"' not in text:
         return text.split()
-    return [_ESCAPED.sub(r"\1", quoted) if not bare else bare for quoted, bare in _WORD.findall(text)]
+    return [bare or _ESCAPED.sub(r"\1", quoted) for quoted, bare in _WORD.findall(text)]
 
 
 def quote(word: str) -> str:
     """Return a word so that iptables-restore reads it as one: in quotes where needed, quotes inside escaped.
 
-    >>> quote('a "b"')
-    '"a \\\\"b\\\\""'
+    >>> print(quote('web, the new one'))
+    "web, the new one"
     """
     if word and _PLAIN.match(word):
         return word

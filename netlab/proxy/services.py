@@ -107,7 +107,7 @@ def _ingress(service: Object) -> list[Object]:
 
 
 def _load_balancer_ips(service: Object, family: Family) -> tuple[str, ...]:
-    """Return the load balancer's addresses; with ipMode Proxy it delivers to node ports, so that nodes stay out of it."""
+    """Return the load balancer's addresses; with ipMode Proxy it delivers to node ports and nodes stay out of it."""
     return of_family((each["ip"] for each in _ingress(service)
                       if each.get("ip") and each.get("ipMode", "VIP") == "VIP"), family)
 

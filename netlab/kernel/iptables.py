@@ -1,0 +1,197 @@
+"""iptables-save and iptables-restore of either backend, in any network namespace.
+
+Rules go in as whole texts: one process and one transaction per table, instead of one process per rule. Both backends
+are spoken to by name, because a namespace holds the rules of both side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from netlab.errors import KernelError, RestoreRejected, TemporaryError, Unsupported
+from netlab.kernel import netns as namespaces
+
+Backend = Literal["auto", "nft", "legacy"]
+Place = int | str | None
+"""A network namespace by descriptor or path; None for the caller's own."""
+
+_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+_VERSION = re.compile(r"v(\d+(?:\.\d+)*)(?: \((\w+)\))?")
+_LINE = re.compile(r"\bline:? (\d+)")
+_BUSY = re.compile(r"xtables lock|Resource temporarily unavailable")
+
+
+@dataclass(frozen=True, slots=True)
+class Iptables:
+    """The programs of one address family and backend. `version` is such as (1, 8, 9)."""
+
+    family: Literal["IPv4", "IPv6"]
+    backend: Literal["nft", "legacy"]
+    version: tuple[int, ...]
+    save: str
+    restore: str
+
+    @property
+    def random_fully(self) -> bool:
+        """Tell whether MASQUERADE takes --random-fully."""
+        return self.version >= (1, 6, 2)
+
+    def __str__(self) -> str:
+        return f"iptables {'.'.join(map(str, self.version))} ({'nf_tables' if self.backend == 'nft' else 'legacy'})"
+
+
+@lru_cache(maxsize=16)
+def find(family: Literal["IPv4", "IPv6"] = "IPv4", backend: Backend = "auto") -> Iptables:
+    """Return this machine's iptables. `auto` is what plain `iptables` is here.
+
+    Raises:
+        Unsupported: it is not installed.
+    """
+    base = "iptables" if family == "IPv4" else "ip6tables"
+    name = base if backend == "auto" else f"{base}-{backend}"
+    program = shutil.which(name, path=_PATH)
+    if program is None:
+        raise Unsupported(f"{name} is not installed", hint="apt install iptables")
+    said = _run([program, "--version"], netns=None, timeout=10).stdout
+    found = _VERSION.search(said)
+    if found is None:
+        raise Unsupported(f"{program} does not say its version: {said.strip()!r}")
+    version = tuple(int(part) for part in found[1].split("."))
+    kind: Literal["nft", "legacy"] = "nft" if found[2] == "nf_tables" else "legacy"
+    return Iptables(family, kind, version, f"{program}-save", f"{program}-restore")
+
+
+def save(tool: Iptables, *, netns: Place = None, tables: Sequence[str] = (), counters: bool = False) -> str:
+    """Return what the kernel holds, as text.
+
+    Args:
+        tool: which family and backend.
+        netns: whose rules.
+        tables: only these; one process for each.
+        counters: with packet and byte counters of rules.
+
+    Raises:
+        KernelError: the program failed; NetnsGone: there is no such namespace.
+    """
+    options = ["-c"] if counters else []
+    parts = [[tool.save, *options, "-t", table] for table in tables] or [[tool.save, *options]]
+    return "".join(_checked(command, netns).stdout for command in parts)
+
+
+def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = False, wait: int = 5,
+            where: str = "here") -> None:
+    """Give tables to the kernel. Each `*table ... COMMIT` is taken as a whole or not at all.
+
+    Args:
+        tool: which family and backend.
+        text: what iptables-restore reads.
+        netns: where.
+        flush: throw away what the named tables hold; otherwise only the chains that the text declares are emptied.
+        wait: seconds to wait for the lock that legacy iptables share.
+        where: the namespace's name, for the error.
+
+    Raises:
+        RestoreRejected: a line was refused; tables before it are in, its own is unchanged.
+        TemporaryError: someone else holds the lock or changes the same table.
+        KernelError: the program failed for another reason; NetnsGone: there is no such namespace.
+    """
+    command = [tool.restore, "-w", str(wait), "--counters"]
+    if not flush:
+        command.append("--noflush")
+    done = _run(command, netns=netns, timeout=600, given=text)
+    if done.returncode == 0:
+        return
+    said = " ".join(line for line in done.stderr.splitlines() if line and not line.startswith("#")).strip()
+    if _BUSY.search(said):
+        raise TemporaryError(f"{where}: {said or 'iptables is busy'}")
+    found = _LINE.search(said)
+    if found:
+        number = int(found[1])
+        lines = text.splitlines()
+        bad = lines[number - 1] if 0 < number <= len(lines) else ""
+        raise RestoreRejected(netns=where, line=number, text=bad, message=_reason(said))
+    raise KernelError(f"{where}: {tool.restore} failed: {said or f'exit code {done.returncode}'}")
+
+
+def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
+    """Return which legacy tables exist in a namespace, {"IPv4": [...], "IPv6": [...]}, without creating any.
+
+    Raises:
+        NetnsGone: there is no such namespace.
+    """
+    result: dict[str, list[str]] = {}
+    with _inside(netns):
+        for family, file in (("IPv4", "ip_tables_names"), ("IPv6", "ip6_tables_names")):
+            try:
+                with open(f"/proc/thread-self/net/{file}", encoding="ascii") as names:
+                    result[family] = names.read().split()
+            except OSError:  # the kernel has no legacy iptables, or nobody used it yet
+                result[family] = []
+    return result
+
+
+async def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> bool:
+    """Tell whether a table has a chain: 3 ms however many rules there are."""
+    command = [tool.restore.removesuffix("-restore"), "-w", "5", "-t", table, "-S", chain]
+    done = await asyncio.to_thread(_run, command, netns=netns, timeout=60)
+    return done.returncode == 0
+
+
+async def save_async(tool: Iptables, *, netns: Place = None, tables: Sequence[str] = (),
+                     counters: bool = False) -> str:
+    """`save`, beside the event loop."""
+    return await asyncio.to_thread(save, tool, netns=netns, tables=tables, counters=counters)
+
+
+async def restore_async(tool: Iptables, texts: Iterable[str], *, netns: Place = None, where: str = "here") -> None:
+    """`restore` one text after the other, beside the event loop; an error leaves the rest out."""
+    for text in texts:
+        await asyncio.to_thread(restore, tool, text, netns=netns, where=where)
+
+
+def _reason(said: str) -> str:
+    """Cut a program's name and the line number off its complaint."""
+    text = re.sub(r"^\S+ v[\d.]+ \(\w+\):\s*", "", said)
+    text = re.sub(r"^line \d+:? ?|Error occurred at line: \d+|Try `.*", "", text).strip(" .:")
+    return "" if text in ("failed", "") or text.endswith("failed") else text
+
+
+@contextlib.contextmanager
+def _inside(netns: Place) -> Iterator[None]:
+    if netns is None:
+        yield
+    else:
+        with namespaces.inside(netns):
+            yield
+
+
+def _run(command: list[str], *, netns: Place, timeout: float, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program in a namespace: a child starts in the namespace of the thread that forks it."""
+    try:
+        with _inside(netns):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True, errors="replace")
+        with process:
+            try:
+                out, err = process.communicate(given, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise TemporaryError(f"{command[0]} did not end within {timeout:g} s") from None
+    except OSError as error:
+        raise KernelError(f"cannot run {command[0]}: {error.strerror}", errno=error.errno or 0) from None
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _checked(command: list[str], netns: Place) -> subprocess.CompletedProcess[str]:
+    done = _run(command, netns=netns, timeout=120)
+    if done.returncode != 0:
+        raise KernelError(f"{command[0]} failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done

@@ -1,0 +1,109 @@
+"""What the rules need to know of the machine they are on, and the kernel settings that they need."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from netlab.api.meta import Object, labels
+from netlab.errors import KernelError
+from netlab.kernel import link, sysctl
+from netlab.kernel.rtnl import Rtnl
+from netlab.proxy.addresses import Family, contains, family, networks_of_family, of_family
+from netlab.proxy.config import Config
+from netlab.proxy.settings import LocalDetector, Settings
+from netlab.proxy.topology import ZONE_LABEL
+
+log = logging.getLogger(__name__)
+
+_MOST_CONNECTIONS = 1 << 20
+_LOOPBACK: dict[Family, str] = {"IPv4": "127.0.0.1", "IPv6": "::1"}
+
+
+def node_ips(node: Object | None) -> tuple[str, ...]:
+    """Return the addresses of a Node object, internal ones first, as upstream asks for them."""
+    found = ((node or {}).get("status") or {}).get("addresses") or ()
+    by_type = {kind: [each["address"] for each in found if each.get("type") == kind]
+               for kind in ("InternalIP", "ExternalIP")}
+    return tuple(by_type["InternalIP"] + by_type["ExternalIP"])
+
+
+def own_addresses(netns: int | None = None) -> tuple[str, ...]:
+    """Return every address of the namespace, loopback's included."""
+    with Rtnl(netns) as sock:
+        return tuple(dict.fromkeys(each.ip for each in link.addresses(sock)))
+
+
+def detector(config: Config, wanted: Family, node: Object | None) -> LocalDetector:
+    """Return how traffic of local Pods is told in one family; an empty one when there is no way.
+
+    Node CIDRs come from the Node object: without them the mode has nothing to go by.
+    """
+    mode = config.detect_mode
+    if mode == "BridgeInterface" and config["detectLocal.bridgeInterface"]:
+        return LocalDetector(f"-i {config['detectLocal.bridgeInterface']}")
+    if mode == "InterfaceNamePrefix" and config["detectLocal.interfaceNamePrefix"]:
+        return LocalDetector(f"-i {config['detectLocal.interfaceNamePrefix']}+")
+    cidr = config.cluster_cidr(wanted) if mode == "ClusterCIDR" else ""
+    if mode == "NodeCIDR":
+        cidr = next(iter(networks_of_family(((node or {}).get("spec") or {}).get("podCIDRs") or (), wanted)), "")
+    return LocalDetector(f"-s {cidr}" if cidr else "")
+
+
+def settings(config: Config, wanted: Family, *, node: Object | None, addresses: tuple[str, ...] = (),
+             random_fully: bool = True, conntrack_liberal: bool = False) -> Settings:
+    """Put together what rules of one family depend on."""
+    ips = of_family(node_ips(node), wanted)
+    networks = tuple(config["nodePortAddresses"])
+    if "primary" in networks:
+        networks = tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in of_family(node_ips(node), "IPv4")[:1] + of_family(
+            node_ips(node), "IPv6")[:1])
+    networks = networks_of_family(networks, wanted)
+    loopback = not networks or any(contains(net, _LOOPBACK[wanted]) for net in networks)
+    return Settings(
+        family=wanted, node=config.node, node_ip=ips[0] if ips else "", zone=labels(node or {}).get(ZONE_LABEL, ""),
+        detector=detector(config, wanted, node), masquerade_all=config["iptables.masqueradeAll"],
+        masquerade_bit=config["iptables.masqueradeBit"], random_fully=random_fully,
+        localhost_node_ports=config["iptables.localhostNodePorts"] and loopback and wanted == "IPv4",
+        node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if family(ip) == wanted),
+        conntrack_liberal=conntrack_liberal)
+
+
+def prepare(config: Config, made: Settings) -> None:
+    """Set the sysctls that these rules rely on (kubernetes: pkg/proxy/conntrack/sysctls.go).
+
+    Those that only the first namespace has are asked for once and passed over with a line in the log.
+    """
+    wanted: dict[str, str | int] = {}
+    if made.localhost_node_ports:
+        wanted["net.ipv4.conf.all.route_localnet"] = 1
+    if config["conntrack.tcpBeLiberal"]:
+        wanted["net.netfilter.nf_conntrack_tcp_be_liberal"] = 1
+    for name, setting in (("tcpEstablishedTimeout", "tcp_timeout_established"),
+                          ("tcpCloseWaitTimeout", "tcp_timeout_close_wait"),
+                          ("udpTimeout", "udp_timeout"), ("udpStreamTimeout", "udp_timeout_stream")):
+        if config[f"conntrack.{name}"]:
+            wanted[f"net.netfilter.nf_conntrack_{setting}"] = int(config[f"conntrack.{name}"])
+    per_core = config["conntrack.maxPerCore"]
+    if per_core:
+        most = min(max(config["conntrack.min"], per_core * (os.cpu_count() or 1)), _MOST_CONNECTIONS)
+        wanted["net.netfilter.nf_conntrack_max"] = most
+    refused = [f"{name}={value}" for name, value in wanted.items() if not sysctl.set_if_possible(name, value)]
+    if refused:
+        log.info("this namespace does not take %s", ", ".join(refused))
+
+
+def conntrack_liberal() -> bool:
+    """Tell whether the kernel lets TCP packets outside the window pass, so that INVALID need not be dropped."""
+    try:
+        return sysctl.read("net.netfilter.nf_conntrack_tcp_be_liberal") != "0"
+    except KernelError:
+        return False
+
+
+def has_ipv6() -> bool:
+    """Tell whether this namespace speaks IPv6."""
+    try:
+        return sysctl.read("net.ipv6.conf.all.disable_ipv6") == "0"
+    except KernelError:
+        return False

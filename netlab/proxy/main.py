@@ -1,0 +1,170 @@
+"""The program kube-proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from aiohttp import web
+
+from netlab import __version__, daemon, klog
+from netlab.api.meta import Object
+from netlab.client import config as client_config
+from netlab.client.client import Client
+from netlab.errors import NetlabError, NotFound, Unsupported
+from netlab.flags import Flags, usage
+from netlab.kernel import iptables
+from netlab.proxy import cleanup, host
+from netlab.proxy.addresses import FAMILIES, Family
+from netlab.proxy.config import FLAGS, PROGRAM, Config, read
+from netlab.proxy.health import ProxyHealth, application
+from netlab.proxy.metrics import Metrics
+from netlab.proxy.pace import Pace
+from netlab.proxy.proxier import Proxier, count_nfacct
+from netlab.proxy.service_health import ServiceHealth
+from netlab.proxy.settings import Settings
+from netlab.proxy.sync import Sync
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> int:
+    """Run kube-proxy in this network namespace until SIGTERM. Returns the exit code."""
+    try:
+        config, flags = read(argv)
+    except NetlabError as error:
+        print(f"{PROGRAM}: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr)
+        return 1
+    if flags["help"]:
+        print(usage(PROGRAM, "kube-proxy writes the rules that make Services work on one node.", FLAGS))
+        return 0
+    if flags["version"]:
+        print(f"Kubernetes v1.36.0 (netlab {__version__})")
+        return 0
+    klog.setup(verbosity=config.verbosity)
+    return daemon.run(lambda stop: _run(config, flags, stop))
+
+
+async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
+    for field in config.unknown:
+        log.warning("unknown field %s in %s", field, flags["config"])
+    if config.cleanup:
+        cleanup.run(_backend(config))
+        return 0
+    if config.init_only:
+        host.prepare(config, host.settings(config, "IPv4", node=None))
+        return 0
+    tools = find_tools(config)
+    addresses = host.own_addresses()
+    liberal = bool(config["conntrack.tcpBeLiberal"]) or host.conntrack_liberal()
+
+    def settings(node: Object | None, family: Family) -> Settings:
+        return host.settings(config, family, node=node, addresses=addresses,
+                             random_fully=tools[family].random_fully, conntrack_liberal=liberal)
+
+    metrics = Metrics()
+    proxiers = [Proxier(settings(None, family), tool, metrics) for family, tool in tools.items()]
+    for proxier in proxiers:
+        host.prepare(config, proxier.settings)
+    health = ProxyHealth(2 * config.sync_period())
+    health.expect(*(proxier.family for proxier in proxiers))
+    runners = [await _serve(config["healthzBindAddress"], application(health, metrics)),
+               await _serve(config["metricsBindAddress"], _status_application(config, metrics, proxiers))]
+    try:
+        async with Client(_client_config(config), PROGRAM) as client:
+            log.info("kube-proxy on node %s, mode iptables, %s", config.node,
+                     ", ".join(f"{family} by {tool}" for family, tool in tools.items()))
+            sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
+                        look_every=config.sync_period(), health=health, checks=ServiceHealth(health), metrics=metrics,
+                        settings=settings)
+            await sync.run(stop)
+    finally:
+        for runner in runners:
+            if runner is not None:
+                await runner.cleanup()
+    return 0
+
+
+def find_tools(config: Config) -> dict[Family, iptables.Iptables]:
+    """Return the programs of every family that this node can serve, the primary family first.
+
+    Raises:
+        Unsupported: there is no iptables for the primary family.
+    """
+    primary: Family = "IPv6" if ":" in config["bindAddress"] else "IPv4"
+    found: dict[Family, iptables.Iptables] = {}
+    for family in sorted(FAMILIES, key=lambda each: each != primary):
+        if family == "IPv6" and family != primary and not host.has_ipv6():
+            continue
+        try:
+            found[family] = iptables.find(family, _backend(config))
+        except Unsupported as error:
+            if family == primary:
+                raise
+            log.info("no %s: %s", family, error)
+    return found
+
+
+def _backend(config: Config) -> iptables.Backend:
+    return config.backend  # type: ignore[return-value]
+
+
+def _client_config(config: Config) -> client_config.Config:
+    path = config["clientConnection.kubeconfig"]
+    if path or not config.master:
+        found = client_config.load(path) if path else client_config.in_cluster()
+        return replace(found, server=config.master.rstrip("/")) if config.master else found
+    return client_config.Config(server=config.master.rstrip("/"))
+
+
+def _status_application(config: Config, metrics: Metrics, proxiers: list[Proxier]) -> web.Application:
+    """Return the server of the metrics address: numbers and settings, for this node only."""
+
+    def numbers() -> str:
+        count_nfacct(metrics)
+        for proxier in proxiers:
+            proxier.report()
+        return metrics.text()
+
+    flagz = "\n".join(f"{name}={value}" for name, value in config.values.items()) + "\n"
+    texts: dict[str, Callable[[], str]] = {
+        "/metrics": numbers, "/proxyMode": lambda: "iptables", "/healthz": lambda: "ok",
+        "/flagz": lambda: f"kube-proxy flags\n{flagz}",
+        "/statusz": lambda: f"kube-proxy\nVersion: netlab {__version__}\n"}
+    app = web.Application()
+    for path, text in texts.items():
+        app.router.add_get(path, _texts(text))
+
+    async def configz(_: web.Request) -> web.Response:
+        return web.json_response({"kubeproxy.config.k8s.io": config.nested()})
+
+    app.router.add_get("/configz", configz)
+    return app
+
+
+def _texts(text: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=text())
+
+    return handler
+
+
+async def _serve(address: str, app: web.Application) -> web.AppRunner | None:
+    """Serve on `host:port`; a port that is taken is said and done without, as upstream does."""
+    if not address:
+        return None
+    name, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise NotFound(f"{address!r} is no address and port", hint="such as 127.0.0.1:10249")
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, name.strip("[]") or None, int(port), shutdown_timeout=0.1).start()
+    except OSError as error:
+        log.error("cannot serve on %s: %s", address, error.strerror or error)
+        await runner.cleanup()
+        return None
+    return runner

@@ -1,0 +1,155 @@
+"""From the API server to the kernel: watch, wait for the right moment, write; again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from netlab.api.meta import Object
+from netlab.client.client import Client
+from netlab.client.informer import Informer
+from netlab.errors import KernelError, NetlabError
+from netlab.proxy.addresses import Family
+from netlab.proxy.health import ProxyHealth
+from netlab.proxy.metrics import Metrics
+from netlab.proxy.pace import Pace
+from netlab.proxy.proxier import FULL_EVERY, Proxier
+from netlab.proxy.service_health import ServiceHealth
+from netlab.proxy.services import SELECTOR
+from netlab.proxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Sync:
+    """The loop of a node's kube-proxy, over all address families."""
+
+    def __init__(self, client: Client, proxiers: Sequence[Proxier], *, node: str, pace: Pace, look_every: float,
+                 health: ProxyHealth, checks: ServiceHealth, metrics: Metrics,
+                 settings: Callable[[Object | None, Family], Settings]) -> None:
+        """Make the loop.
+
+        Args:
+            client: the API server.
+            proxiers: one per address family.
+            node: this node's name.
+            pace: how often rules may be written.
+            look_every: seconds between looks at the canaries.
+            health: told about every sync.
+            checks: the health check servers of Services.
+            metrics: where syncs are counted.
+            settings: from the Node object and a family's name to that family's settings.
+        """
+        self._proxiers = proxiers
+        self._pace, self._look_every = pace, look_every
+        self._health, self._checks, self._metrics = health, checks, metrics
+        self._settings = settings
+        self._wake = asyncio.Event()
+        self._services = Informer(client, "services", labels=SELECTOR)
+        self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=SELECTOR)
+        self._nodes = Informer(client, "nodes", fields=f"metadata.name={node}")
+        self._services.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.service(key, new)))
+        self._slices.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.slice(key, new)))
+        self._nodes.add_handler(lambda _key, _, new: self._node(new))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        informers = (self._nodes, self._services, self._slices)
+        tasks = [asyncio.create_task(informer.run(stop)) for informer in informers]
+        tasks.append(asyncio.create_task(self._wake_at(stop)))
+        try:
+            for informer in informers:
+                await _either(informer.synced, stop)
+            self._want()
+            await self._loop(stop)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._checks.close()
+
+    async def _loop(self, stop: asyncio.Event) -> None:
+        look = time.monotonic() + self._look_every
+        while not stop.is_set():
+            self._wake.clear()
+            now = time.monotonic()
+            due = self._pace.due(now)
+            if due is not None and due <= now:
+                await self._sync()
+            elif now >= look:
+                look = now + self._look_every
+                await self._look()
+            else:
+                until = look if due is None else min(due, look)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), until - now)
+
+    async def _sync(self) -> None:
+        """Write all families at once. What comes in meanwhile is written next time."""
+        self._pace.started(time.monotonic())
+        done = await asyncio.gather(*(self._sync_one(proxier) for proxier in self._proxiers))
+        self._pace.ended(time.monotonic(), failed=not all(done))
+        for proxier in self._proxiers:
+            if proxier.tracker.changed:
+                self._health.queued(proxier.family, time.time())
+        found = [proxier.health() for proxier in self._proxiers]
+        await self._checks.serve({key: port for each in found for key, port in each.node_ports.items()},
+                                 {key: max(each.local_endpoints.get(key, 0) for each in found)
+                                  for each in found for key in each.local_endpoints})
+
+    async def _sync_one(self, proxier: Proxier) -> bool:
+        try:
+            await proxier.sync(time.monotonic())
+        except KernelError:
+            return False  # logged by the proxier, once for the same trouble
+        except NetlabError as error:
+            log.warning("%s: %s; trying again", proxier.family, error)
+            return False
+        self._health.updated(proxier.family, time.time())
+        return True
+
+    async def _look(self) -> None:
+        """See whether the rules are still there."""
+        for proxier in self._proxiers:
+            try:
+                if await proxier.flushed() or proxier.full_age(time.monotonic()) > FULL_EVERY:
+                    self._want()
+            except NetlabError as error:
+                log.warning("%s: cannot look at the canaries: %s", proxier.family, error)
+
+    def _told(self, tell: Callable[[Proxier], bool]) -> None:
+        for proxier in self._proxiers:
+            if tell(proxier):
+                self._health.queued(proxier.family, time.time())
+                self._want()
+
+    def _node(self, node: Object | None) -> None:
+        self._health.see_node(node)
+        for proxier in self._proxiers:
+            if node is not None and proxier.configure(self._settings(node, proxier.family)):
+                if self._services.synced.is_set():
+                    log.info("%s: the node's addresses, networks or zone changed: writing all rules", proxier.family)
+                self._health.queued(proxier.family, time.time())
+                self._want()
+
+    def _want(self) -> None:
+        self._pace.want(time.monotonic())
+        for proxier in self._proxiers:
+            self._metrics.put("sync_proxy_rules_last_queued_timestamp_seconds", time.time(), proxier.family)
+        self._wake.set()
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of these is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)

@@ -1,0 +1,85 @@
+"""A few lines of API server for kube-proxy: list and watch of what it is given, over plain HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+PATHS = {"/api/v1/services": "Service", "/apis/discovery.k8s.io/v1/endpointslices": "EndpointSlice",
+         "/api/v1/nodes": "Node"}
+
+
+class ApiStub:
+    """Objects by kind and key; `put` and `remove` reach every watcher."""
+
+    def __init__(self) -> None:
+        self.revision = 1
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PATHS.values()}
+        self.watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in PATHS.values()}
+        self.url = ""
+
+    def put(self, *objects: dict[str, Any]) -> None:
+        for obj in objects:
+            kind = obj["kind"]
+            key = obj["metadata"].get("namespace", "") + "/" + obj["metadata"]["name"]
+            self.revision += 1
+            verb = "MODIFIED" if key in self.objects[kind] else "ADDED"
+            stored = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision),
+                                          "uid": obj["metadata"].get("uid", key)}}
+            self.objects[kind][key] = stored
+            self.tell(kind, verb, stored)
+
+    def remove(self, kind: str, key: str) -> None:
+        self.revision += 1
+        gone = self.objects[kind].pop(key)
+        gone["metadata"]["resourceVersion"] = str(self.revision)
+        self.tell(kind, "DELETED", gone)
+
+    def tell(self, kind: str, verb: str, obj: dict[str, Any]) -> None:
+        line = json.dumps({"type": verb, "object": obj}).encode() + b"\n"
+        for queue in self.watchers[kind]:
+            queue.put_nowait(line)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        kind = PATHS[request.path]
+        if request.query.get("watch") not in ("1", "true"):
+            return web.json_response({"kind": f"{kind}List", "apiVersion": "v1",
+                                      "metadata": {"resourceVersion": str(self.revision)},
+                                      "items": list(self.objects[kind].values())})
+        response = web.StreamResponse()
+        response.content_type = "application/json"
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        since = int(request.query.get("resourceVersion") or 0)
+        for obj in self.objects[kind].values():
+            if int(obj["metadata"]["resourceVersion"]) > since:
+                queue.put_nowait(json.dumps({"type": "MODIFIED", "object": obj}).encode() + b"\n")
+        self.watchers[kind].append(queue)
+        await response.prepare(request)
+        try:
+            while True:
+                line = await queue.get()
+                if not line:
+                    return response
+                await response.write(line)
+        finally:
+            self.watchers[kind].remove(queue)
+
+    async def stop(self, runner: web.AppRunner) -> None:
+        for queues in self.watchers.values():
+            for queue in queues:
+                queue.put_nowait(b"")
+        await runner.cleanup()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> web.AppRunner:
+        app = web.Application()
+        for path in PATHS:
+            app.router.add_get(path, self.answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        self.url = f"http://{host}:{runner.addresses[0][1]}"
+        return runner
