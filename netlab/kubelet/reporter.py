@@ -1,0 +1,134 @@
+"""Statuses on their way to the API server: one write at a time per Pod, only what differs, the newest only.
+
+What the server holds (its answers, or a newer watch event) is what the next status is compared with, so a status that
+somebody else has changed is put right, and a restarted kubelet writes nothing that is there already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.client.client import Client
+from netlab.errors import ApiError, NetlabError
+from netlab.kubelet.status import changes
+
+log = logging.getLogger(__name__)
+
+GATHER = 0.06
+"""Seconds that the first "being created" of a new Pod waits: mostly it runs by then, and one write tells it all."""
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+
+
+@dataclass
+class _Row:
+    wanted: Object
+    target: Object
+    written: Object | None = None
+    revision: int = 0
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    clean: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Reporter:
+    """The statuses by Pod uid. `find(uid)` returns the API object to write to: the Pod, or a static Pod's mirror."""
+
+    def __init__(self, client: Client | None, find: Callable[[str], Object | None]) -> None:
+        self._client, self._find = client, find
+        self._rows: dict[str, _Row] = {}
+
+    def last(self, uid: str) -> Object | None:
+        """Return the last status that was given, None when there was none yet."""
+        row = self._rows.get(uid)
+        return row.wanted if row else None
+
+    def put(self, uid: str, status: Object) -> None:
+        """Give a Pod's present status. Returns at once."""
+        row = self._rows.get(uid)
+        if row is None:
+            row = self._rows[uid] = _Row(status, {})
+        row.wanted = status
+        if self._pending(uid, row):
+            row.clean.clear()
+            row.changed.set()
+            if row.task is None or row.task.done():
+                row.task = asyncio.create_task(self._write(uid, row), name=f"status of {uid}")
+        elif row.task is None or row.task.done():
+            row.clean.set()
+
+    async def flush(self, uid: str) -> None:
+        """Wait until the API server has a Pod's last status, or the Pod is gone from it."""
+        row = self._rows.get(uid)
+        if row is not None and self._client is not None:
+            row.changed.set()
+            await row.clean.wait()
+
+    def drop(self, uid: str) -> None:
+        """Forget a Pod."""
+        row = self._rows.pop(uid, None)
+        if row is not None:
+            row.clean.set()
+            if row.task is not None:
+                row.task.cancel()
+
+    def _base(self, row: _Row, target: Object) -> Object:
+        """Return the status that the server has, as far as known."""
+        if row.written is not None and row.revision >= meta.revision(target):
+            return row.written
+        return target.get("status") or {}
+
+    def _pending(self, uid: str, row: _Row) -> bool:
+        target = self._find(uid)
+        return self._client is not None and target is not None and bool(changes(self._base(row, target), row.wanted))
+
+    async def _write(self, uid: str, row: _Row) -> None:
+        delay = _FIRST_DELAY
+        while self._client is not None:
+            target = self._find(uid)
+            if target is None:
+                break
+            base = self._base(row, target)
+            if not base.get("startTime") and _being_created(row.wanted):
+                row.changed.clear()
+                try:
+                    async with asyncio.timeout(GATHER):
+                        await row.changed.wait()
+                except TimeoutError:
+                    pass
+            row.changed.clear()
+            patch = changes(base, row.wanted)
+            if not patch:
+                break
+            body = {"metadata": {"uid": meta.uid(target)}, "status": patch}
+            try:
+                answer = await self._client.patch("pods", meta.name(target), body, meta.namespace(target),
+                                                  type="strategic", subresource="status")
+            except ApiError as error:
+                if error.code == 404 or (error.code in (409, 422) and self._find(uid) is not target):
+                    break
+                log.warning("status of %s was refused: %s", meta.key(target), error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY)
+                continue
+            except NetlabError as error:
+                log.debug("status of %s waits: %s", meta.key(target), error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY)
+                continue
+            delay = _FIRST_DELAY
+            row.written, row.revision = answer.get("status") or {}, meta.revision(answer)
+        row.clean.set()
+
+
+def _being_created(status: Object) -> bool:
+    """Tell whether a status says only that a Pod's containers are about to start."""
+    if status.get("phase") != "Pending":
+        return False
+    rows = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return all((row["state"].get("waiting") or {}).get("reason") in ("ContainerCreating", "PodInitializing")
+               for row in rows)

@@ -1,0 +1,142 @@
+"""Make a Pod's volumes on the node, keep them current, and take them away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.errors import ApiError, KernelError, NetlabError, TemporaryError
+from netlab.kernel import mount
+from netlab.kubelet import spec
+from netlab.kubelet.downward import Surroundings
+from netlab.kubelet.references import Key, References
+from netlab.kubelet.tokens import Tokens
+from netlab.kubelet.volumes import atomic, payload
+
+_KINDS = {"configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api", "projected": "projected",
+          "emptyDir": "empty-dir"}
+
+
+class MountTrouble(NetlabError):
+    """A volume can't be set up now; the text is the FailedMount event's."""
+
+
+class Volumes:
+    """The volumes below `root`/pods."""
+
+    def __init__(self, root: Path, references: References, tokens: Tokens) -> None:
+        self._root, self._references, self._tokens = root, references, tokens
+
+    def pod_dir(self, uid: str) -> Path:
+        """Return the directory of all that the kubelet keeps of a Pod."""
+        return self._root / "pods" / uid
+
+    async def set_up(self, pod: Object, around: Surroundings) -> dict[str, Path]:
+        """Make or update all volumes; return their host paths by name.
+
+        Raises:
+            MountTrouble: with upstream's words for the first volume that failed.
+        """
+        made: dict[str, Path] = {}
+        for volume in spec.spec(pod).get("volumes") or []:
+            name = str(volume["name"])
+            try:
+                made[name] = await self._one(pod, volume, around)
+            except (ValueError, OSError, ApiError, KernelError, TemporaryError) as error:
+                said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+                raise MountTrouble(f'MountVolume.SetUp failed for volume "{name}" : {said}') from error
+        return made
+
+    async def tear_down(self, uid: str) -> None:
+        """Remove all that there is of a Pod. Idempotent."""
+        self._references.drop(uid)
+        self._tokens.drop(uid)
+        place = self.pod_dir(uid)
+        if place.exists():
+            for entry in (place / "volumes" / "kubernetes.io~empty-dir").glob("*"):
+                if os.path.ismount(entry):
+                    mount.unmount(entry)
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    def renew_at(self, uid: str) -> float:
+        """Return when one of the Pod's tokens wants renewal (Unix seconds), 0.0 for never."""
+        return self._tokens.renew_at(uid)
+
+    def orphans(self, known: set[str]) -> list[str]:
+        """Return the uids of Pods that left a directory behind."""
+        place = self._root / "pods"
+        return [p.name for p in place.iterdir() if p.name not in known] if place.is_dir() else []
+
+    async def _one(self, pod: Object, volume: Object, around: Surroundings) -> Path:
+        if "hostPath" in volume:
+            return _host_path(volume["hostPath"])
+        kind = next((k for k in _KINDS if k in volume), None)
+        if kind is None:
+            sort = next((k for k in volume if k != "name"), "nothing")
+            raise ValueError(f"no volume plugin matched: {sort} volumes are not supported by this kubelet")
+        place = (self.pod_dir(meta.uid(pod)) / "volumes" / f"kubernetes.io~{_KINDS[kind]}" / str(volume["name"]))
+        if kind == "emptyDir":
+            return _empty_dir(pod, volume["emptyDir"] or {}, place)
+        place.mkdir(parents=True, exist_ok=True)
+        files = await self._files(pod, volume, around)
+        atomic.write(place, files, gid=_group(pod))
+        return place
+
+    async def _files(self, pod: Object, volume: Object, around: Surroundings) -> Mapping[str, atomic.File]:
+        space = meta.namespace(pod)
+        keys: list[Key] = [(resource, space, name) for resource, name in payload.references(volume)]
+        if keys:
+            await self._references.hold(meta.uid(pod), keys)
+        tokens = {request: (await self._tokens.get(pod, request)).text for request in payload.tokens(volume)}
+        return payload.files(pod, volume, lambda resource, name: self._references.get(resource, space, name),
+                             lambda request: tokens[request], around)
+
+
+def _group(pod: Object) -> int:
+    group = (spec.spec(pod).get("securityContext") or {}).get("fsGroup")
+    return -1 if group is None else int(group)
+
+
+def _empty_dir(pod: Object, body: Object, place: Path) -> Path:
+    """Make an emptyDir: for everyone to write, as upstream's, or for the Pod's fsGroup."""
+    if not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(0o777)
+    if body.get("medium") == "Memory" and not os.path.ismount(place):
+        mount.tmpfs(place, mode=0o1777)
+    if _group(pod) >= 0 and place.stat().st_gid != _group(pod):
+        try:
+            os.chown(place, -1, _group(pod))
+        except OSError as error:
+            raise OSError(error.errno, f"fsGroup {_group(pod)}: {error.strerror}; a lab without root has a single "
+                                       "group unless the package uidmap and a range in /etc/subgid are there") from None
+        place.chmod(0o2777)
+    return place
+
+
+def _host_path(body: Object) -> Path:
+    """Check, or make, a hostPath by its type (core/v1 HostPathType)."""
+    place, kind = Path(str(body.get("path", ""))), str(body.get("type") or "")
+    if kind == "DirectoryOrCreate" and not place.exists():
+        place.mkdir(parents=True, mode=0o755)
+    elif kind == "FileOrCreate" and not place.exists():
+        place.touch(mode=0o644)
+    elif kind == "" and not place.exists():
+        place.mkdir(parents=True, mode=0o755)  # what container runtimes do with a missing source
+    if kind:
+        mode = place.stat().st_mode if place.exists() else 0
+        shown, test = {"DirectoryOrCreate": ("directory", stat.S_ISDIR), "Directory": ("directory", stat.S_ISDIR),
+                       "FileOrCreate": ("file", stat.S_ISREG), "File": ("file", stat.S_ISREG),
+                       "Socket": ("socket file", stat.S_ISSOCK), "CharDevice": ("character device", stat.S_ISCHR),
+                       "BlockDevice": ("block device", stat.S_ISBLK)}.get(kind, ("", None))
+        if test is None:
+            raise ValueError(f"hostPath type {kind} is unknown")
+        if not test(mode):
+            raise ValueError(f"hostPath type check failed: {place} is not a {shown}")
+    return place
