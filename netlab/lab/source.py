@@ -50,6 +50,8 @@ class Field:
         Raises:
             ManifestError: no mapping, an unknown field, or a required one missing.
         """
+        if self.value is None and not self.path:
+            return {}
         if not isinstance(self.value, dict):
             raise self.wrong(f"a mapping with {', '.join(allowed)}")
         found: dict[str, Field] = self.children

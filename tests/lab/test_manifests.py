@@ -1,0 +1,53 @@
+"""The objects that make a cluster of a lab."""
+
+from __future__ import annotations
+
+import pytest
+
+from netlab.lab import manifests, plan
+from netlab.programs import PROGRAMS
+
+LAB = plan.make("one", workers=2, backend="vxlan", proxy_mode="nftables")
+
+
+@pytest.mark.parametrize("name", ["kube-apiserver", "kube-controller-manager", "kube-scheduler"])
+def test_static_pods_look_as_kubeadms(name):
+    pod = manifests.static_pods(LAB, LAB.nodes[0])[f"{name}.yaml"]
+    assert pod["metadata"]["labels"] == {"component": name, "tier": "control-plane"}
+    spec = pod["spec"]
+    assert (spec["hostNetwork"], spec["priorityClassName"]) == (True, "system-node-critical")
+    (container,) = spec["containers"]
+    assert container["command"][0] == name in PROGRAMS
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+    assert container["livenessProbe"]["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_add_ons_take_the_plans_values():
+    objects = manifests.addons(LAB)
+    by_key = {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
+    assert "mode: nftables" in by_key["ConfigMap", "kube-proxy"]["data"]["config.conf"]
+    netd = by_key["DaemonSet", "netd"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert "--backend=vxlan" in netd
+    assert "--node-name=$(NODE_NAME)" in netd
+    assert by_key["Service", "kube-dns"]["spec"]["clusterIP"] == plan.DNS_SERVICE
+    assert not [obj for obj in objects if "$" in str(obj).replace("$(NODE_NAME)", "")]
+
+
+def test_every_account_of_an_add_on_is_made_too():
+    objects = manifests.addons(LAB)
+    accounts = {obj["metadata"]["name"] for obj in objects if obj["kind"] == "ServiceAccount"}
+    used = {obj["spec"]["template"]["spec"]["serviceAccountName"] for obj in objects
+            if obj["kind"] in ("DaemonSet", "Deployment")}
+    assert used == accounts
+
+
+def test_only_the_control_plane_is_tainted():
+    assert "registerWithTaints" in manifests.kubelet_config(LAB.nodes[0])
+    assert "registerWithTaints" not in manifests.kubelet_config(LAB.nodes[1])
+
+
+def test_addresses_and_names_of_a_plan():
+    assert [(node.name, node.ip) for node in LAB.nodes] == [
+        ("control-plane", "172.18.0.2"), ("worker1", "172.18.0.3"), ("worker2", "172.18.0.4")]
+    assert LAB.nodes[2].mac == "02:42:ac:12:00:04"
+    assert LAB.api_url == "https://172.18.0.2:6443"

@@ -1,0 +1,125 @@
+"""Scenario files: what they mean, and how mistakes in them are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from netlab.errors import ManifestError, NotFound, UsageError
+from netlab.lab import scenario
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCHEMA = json.loads((ROOT / "scenarios/schema.json").read_text())
+
+
+def parse(text: str, tmp_path: Path) -> scenario.Scenario:
+    folder = tmp_path / "mine"
+    folder.mkdir(exist_ok=True)
+    return scenario.parse(text, folder / "scenario.yaml")
+
+
+def test_an_empty_file_is_a_cluster_of_three(tmp_path):
+    assert parse("", tmp_path) == scenario.Scenario("mine", file=str(tmp_path / "mine/scenario.yaml"))
+
+
+def test_every_field_arrives(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\n---\n"
+                                   "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: b}}\n")
+    found = parse("""
+title: all of it
+nodes: 5
+network: {backend: vxlan}
+kubeProxy: {mode: nftables}
+manifests: [a.yaml]
+next: [netlab ls]
+checks:
+- name: one
+  from: pod/other/a
+  to: udp://svc/web:53
+  times: 3
+  within: 500ms
+  expect: unreachable
+  answeredBy: {labels: app=web, every: true}
+  dropped: {where: node/worker1, why: no endpoints}
+- name: two
+  rule: {table: filter, chain: KUBE-.*, contains: REJECT, node: worker1, present: false}
+""", tmp_path)
+    assert (found.title, found.nodes, found.backend, found.proxy_mode) == ("all of it", 5, "vxlan", "nftables")
+    assert [obj["metadata"]["name"] for obj in found.objects] == ["a", "b"]
+    one, two = found.checks
+    assert one == scenario.Check("one", "pod/other/a", "udp://svc/web:53", 3, 0.5, "unreachable",
+                                 scenario.Answered("app=web", every=True),
+                                 scenario.Dropped("node/worker1", "no endpoints"), line=9)
+    assert two.rule == scenario.RuleCheck("filter", "KUBE-.*", "REJECT", "worker1", present=False)
+
+
+@pytest.mark.parametrize(("text", "line", "field", "expected"), [
+    pytest.param("nodes: many", 1, "nodes", 'a whole number from 1 to 200, found "many"', id="no number"),
+    pytest.param("nodes: true", 1, "nodes", "found true", id="a boolean is no number"),
+    pytest.param("title: x\nnode: 3", 2, "", 'unknown field "node"; there are: title, nodes', id="unknown field"),
+    pytest.param("nodes: 1\nnodes: 2", 2, "", 'the field "nodes" is there twice', id="twice"),
+    pytest.param("- a", 1, "", "a mapping with title", id="no mapping"),
+    pytest.param("checks:\n- from: outside", 2, "checks[0]", 'the field "name" is missing', id="no name"),
+    pytest.param("checks:\n- name: a\n  from: web\n  to: tcp://web:80", 3, "checks[0].from", "a place: pod/NAME",
+                 id="no place"),
+    pytest.param("checks:\n- name: a\n  from: outside\n  to: web:80", 4, "checks[0].to", "a target such as http://",
+                 id="no target"),
+    pytest.param("checks:\n- name: a\n  rule: {chain: X}\n  to: tcp://web:80", 4, "checks[0]", 'has no "to"',
+                 id="a rule check connects to nothing"),
+    pytest.param("checks:\n- name: a\n  rule: {chain: '('}", 3, "checks[0].rule.chain", "a pattern of it", id="pattern"),
+    pytest.param("checks:\n- name: a\n  rule: {chain: X}\n  within: soon", 4, "checks[0].within", "10s or 1m", id="time"),
+    pytest.param("manifests: [missing.yaml]", 1, "manifests[0]", "a file or folder beside scenario.yaml", id="file"),
+    pytest.param("network: {backend: ipip}", 1, "network.backend", "one of host-gw, vxlan", id="choice"),
+    pytest.param("a: [1\nb: 2\n", 2, "", "no YAML", id="no yaml"),
+])
+def test_mistakes_are_told_by_line_and_field(text, line, field, expected, tmp_path):
+    with pytest.raises(ManifestError) as caught:
+        parse(text, tmp_path)
+    assert (caught.value.line, caught.value.field) == (line, field)
+    assert expected in str(caught.value)
+
+
+def test_yaml_1_1_does_not_surprise(tmp_path):
+    found = parse("title: 2024-01-02\n", tmp_path)
+    assert found.title == "2024-01-02"
+
+
+@pytest.mark.parametrize("text", ["apiVersion: v1\nkind: Pod\n", "- a\n", "a: [\n", "just words\n"])
+def test_a_file_that_holds_no_objects_is_refused(text, tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ManifestError, match=str(file)):
+        scenario.objects(file)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(NotFound) as caught:
+        scenario.load("sevrices")
+    assert "services" in caught.value.hint
+
+
+def test_the_number_of_nodes_has_bounds():
+    assert scenario.Scenario("x").with_nodes(1).nodes == 1
+    with pytest.raises(UsageError):
+        scenario.Scenario("x").with_nodes(0)
+
+
+@pytest.mark.parametrize("name", scenario.names())
+def test_every_scenario_agrees_with_the_schema_and_has_a_page(name):
+    path = scenario.find(name)
+    jsonschema.validate(yaml.safe_load(path.read_text()), SCHEMA)
+    assert path.read_text().startswith("# yaml-language-server: $schema=../schema.json")
+    assert (path.parent / "README.md").read_text().startswith("# ")
+    assert scenario.load(name).checks
+
+
+def test_the_schema_knows_the_fields_that_the_reader_knows():
+    assert tuple(SCHEMA["properties"]) == scenario.FIELDS
+    assert tuple(SCHEMA["$defs"]["check"]["properties"]) == scenario.CHECK_FIELDS
+    assert SCHEMA["$defs"]["place"]["pattern"] == f"^{scenario.PLACE}$"
