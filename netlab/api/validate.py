@@ -267,3 +267,31 @@ def depth(value: Any, limit: int = MAX_DEPTH) -> bool:
         if not level:
             return True
     return False
+
+
+def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: Mode = "Warn") -> tuple[str, ...]:
+    """Judge the object that a patch made, as `handle`; an object that Strict refuses is Invalid here, as upstream.
+
+    Args:
+        patch: the patch as it was sent; a JSON one, to look for doubled fields.
+        obj: the object after the patch.
+        api_version: of the object.
+        kind: of the object.
+        mode: see `handle`.
+
+    Raises:
+        ApiError: 400 for values that can't be decoded, 422 for what Strict refuses.
+    """
+    findings = check(obj, api_version, kind)
+    if findings.errors:
+        raise _refuse(api_version, kind, findings.errors[0])
+    if mode == "Ignore":
+        return ()
+    problems = [f'duplicate field "{path}"' for path in duplicates(patch)]
+    problems += [f'unknown field "{path}"' for path in findings.unknown]
+    if problems and mode == "Strict":
+        text = "strict decoding error: " + ", ".join(problems)
+        value = json.dumps(patch.decode("utf-8", "replace"), ensure_ascii=False)
+        raise ApiError(422, "Invalid", f' "" is invalid: patch: Invalid value: {value}: {text}', details={
+            "causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": f"Invalid value: {value}: {text}"}]})
+    return tuple(problems)

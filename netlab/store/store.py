@@ -71,8 +71,12 @@ class Store:
             Corrupt: it is damaged (`sqlite.salvage` keeps what is whole).
             StorageFailed: it can't be read or made.
         """
-        store = cls(Memory() if path is None else Sqlite(path, synchronous), retention=retention or Retention(),
-                    clock=clock)
+        backend = Memory() if path is None else Sqlite(path, synchronous)
+        try:
+            store = cls(backend, retention=retention or Retention(), clock=clock)
+        except StoreError:
+            backend.close()
+            raise
         store._ticker = store._loop.create_task(store._tick_forever())
         return store
 

@@ -1,0 +1,165 @@
+"""What the disk keeps: after kill -9, with damage, when it is full."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import select
+import shutil
+import signal
+import struct
+from pathlib import Path
+
+import pytest
+
+from netlab.store import Corrupt, Store, StorageFailed, StorageFull
+from netlab.store.sqlite import salvage
+
+
+def write_until_killed(path: Path, synchronous: str, acknowledge: int) -> None:
+    """Write from several tasks for ever; each acknowledged write goes down the pipe."""
+    async def main() -> None:
+        store = await Store.open(path, synchronous=synchronous)  # type: ignore[arg-type]
+
+        async def writer(at: int) -> None:
+            while True:
+                kv = await store.put(b"w/%d" % at, os.urandom(50) * 40)
+                os.write(acknowledge, struct.pack("<qq", at, kv.mod_revision))
+
+        async def compactor() -> None:
+            while True:
+                await store.compact(max(store.revision - 5, store.compacted))
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(writer(at) for at in range(8)), compactor())
+
+    try:
+        asyncio.run(main())
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+def test_an_acknowledged_write_survives_kill_9(tmp_path: Path, synchronous: str) -> None:
+    dice, revision = random.Random(1), 0
+    for _ in range(12):
+        acknowledged, acknowledge = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(acknowledged)
+            write_until_killed(tmp_path / "db", synchronous, acknowledge)
+        os.close(acknowledge)
+        wanted, data = dice.randrange(1, 200) * 16, b""
+        while len(data) < wanted:
+            assert select.select([acknowledged], [], [], 20)[0], "the writer died"
+            data += os.read(acknowledged, wanted)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while more := os.read(acknowledged, 65536):
+            data += more
+        os.close(acknowledged)
+        last = {at: (at, seen) for at, seen in struct.iter_unpack("<qq", data[:len(data) // 16 * 16])}
+
+        async def check(last: dict[int, tuple[int, int]] = last) -> int:
+            async with await Store.open(tmp_path / "db") as store:
+                for at, seen in last.values():
+                    kv = await store.get(b"w/%d" % at)
+                    assert kv is not None
+                    assert kv.mod_revision >= seen
+                return store.revision
+
+        now = asyncio.run(check())
+        assert now >= max(seen for _, seen in last.values()) > revision
+        revision = now
+
+
+async def fill(path: Path, count: int) -> dict[int, dict[bytes, bytes]]:
+    """Write some history; return what there was at each revision."""
+    states = {}
+    async with await Store.open(path) as store:
+        for at in range(count):
+            await store.put(b"k/%d" % (at % 20), b"%d " % at * 100)
+            states[store.revision] = {kv.key: kv.value for kv in (await store.list(b"")).kvs}
+            if at % 7 == 6:
+                await store.delete(b"k/%d" % (at % 20))
+            if at == count // 2:
+                await store.compact(store.revision)
+            states[store.revision] = {kv.key: kv.value for kv in (await store.list(b"")).kvs}
+    return states
+
+
+async def test_damage_is_found_or_harmless_never_silently_wrong(tmp_path: Path) -> None:
+    states = await fill(tmp_path / "db", 300)
+    newest = max(states)
+    dice, found, salvaged = random.Random(7), 0, 0
+    size = (tmp_path / "db").stat().st_size
+    for turn in range(150):
+        path = tmp_path / f"copy{turn}"
+        shutil.copy(tmp_path / "db", path)
+        with path.open("r+b") as file:
+            file.seek(dice.randrange(size))
+            file.write(dice.randbytes(dice.choice([1, 8, 600])))
+        if turn % 10 == 0:
+            os.truncate(path, dice.randrange(size))
+        try:
+            store = await Store.open(path)
+        except Corrupt as error:
+            found += 1
+            if error.last_good:
+                revision, aside = salvage(path)
+                assert aside.exists()
+                async with await Store.open(path) as store:
+                    assert store.revision == revision <= newest
+                    assert {kv.key: kv.value for kv in (await store.list(b"")).kvs} == states.get(revision, {})
+                salvaged += 1
+        except StorageFailed:
+            found += 1
+        else:
+            assert store.revision in {newest, 1}
+            assert {kv.key: kv.value for kv in (await store.list(b"")).kvs} == states[newest] or path.stat().st_size == 0
+            await store.close()
+    assert found > 50
+    assert salvaged > 10
+
+
+async def test_a_file_that_is_no_database_is_refused_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"hello" * 1000)
+    with pytest.raises(Corrupt, match="not a database"):
+        await Store.open(tmp_path / "db")
+
+
+async def test_a_full_disk_refuses_writes_and_loses_nothing(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "db") as store:
+        await store.create(b"before", b"1")
+        limit = store._backend._db  # type: ignore[attr-defined]
+        limit.execute("PRAGMA max_page_count=20")
+        watch, written = store.watch(b""), []
+        with pytest.raises(StorageFull, match="full"):
+            for at in range(100):
+                written.append(await store.create(b"k/%d" % at, b"x" * 4000))
+        revision = store.revision
+        assert revision == written[-1].mod_revision
+        failed = await asyncio.gather(*(store.put(b"k/0", b"y" * 9000) for _ in range(3)), return_exceptions=True)
+        assert all(isinstance(error, StorageFull) for error in failed)
+        assert (await store.get(b"k/0")).value == b"x" * 4000
+        assert store.revision == revision
+        assert [event.revision for event in await watch.next()] == [kv.mod_revision for kv in written]
+        limit.execute("PRAGMA max_page_count=1000000")
+        assert (await store.put(b"k/0", b"z")).mod_revision == revision + 1
+    async with await Store.open(tmp_path / "db") as store:
+        assert store.revision == revision + 1
+        assert (await store.get(b"before")).value == b"1"
+
+
+async def test_the_file_does_not_grow_with_what_was_compacted(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "db") as store:
+        for turn in range(20):
+            for _ in range(100):
+                await store.put(b"k", b"x" * 1000)
+            await store.compact(store.revision)
+            store._backend.checkpoint()
+            if turn == 1:
+                early = (tmp_path / "db").stat().st_size
+        assert (tmp_path / "db").stat().st_size <= early * 2
+        assert (tmp_path / "db-wal").stat().st_size < 2 << 20
