@@ -1,0 +1,63 @@
+"""The rules that kube-proxy would write for objects at hand: no API server, no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.errors import UsageError
+from netlab.netfilter.model import Ruleset
+from netlab.proxy import host
+from netlab.proxy.addresses import Family
+from netlab.proxy.config import read
+from netlab.proxy.endpoints import service_of
+from netlab.proxy.plan import whole
+from netlab.proxy.services import ignored
+from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER
+from netlab.proxy.tracker import wanted_for
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The tables of a node that has nothing else, and what the objects leave in doubt."""
+
+    rules: Ruleset
+    warnings: tuple[str, ...] = ()
+
+
+def render(objects: Sequence[Object], flags: Sequence[str], *, family: Family = "IPv4",
+           nfacct: bool = False) -> Rendered:
+    """Return what kube-proxy writes on a node.
+
+    Args:
+        objects: Services, EndpointSlices, Nodes; others are passed over.
+        flags: kube-proxy's own, `--hostname-override` naming the node.
+        family: which of the two rule sets.
+        nfacct: with the matches that count into nfacct objects.
+
+    Raises:
+        UsageError: a flag is wrong, or there is no Service among the objects.
+    """
+    config, _ = read(flags)
+    services = [each for each in objects if each["kind"] == "Service"]
+    if not services:
+        raise UsageError("there is no Service among the objects",
+                         hint="such as from: kubectl get svc,endpointslices,nodes -A -o yaml")
+    node = next((each for each in objects if each["kind"] == "Node" and meta.name(each) == config.node), None)
+    made = host.settings(config, family, node=node, addresses=("127.0.0.1", "::1", *host.node_ips(node)))
+    if nfacct:
+        made = replace(made, counters=frozenset({INVALID_COUNTER, LOCALHOST_COUNTER}))
+    return Rendered(whole(wanted_for(objects, made)), tuple(_doubts(services, objects)))
+
+
+def _doubts(services: Iterable[Object], objects: Iterable[Object]) -> Iterable[str]:
+    owners = {service_of(each) for each in objects if each["kind"] == "EndpointSlice"}
+    for service in services:
+        spec = service.get("spec") or {}
+        key = meta.key(service)
+        if not spec.get("clusterIP") and spec.get("type") != "ExternalName":
+            yield f"Service {key} has no clusterIP (the API server gives it one): it has no rules"
+        elif not ignored(service) and key not in owners:
+            yield f"Service {key} has no EndpointSlice among the objects: it is rejected as one without endpoints"
