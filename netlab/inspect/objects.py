@@ -29,7 +29,9 @@ def read(text: str, file: str) -> list[Object]:
     try:
         while loader.check_node():
             number += 1
-            node: yaml.Node = loader.get_node()
+            node = loader.get_node()
+            if node is None:
+                continue
             document = loader.construct_document(node)
             for value, place in _items(document, node):
                 objects.append(_checked(value, place, f"document {number}", file))

@@ -65,6 +65,11 @@ def network(text: str) -> str:
     return str(found.network_address) if found.prefixlen == found.max_prefixlen else str(found)
 
 
+def protocol(text: str) -> str:
+    """Return a protocol's usual name: `6` and `TCP` are `tcp`."""
+    return _PROTOCOLS.get(text.lower(), text.lower())
+
+
 def mark(text: str) -> tuple[int, int]:
     """Return value and mask of `0x4000/0x4000` or of `16384`, whose mask is all ones."""
     value, _, mask = text.partition("/")
@@ -87,7 +92,7 @@ def _set_of(values: tuple[str, ...]) -> tuple[str, ...]:
 
 _VALUES: Mapping[tuple[str, str], Callable[[tuple[str, ...]], tuple[object, ...]]] = {
     ("", "-s"): lambda v: (network(v[0]),), ("", "-d"): lambda v: (network(v[0]),),
-    ("", "-p"): lambda v: (_PROTOCOLS.get(v[0].lower(), v[0].lower()),),
+    ("", "-p"): lambda v: (protocol(v[0]),),
     ("mark", "--mark"): lambda v: mark(v[0]), ("connmark", "--mark"): lambda v: mark(v[0]),
     ("statistic", "--probability"): lambda v: (probability(v[0]),),
     ("conntrack", "--ctstate"): _set_of, ("conntrack", "--ctstatus"): _set_of,
@@ -106,7 +111,7 @@ def _match_part(term: Term) -> Iterator[tuple[str, str, bool, tuple[object, ...]
         return
     if option in ("-s", "-d") and not negated and values and network(values[0]) in ("0.0.0.0/0", "::/0"):
         return
-    if option == "-p" and not negated and _PROTOCOLS.get(values[0], values[0]) == "all":
+    if option == "-p" and not negated and protocol(values[0]) == "all":
         return
     shape = _VALUES.get((module, option))
     try:
@@ -119,14 +124,14 @@ def _match_part(term: Term) -> Iterator[tuple[str, str, bool, tuple[object, ...]
 def _target(text: str) -> Canonical:
     found = target(text)
     if found.name == "MARK":
-        return ("MARK", *_xmark(found.options))
+        return ("MARK", *xmark(found.options))
     if found.name == "REJECT":
         kind = found.option("--reject-with") or _REJECT_DEFAULTS[0]
         return "REJECT", "port-unreachable" if kind in _REJECT_DEFAULTS else kind
     return found.name, *sorted((term.option, term.negated, term.values) for term in found.options)
 
 
-def _xmark(options: tuple[Term, ...]) -> tuple[int, int]:
+def xmark(options: tuple[Term, ...]) -> tuple[int, int]:
     """Return the (value, mask) of --set-xmark, (mark & ~mask) ^ value, that the target's option comes down to."""
     for term in options:
         value, mask = mark(term.value)
