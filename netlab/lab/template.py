@@ -40,15 +40,15 @@ class Lazy(Mapping[str, Program]):
 
 def main(argv: list[str], *, warm: Callable[[], None], programs: Mapping[str, str]) -> int:
     """Import everything, then fork a node for each message on the socket whose descriptor is argv[0]; end at EOF."""
-    from netlab.runtime.node import start_node
-    from netlab.runtime.nodespec import NodeSpec
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the launcher is the launcher's business
     set_title(["netlab-template"])
     sock = socket.socket(fileno=int(argv[0]))
     sock.set_inheritable(False)
     try:
         warm()
+        from netlab.runtime.node import start_node
+        from netlab.runtime.nodespec import NodeSpec
+
         trouble = ""
     except (ImportError, SyntaxError) as error:
         trouble = f"netlab's installation is broken: {error}"
