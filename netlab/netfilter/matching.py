@@ -189,7 +189,7 @@ def _statistic(group: tuple[Term, ...], _packet: Packet, _host: Host) -> Chance:
     return 1.0 - share if term.negated else share
 
 
-def _recent(group: tuple[Term, ...], packet: Packet, _: Host) -> Chance:
+def _recent(group: tuple[Term, ...], packet: Packet, host: Host) -> Chance:
     options = {term.option: term for term in group}
     if "--set" in options:
         return 0.0 if options["--set"].negated else 1.0
