@@ -1,0 +1,72 @@
+"""The API server's inside: what every request finds at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from netlab.api.kinds import RESOURCES, Resource
+from netlab.api.meta import Object
+from netlab.apiserver.admission import plugins
+from netlab.apiserver.admission.base import Chain
+from netlab.apiserver.allocator import ServiceStock
+from netlab.apiserver.auth.authorize import AlwaysAllow, Authorizer
+from netlab.apiserver.auth.tokens import ServiceAccountTokens
+from netlab.apiserver.endpoint import Endpoint
+from netlab.apiserver.folder import Folder
+from netlab.apiserver.options import Options
+from netlab.apiserver.proxy.upstream import Upstream
+from netlab.apiserver.strategies import registry
+from netlab.store import Store, Watch
+
+
+class Api:
+    """One API server: its store, its endpoints by (group, version, plural), its rules.
+
+    `clock` gives Unix seconds, `monotonic` seconds that only grow.
+    """
+
+    def __init__(self, store: Store, options: Options, kubelets: Upstream, *, clock: Callable[[], float] = time.time,
+                 monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
+        self.stock = ServiceStock(options.service_networks, options.node_ports)
+        self.endpoints: dict[tuple[str, str, str], Endpoint] = {
+            (row.group, row.version, row.plural): self._endpoint(row) for row in RESOURCES}
+        self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
+        self.authorizer: Authorizer = AlwaysAllow()
+        self.tokens = ServiceAccountTokens(
+            issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
+            lookup=self.lookup)
+        self.kubelets = kubelets
+        self.watches: set[Watch] = set()
+        self.stopping = False
+        self.ready: set[str] = set()
+        self.port = options.port
+
+    def _endpoint(self, row: Resource) -> Endpoint:
+        conversion, stored = registry.conversion(row)
+        return Endpoint(row, Folder(self.store, stored), registry.strategy(row, self.stock), conversion)
+
+    def endpoint(self, resource: Resource) -> Endpoint:
+        """Return the endpoint of a resource."""
+        return self.endpoints[(resource.group, resource.version, resource.plural)]
+
+    async def lookup(self, plural: str, namespace: str, name: str) -> Object | None:
+        """Return an object as it is now, to look at only; None when there is none."""
+        for (_, _, known), endpoint in self.endpoints.items():
+            if known == plural:
+                kv = await self.store.get(endpoint.folder.key(namespace, name))
+                return None if kv is None else endpoint.folder.view(kv)
+        return None
+
+    async def default_priority(self) -> Object | None:
+        """Return the PriorityClass that Pods without one get: the lowest of those that say globalDefault."""
+        endpoint = self.endpoints[("scheduling.k8s.io", "v1", "priorityclasses")]
+        found = [endpoint.view(kv) for kv in (await self.store.list(endpoint.folder.prefix)).kvs]
+        return min((obj for obj in found if obj.get("globalDefault")), key=lambda obj: int(obj.get("value", 0)), default=None)
+
+    def stop(self) -> None:
+        """End every watch; new ones are refused."""
+        self.stopping = True
+        for watch in tuple(self.watches):
+            watch.close()

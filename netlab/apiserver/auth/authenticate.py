@@ -1,0 +1,40 @@
+"""The ways in, tried in upstream's order: client certificate, bearer token, nobody (anonymous)."""
+
+from __future__ import annotations
+
+import logging
+
+from netlab.apiserver import status
+from netlab.apiserver.auth import certificate
+from netlab.apiserver.auth.tokens import Rejected, ServiceAccountTokens
+from netlab.apiserver.http import Request, User
+
+log = logging.getLogger(__name__)
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+def bearer(request: Request) -> str:
+    """Return the bearer token of a request, "" without one; WebSocket clients may put it into the subprotocol list."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+async def authenticate(request: Request, tokens: ServiceAccountTokens, *, now: float) -> User:
+    """Return who asks.
+
+    Raises:
+        ApiError: 401 for a token that is not good.
+    """
+    if request.certificate:
+        user = certificate.user(request.certificate)
+        if user is not None:
+            return user
+    token = bearer(request)
+    if not token:
+        return ANONYMOUS
+    try:
+        return (await tokens.check(token, now=now)).user
+    except Rejected as error:
+        log.warning("Unable to authenticate the request: %s", error)
+        raise status.unauthorized() from None

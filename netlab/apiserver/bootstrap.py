@@ -1,0 +1,139 @@
+"""What the API server itself keeps in place: four namespaces, two priority classes, its own Service and endpoints.
+
+A loop looks again every few seconds, so that what somebody deleted comes back (upstream: kubernetesservice controller,
+systemnamespaces controller).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from typing import Any
+
+from netlab.api.meta import Object
+from netlab.apiserver.admission.priority import SYSTEM_CLASSES
+from netlab.apiserver.api import Api
+from netlab.apiserver.call import Call
+from netlab.apiserver.health import HOOKS
+from netlab.apiserver.http import Request, User
+from netlab.apiserver.route import Target
+from netlab.apiserver.strategies.service import ServiceStrategy
+from netlab.apiserver.verbs.create import store_new
+from netlab.apiserver.verbs.update import copy_of, rewrite
+from netlab.errors import ApiError, NetlabError
+from netlab.store import KeyExists, KeyValue
+
+log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+SECONDS = 10.0
+_SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
+_LABELS = {"component": "apiserver", "provider": "kubernetes"}
+
+
+async def restore(api: Api) -> None:
+    """Hold the addresses and ports of all stored Services; say which are held twice."""
+    endpoint = api.endpoints[("", "v1", "services")]
+    strategy = endpoint.strategy
+    assert isinstance(strategy, ServiceStrategy)
+    for kv in (await api.store.list(endpoint.folder.prefix)).kvs:
+        obj = endpoint.view(kv)
+        for complaint in strategy.restore(obj):
+            log.warning("service %s/%s: %s", obj["metadata"].get("namespace"), obj["metadata"]["name"], complaint)
+
+
+async def ensure(api: Api) -> None:
+    """Make what is missing, once.
+
+    Raises:
+        ApiError: the store or a check refused it.
+    """
+    for name in NAMESPACES:
+        await _create(api, "", "namespaces", "", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
+    api.ready.add(HOOKS[0])
+    for name, value in SYSTEM_CLASSES.items():
+        await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
+            "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
+            "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
+    address = api.stock.addresses[api.stock.families[0]].first()
+    await _create(api, "", "services", "default", {
+        "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default", "labels": _LABELS},
+        "spec": {"type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None", "ports": [
+            {"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.port}]}})
+    api.ready.add(HOOKS[2])
+    await _endpoints(api)
+    api.ready.add(HOOKS[1])
+
+
+async def keep(api: Api) -> None:
+    """Do so for ever."""
+    while True:
+        await asyncio.sleep(SECONDS)
+        try:
+            await ensure(api)
+        except NetlabError as error:
+            log.warning("cannot keep the kubernetes service in place: %s", error)
+
+
+async def _endpoints(api: Api) -> None:
+    ip, port = api.options.advertise, api.port
+    if ipaddress.ip_address(ip).is_loopback:  # upstream refuses such an endpoint, too: nobody else could reach it
+        log.info("the advertise address %s is a loopback address: the kubernetes service gets no endpoint", ip)
+        return
+    ports: list[Object] = [{"name": "https", "port": port, "protocol": "TCP"}]
+    endpoints: Object = {"kind": "Endpoints", "apiVersion": "v1", "metadata": {
+        "name": "kubernetes", "namespace": "default",
+        "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ip}], "ports": ports}]}
+    kind = f"IPv{ipaddress.ip_address(ip).version}"
+    slice_: Object = {"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "metadata": {
+        "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": kind, "endpoints": [{"addresses": [ip], "conditions": {"ready": True}}], "ports": ports}
+    await _put(api, "", "endpoints", endpoints, ("subsets",))
+    await _put(api, "discovery.k8s.io", "endpointslices", slice_, ("endpoints", "ports"))
+
+
+async def _put(api: Api, group: str, plural: str, wanted: Object, parts: tuple[str, ...]) -> None:
+    existing = await _create(api, group, plural, "default", copy_of(wanted))
+    if existing is None:
+        return
+    call = _call(api, group, plural, "default", "kubernetes", "update")
+    before = call.endpoint.view(existing)
+    if all(before.get(part) == wanted[part] for part in parts):
+        return
+
+    async def change(old: Object) -> tuple[Object, bool]:
+        new: Object = copy_of(old)
+        new |= {part: wanted[part] for part in parts}
+        return new, False
+
+    await rewrite(call, change, dry_run=False)
+
+
+async def _create(api: Api, group: str, plural: str, namespace: str, obj: Object) -> KeyValue | None:
+    """Create unless it is there; returns what is there."""
+    call = _call(api, group, plural, namespace, "", "create")
+    folder = call.endpoint.folder
+    existing = await api.store.get(folder.key(namespace, obj["metadata"]["name"]))
+    if existing is not None:
+        return existing
+    try:
+        await store_new(call, obj, dry_run=False)
+    except KeyExists:
+        return await api.store.get(folder.key(namespace, obj["metadata"]["name"]))
+    except ApiError as error:
+        if error.code != 409:
+            raise
+    return None
+
+
+def _call(api: Api, group: str, plural: str, namespace: str, name: str, verb: str) -> Call:
+    async def nothing() -> bytes:
+        return b""
+
+    headers: dict[str, Any] = {"User-Agent": "kube-apiserver/netlab"}
+    request = Request("POST", "/", {}, headers, nothing, user=_SELF)
+    version = "v1"
+    endpoint = api.endpoints[(group, version, plural)]
+    return Call(api, request, Target(endpoint.resource, verb, namespace, name), endpoint, api.clock())

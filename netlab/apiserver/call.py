@@ -1,0 +1,140 @@
+"""A request of the resource API on its way through admission, strategy and store."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.apiserver import negotiate, status
+from netlab.apiserver.endpoint import Endpoint
+from netlab.apiserver.http import Request, User
+from netlab.apiserver.route import Target
+
+if TYPE_CHECKING:
+    from netlab.apiserver.api import Api
+
+_VALIDATION = {"": "Warn", "Ignore": "Ignore", "Warn": "Warn", "Strict": "Strict"}
+_AGENT = re.compile(r"[^/\s]+")
+
+
+@dataclass(slots=True)
+class Call:
+    """What the verbs work on. `now` is the request's one reading of the clock (Unix seconds)."""
+
+    api: Api
+    request: Request
+    target: Target
+    endpoint: Endpoint
+    now: float
+    form: negotiate.Form = field(default_factory=negotiate.Form)
+
+    @property
+    def user(self) -> User:
+        """Return who asks."""
+        return self.request.user
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace in the path."""
+        return self.target.namespace
+
+    @property
+    def name(self) -> str:
+        """Return the name in the path."""
+        return self.target.name
+
+    def time(self) -> str:
+        """Return the request's time as metav1.Time."""
+        return meta.timestamp(self.now)
+
+    def dry_run(self) -> bool:
+        """Tell whether nothing is to be stored.
+
+        Raises:
+            ApiError: 400 for a value other than All.
+        """
+        values = self.request.query.get("dryRun", [])
+        return is_dry_run(values)
+
+    def manager(self) -> str:
+        """Return the field manager: the parameter, or the user agent's first word, as upstream.
+
+        Raises:
+            ApiError: 400 for one that is too long.
+        """
+        given = self.request.arg("fieldManager")
+        if len(given) > 128:
+            raise status.bad_request("metadata.fieldManager: Too long: may not be more than 128 bytes")
+        if given:
+            return given
+        match = _AGENT.match(self.request.headers.get("User-Agent", ""))
+        return match.group()[:128] if match else "unknown"
+
+    def strictness(self) -> str:
+        """Return how unknown and double fields are taken: Strict, Warn or Ignore.
+
+        Raises:
+            ApiError: 422 for another word.
+        """
+        given = self.request.arg("fieldValidation")
+        if given not in _VALIDATION:
+            raise status.bad_request(f'fieldValidation: Unsupported value: "{given}": supported values: "Ignore", '
+                                     '"Strict", "Warn"')
+        return _VALIDATION[given]
+
+    async def read_object(self) -> Object:
+        """Return the object in the body, checked against the kind's table; unknown fields are dropped or refused.
+
+        Raises:
+            ApiError: 400 for another kind, a wrong type, or (Strict) an unknown field; 415.
+        """
+        raw = await self.request.body()
+        obj = negotiate.decode(raw, self.request.headers)
+        resource = self.endpoint.resource
+        kind, version = obj.get("kind"), obj.get("apiVersion")
+        if not kind and not version:
+            obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+        else:
+            if kind != resource.kind:
+                raise status.bad_request(f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
+                                         f"no kind \"{kind}\" is registered for this resource")
+            if version != resource.api_version:
+                raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
+                                         f"version ({resource.api_version})")
+        return self.checked(raw, obj)
+
+    def checked(self, raw: bytes, obj: Object) -> Object:
+        """Return the object without unknown fields; warns or refuses as fieldValidation asks."""
+        from netlab.api import validate
+
+        resource = self.endpoint.resource
+        is_json = raw[:1] in (b"{", b" ", b"\n", b"\t", b"\r")
+        mode = self.strictness()
+        self.request.warnings += validate.handle(raw if is_json else b"", obj, resource.api_version, resource.kind,
+                                                 mode=mode)
+        metadata = obj.get("metadata")
+        if metadata is None:
+            obj["metadata"] = {}
+        return validate.prune(obj, resource.api_version, resource.kind)
+
+
+def is_dry_run(values: list[str]) -> bool:
+    """Tell what dryRun parameters (or DeleteOptions.dryRun) ask for.
+
+    Raises:
+        ApiError: 400 for a value other than All.
+    """
+    for value in values:
+        if value != "All":
+            raise status.bad_request(f'dryRun: Unsupported value: "{value}": supported values: "All"')
+    return bool(values)
+
+
+def encoded(obj: Object) -> bytes:
+    """Return an object that is not stored (a dry run, a review) as JSON."""
+    return orjson.dumps(obj)

@@ -1,0 +1,172 @@
+"""Discovery: which groups, versions and resources there are; aggregated (v2, v2beta1) and per group (v1)."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from netlab.api.kinds import RESOURCES, Resource
+from netlab.apiserver import status
+from netlab.apiserver.http import Reply, Request
+from netlab.apiserver.negotiate import media_types
+from netlab.apiserver.route import group_versions
+
+_UPDATE = ("get", "patch", "update")
+# subresource -> (kind of its body "group/version Kind"; "" is the parent's own), verbs
+SUBRESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "status": ("", _UPDATE),
+    "scale": ("autoscaling/v1 Scale", _UPDATE),
+    "finalize": ("", ("update",)),
+    "binding": ("v1 Binding", ("create",)),
+    "eviction": ("policy/v1 Eviction", ("create",)),
+    "ephemeralcontainers": ("", _UPDATE),
+    "resize": ("", _UPDATE),
+    "log": ("", ("get",)),
+    "exec": ("v1 PodExecOptions", ("create", "get")),
+    "attach": ("v1 PodAttachOptions", ("create", "get")),
+    "portforward": ("v1 PodPortForwardOptions", ("create", "get")),
+    "token": ("authentication.k8s.io/v1 TokenRequest", ("create",)),
+}
+_PROXY_VERBS = ("create", "delete", "get", "patch", "update")
+_V2 = ("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList")
+
+
+def _kind_of(row: Resource, subresource: str) -> tuple[str, str, str]:
+    if subresource == "proxy":
+        return "", "v1", {"nodes": "NodeProxyOptions", "pods": "PodProxyOptions"}.get(row.plural, "ServiceProxyOptions")
+    text = SUBRESOURCES[subresource][0]
+    if not text:
+        return row.group, row.version, row.kind
+    api, _, kind = text.partition(" ")
+    group, _, version = api.rpartition("/")
+    return group, version, kind
+
+
+def _verbs(subresource: str) -> list[str]:
+    return list(_PROXY_VERBS if subresource == "proxy" else SUBRESOURCES[subresource][1])
+
+
+def _aggregated(rows: list[Resource]) -> list[dict[str, Any]]:
+    resources = []
+    for row in sorted(rows, key=lambda row: row.plural):
+        entry: dict[str, Any] = {
+            "resource": row.plural, "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
+            "scope": "Namespaced" if row.namespaced else "Cluster", "singularResource": row.singular,
+            "verbs": sorted(row.verbs)}
+        if row.short_names:
+            entry["shortNames"] = list(row.short_names)
+        if row.categories:
+            entry["categories"] = list(row.categories)
+        if row.subresources:
+            entry["subresources"] = []
+            for name in sorted(row.subresources):
+                group, version, kind = _kind_of(row, name)
+                entry["subresources"].append({"subresource": name, "responseKind": {
+                    "group": group, "version": version, "kind": kind}, "verbs": _verbs(name)})
+        resources.append(entry)
+    return resources
+
+
+@lru_cache(maxsize=8)
+def _aggregate(core: bool, version: str) -> tuple[bytes, str]:
+    items: dict[str, dict[str, Any]] = {}
+    for (group, group_version), rows in group_versions().items():
+        if (group == "") == core:
+            item = items.setdefault(group, {"metadata": {"name": group} if group else {}, "versions": []})
+            item["versions"].append({"version": group_version, "resources": _aggregated(rows), "freshness": "Current"})
+    body = orjson.dumps({"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}",
+                         "metadata": {}, "items": list(items.values())})
+    return body, f'"{hashlib.sha256(body).hexdigest().upper()}"'
+
+
+def _aggregated_version(header: str) -> str:
+    """Return v2 or v2beta1 when the client prefers it to the plain lists, else ""."""
+    for kind, pairs in media_types(header):
+        if kind not in ("application/json", "*/*", "application/*"):
+            continue
+        parameters = dict(pairs)
+        if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("g") == "apidiscovery.k8s.io" \
+                and parameters.get("v") in ("v2", "v2beta1"):
+            return parameters["v"]
+        if "as" not in parameters:
+            return ""
+    return ""
+
+
+def index(request: Request, *, core: bool, address: str) -> Reply:
+    """Answer /api (core) or /apis in the form that the client asks for; `address` is host:port of this server."""
+    version = _aggregated_version(request.headers.get("Accept", ""))
+    if version:
+        body, tag = _aggregate(core, version)
+        headers = {"ETag": tag, "Vary": "Accept"}
+        if request.headers.get("If-None-Match", "") == tag:
+            return Reply(b"", 304, _V2.format(version), headers)
+        return Reply(body, content_type=_V2.format(version), headers=headers)
+    if core:
+        return _json({"kind": "APIVersions", "versions": ["v1"],
+                      "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
+    return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups() if name]})
+
+
+def page(request: Request, *, address: str) -> Reply | None:
+    """Answer a discovery path, or return None when the path is none.
+
+    Raises:
+        ApiError: 404 for a group or version that is not served.
+    """
+    parts = request.path.strip("/").split("/")
+    if parts == ["api"]:
+        return index(request, core=True, address=address)
+    if parts == ["apis"]:
+        return index(request, core=False, address=address)
+    if parts[0] == "api" and len(parts) == 2:
+        return _resources("", parts[1])
+    if parts[0] == "apis" and len(parts) == 2:
+        if parts[1] not in _groups():
+            raise status.no_such_path()
+        return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(parts[1]))
+    if parts[0] == "apis" and len(parts) == 3:
+        return _resources(parts[1], parts[2])
+    return None
+
+
+def _groups() -> list[str]:
+    return list(dict.fromkeys(row.group for row in RESOURCES))
+
+
+def _group(name: str) -> dict[str, Any]:
+    versions = [{"groupVersion": f"{name}/{version}", "version": version}
+                for group, version in group_versions() if group == name]
+    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+
+
+def _resources(group: str, version: str) -> Reply:
+    rows = group_versions().get((group, version))
+    if rows is None:
+        raise status.no_such_path()
+    entries: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: row.plural):
+        entry: dict[str, Any] = {"name": row.plural, "singularName": row.singular, "namespaced": row.namespaced,
+                                 "kind": row.kind, "verbs": sorted(row.verbs)}
+        if row.short_names:
+            entry["shortNames"] = list(row.short_names)
+        if row.categories:
+            entry["categories"] = list(row.categories)
+        if "list" in row.verbs:
+            entry["storageVersionHash"] = hashlib.sha256(f"{row.api_version}/{row.kind}".encode()).hexdigest()[:11] + "="
+        entries.append(entry)
+        for name in sorted(row.subresources):
+            own_group, own_version, kind = _kind_of(row, name)
+            entries.append({"name": f"{row.plural}/{name}", "singularName": "", "namespaced": row.namespaced,
+                            "kind": kind, "verbs": _verbs(name)}
+                           | ({"group": own_group, "version": own_version}
+                              if (own_group, own_version) != (row.group, row.version) else {}))
+    return _json({"kind": "APIResourceList", "apiVersion": "v1",
+                  "groupVersion": f"{group}/{version}" if group else version, "resources": entries})
+
+
+def _json(value: Any) -> Reply:
+    return Reply(orjson.dumps(value))

@@ -1,0 +1,182 @@
+"""From a request to its answer: who asks, may they, which page or which verb of which resource."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from netlab.apiserver import discovery, health, negotiate, openapi, reviews, status
+from netlab.apiserver.api import Api
+from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
+from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply, Request, Response
+from netlab.apiserver.metrics import Metrics
+from netlab.apiserver.proxy import http as http_proxy
+from netlab.apiserver.proxy import kubelet
+from netlab.apiserver.route import Target, target
+from netlab.apiserver.subresources import binding, components, ephemeral, eviction, finalize, scale, token
+from netlab.apiserver.verbs.create import create
+from netlab.apiserver.verbs.delete import delete
+from netlab.apiserver.verbs.deletecollection import deletecollection
+from netlab.apiserver.verbs.get import get
+from netlab.apiserver.verbs.list import list_
+from netlab.apiserver.verbs.patch import patch
+from netlab.apiserver.verbs.update import update
+from netlab.apiserver.verbs.watch import watch
+from netlab.errors import ApiError
+from netlab.store import StorageFailed, StorageFull, StoreClosed
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[[Call], Awaitable[Response]]
+
+_VERBS: dict[str, Verb] = {"get": get, "list": list_, "watch": watch, "create": create, "update": update,
+                           "patch": patch, "delete": delete, "deletecollection": deletecollection}
+_STREAMING = {"exec": kubelet.exec_, "attach": kubelet.attach, "portforward": kubelet.portforward}
+_PROXIES: dict[str, Verb] = {"nodes": kubelet.node, "pods": http_proxy.pod, "services": http_proxy.service}
+_SUBRESOURCES: dict[tuple[str, str], Verb] = {
+    ("status", "get"): get, ("status", "update"): update, ("status", "patch"): patch,
+    ("scale", "get"): scale.get, ("scale", "update"): scale.update, ("scale", "patch"): scale.patch,
+    ("binding", "create"): binding.create, ("eviction", "create"): eviction.create, ("token", "create"): token.create,
+    ("finalize", "update"): finalize.update, ("log", "get"): kubelet.log,
+    ("ephemeralcontainers", "get"): get, ("ephemeralcontainers", "update"): ephemeral.update,
+    ("ephemeralcontainers", "patch"): ephemeral.patch,
+    ("resize", "get"): get, ("resize", "update"): ephemeral.update, ("resize", "patch"): ephemeral.patch,
+}
+
+
+class Dispatcher:
+    """The server's handler."""
+
+    def __init__(self, api: Api, git_version: str) -> None:
+        self.api, self.metrics = api, Metrics()
+        self._git_version = git_version
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request.
+
+        Raises:
+            ApiError: refused.
+        """
+        started = self.api.monotonic()
+        asked = target(request)
+        code = 500
+        try:
+            response = await self._answer(request, asked)
+            code = response.status if not hasattr(response, "run") or hasattr(response, "status") else 101
+            return response
+        except ApiError as error:
+            code = error.code
+            raise
+        except StorageFull as error:
+            code = 507
+            raise ApiError(507, "InsufficientStorage", f"the store's disk is full: {error}") from None
+        except (StorageFailed, StoreClosed) as error:
+            code = 503
+            raise status.unavailable(str(error)) from None
+        finally:
+            if asked is not None:
+                key = (asked.verb.upper(), asked.resource.group, asked.resource.plural, asked.subresource)
+                self.metrics.count(key, code, self.api.monotonic() - started)
+
+    async def _answer(self, request: Request, asked: Target | None) -> Response:
+        request.user = await authenticate(request, self.api.tokens, now=self.api.clock())
+        attributes = _attributes(request, asked)
+        decision = self.api.authorizer.authorize(attributes)
+        if not decision.allowed:
+            if request.user is ANONYMOUS:
+                raise status.unauthorized()
+            raise _refused(attributes, decision.reason)
+        if asked is not None:
+            return await self._resource(request, asked)
+        return await self._page(request)
+
+    async def _resource(self, request: Request, asked: Target) -> Response:
+        resource = asked.resource
+        endpoint = self.api.endpoint(resource)
+        call = Call(self.api, request, asked, endpoint, self.api.clock())
+        if asked.subresource:
+            return await self._subresource(call)
+        if not asked.verb:
+            raise status.method_not_allowed()
+        if asked.verb not in resource.verbs:
+            raise status.method_not_supported(resource, asked.verb)
+        call.form = negotiate.accept(request.headers.get("Accept", ""))
+        if resource.kind in reviews.KINDS:
+            return await reviews.create(call)
+        if resource.kind == "ComponentStatus":
+            return await components.get(call)
+        return await _VERBS[asked.verb](call)
+
+    async def _subresource(self, call: Call) -> Response:
+        asked = call.target
+        if asked.subresource not in asked.resource.subresources:
+            raise status.no_such_path()
+        if asked.subresource in _STREAMING:
+            if call.request.method not in ("GET", "POST"):
+                raise status.method_not_allowed()
+            return await _STREAMING[asked.subresource](call)
+        if asked.subresource == "proxy":
+            return await _PROXIES[asked.resource.plural](call)
+        verb = _SUBRESOURCES.get((asked.subresource, asked.verb))
+        if verb is None:
+            raise status.method_not_supported(asked.resource, asked.verb or call.request.method.lower())
+        if verb in (get, update, patch) or asked.subresource == "finalize":
+            call.form = negotiate.accept(call.request.headers.get("Accept", ""))
+        return await verb(call)
+
+    async def _page(self, request: Request) -> Response:
+        first = request.path.strip("/").partition("/")[0]
+        if request.method == "POST" and request.path.endswith("/bindings"):
+            return await self._old_binding(request)
+        if request.method not in ("GET", "HEAD"):
+            raise status.no_such_path()
+        if first in health.PAGES:
+            return health.health(self.api, request)
+        if first == "version":
+            return health.version(self._git_version)
+        if first == "metrics" and request.path.strip("/") == "metrics":
+            return health.metrics(self.api, self.metrics)
+        if first == "openapi" or request.path.startswith(("/.well-known/", "/openid/")):
+            return openapi.page(self.api, request)
+        found = discovery.page(request, address=f"{self.api.options.advertise}:{self.api.port}")
+        if found is not None:
+            return found
+        if not first:
+            return Reply(orjson.dumps({"paths": openapi.paths()}))
+        raise status.no_such_path()
+
+    async def _old_binding(self, request: Request) -> Response:
+        """POST …/namespaces/NS/bindings, as old schedulers bind."""
+        parts = request.path.strip("/").split("/")
+        if parts[:3] != ["api", "v1", "namespaces"] or len(parts) != 5:
+            raise status.no_such_path()
+        body = negotiate.decode(await request.body(), request.headers)
+        name = (body.get("metadata") or {}).get("name", "")
+        endpoint = self.api.endpoints[("", "v1", "pods")]
+        asked = Target(endpoint.resource, "create", parts[3], name, "binding")
+        return await binding.bind(Call(self.api, request, asked, endpoint, self.api.clock()), body)
+
+
+def _attributes(request: Request, asked: Target | None) -> Attributes:
+    if asked is None:
+        return Attributes(request.user, request.method.lower(), path=request.path)
+    return Attributes(request.user, asked.verb or request.method.lower(), asked.resource.group, asked.resource.version,
+                      asked.resource.plural, asked.subresource, asked.namespace, asked.name)
+
+
+def _refused(asked: Attributes, reason: str) -> ApiError:
+    who = f'User "{asked.user.name}" cannot {asked.verb}'
+    if asked.path:
+        message = f'forbidden: {who} path "{asked.path}"'
+    else:
+        plural = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
+        what = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
+        place = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
+        subject = f'{plural} "{asked.name}"' if asked.name else plural
+        message = f'{subject} is forbidden: {who} resource "{what}" in API group "{asked.group}"{place}'
+    message += f": {reason}" if reason else ""
+    return ApiError(403, "Forbidden", message, details={"name": asked.name, "group": asked.group, "kind": asked.resource})

@@ -1,0 +1,54 @@
+"""One served resource: its row, its folder in the store, its strategy, and how its objects look on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from netlab.api.kinds import Resource
+from netlab.api.meta import Object
+from netlab.apiserver.folder import Folder
+from netlab.apiserver.strategies.base import Strategy
+from netlab.store import KeyValue
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Between the stored version of a kind and the served one; both functions return a new object."""
+
+    outward: Callable[[Object], Object]
+    inward: Callable[[Object], Object]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A resource as it is served. `conversion` is None where the stored form is the served one."""
+
+    resource: Resource
+    folder: Folder
+    strategy: Strategy
+    conversion: Conversion | None = None
+
+    def wire(self, kv: KeyValue) -> bytes:
+        """Return an object's JSON."""
+        return self.folder.wire(kv) if self.conversion is None else orjson.dumps(self.view(kv))
+
+    def item(self, kv: KeyValue) -> bytes:
+        """Return an object's JSON as a list holds it."""
+        return self.folder.item(kv) if self.conversion is None else orjson.dumps(self.view(kv))
+
+    def view(self, kv: KeyValue) -> Object:
+        """Return the decoded object; never change it."""
+        obj = self.folder.view(kv)
+        return obj if self.conversion is None else self.conversion.outward(obj)
+
+    def fresh(self, kv: KeyValue) -> Object:
+        """Return a decoded object that may be changed."""
+        obj = self.folder.fresh(kv)
+        return obj if self.conversion is None else self.conversion.outward(obj)
+
+    def encode(self, obj: Object) -> bytes:
+        """Return what is stored of an object."""
+        return self.folder.encode(obj if self.conversion is None else self.conversion.inward(obj))

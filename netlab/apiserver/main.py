@@ -1,0 +1,82 @@
+"""kube-apiserver: start, serve until told to stop, stop cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from pathlib import Path
+from typing import Literal
+
+from netlab import daemon, klog
+from netlab.apiserver import bootstrap, options
+from netlab.apiserver.api import Api
+from netlab.apiserver.dispatch import Dispatcher
+from netlab.apiserver.options import Options
+from netlab.apiserver.proxy import kubelet
+from netlab.apiserver.proxy.upstream import Upstream
+from netlab.apiserver.server import Server, tls_context
+from netlab.errors import UsageError
+from netlab.store import Store
+
+log = logging.getLogger(__name__)
+
+GIT_VERSION = "v1.36.0-netlab.1"
+"""What /version says: the minor version whose API is served."""
+GRACE_SECONDS = 2.0
+_DATABASE = "store.db"
+
+
+def main(argv: list[str]) -> int:
+    """Run the program. Returns the exit code."""
+    try:
+        parsed = options.parse(argv)
+    except UsageError as error:
+        sys.stderr.write(f"kube-apiserver: {error}{f' ({error.hint})' if error.hint else ''}\n")
+        return 1
+    if isinstance(parsed, str):
+        sys.stdout.write(parsed)
+        return 0
+    klog.setup(verbosity=parsed.verbosity)
+    random.seed()
+    chosen: Options = parsed
+    return daemon.run(lambda stop: serve(chosen, stop))
+
+
+async def serve(chosen: Options, stop: asyncio.Event) -> int:
+    """Serve until `stop` is set.
+
+    Raises:
+        NetlabError: it cannot start; said in one line by the caller.
+    """
+    context = tls_context(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca)
+    path = None
+    if chosen.data_dir is not None:
+        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = chosen.data_dir / _DATABASE
+    synchronous: Literal["normal", "full"] = "full" if chosen.synchronous == "full" else "normal"
+    async with await Store.open(path, synchronous=synchronous) as store:
+        api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
+        await bootstrap.restore(api)
+        server = Server(Dispatcher(api, GIT_VERSION), context)
+        api.port = await server.start(chosen.bind, chosen.port)
+        await bootstrap.ensure(api)
+        log.info("Serving securely on %s:%d, revision %d", chosen.bind, api.port, store.revision)
+        if chosen.ready_file:
+            Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
+        keeper = asyncio.create_task(bootstrap.keep(api))
+        try:
+            await stop.wait()
+        finally:
+            log.info("Stopping: ending %d watches", len(api.watches))
+            keeper.cancel()
+            api.stop()
+            await server.close(GRACE_SECONDS)
+            await api.kubelets.close()
+            await asyncio.gather(keeper, return_exceptions=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

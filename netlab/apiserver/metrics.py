@@ -1,0 +1,77 @@
+"""What the server counts of itself, under upstream's names."""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netlab.apiserver.api import Api
+
+_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0,
+            30.0, 45.0, 60.0)
+
+Key = tuple[str, str, str, str]
+"""(verb, group, resource, subresource)"""
+
+
+class Metrics:
+    """Counts of requests by verb, resource and code, and how long they took."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[Key, int]] = Counter()
+        self.seconds: dict[Key, list[float]] = {}
+        self.running: Counter[str] = Counter()
+
+    def count(self, key: Key, code: int, seconds: float) -> None:
+        """Record one finished request."""
+        self.requests[(key, code)] += 1
+        if key[0] == "WATCH":
+            return
+        row = self.seconds.get(key)
+        if row is None:
+            row = self.seconds[key] = [0.0] * (len(_BUCKETS) + 2)
+        for at, limit in enumerate(_BUCKETS):
+            if seconds <= limit:
+                row[at] += 1
+                break
+        row[-2] += 1
+        row[-1] += seconds
+
+    def text(self, api: Api, *, now: float) -> str:
+        """Return all of it in Prometheus' text form. `now` is Unix seconds."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        lines = ["# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, resource "
+                 "and HTTP response code.", "# TYPE apiserver_request_total counter"]
+        for ((verb, group, plural, sub), code), number in sorted(self.requests.items()):
+            lines.append(f'apiserver_request_total{{code="{code}",group="{group}",resource="{plural}",'
+                         f'subresource="{sub}",verb="{verb}"}} {number}')
+        lines += ["# HELP apiserver_request_duration_seconds Response latency distribution in seconds.",
+                  "# TYPE apiserver_request_duration_seconds histogram"]
+        for (verb, group, plural, sub), row in sorted(self.seconds.items()):
+            labels = f'group="{group}",resource="{plural}",subresource="{sub}",verb="{verb}"'
+            total = 0.0
+            for limit, number in zip(_BUCKETS, row, strict=False):
+                total += number
+                lines.append(f'apiserver_request_duration_seconds_bucket{{{labels},le="{limit:g}"}} {total:g}')
+            lines += [f'apiserver_request_duration_seconds_bucket{{{labels},le="+Inf"}} {row[-2]:g}',
+                      f"apiserver_request_duration_seconds_sum{{{labels}}} {row[-1]:.6f}",
+                      f"apiserver_request_duration_seconds_count{{{labels}}} {row[-2]:g}"]
+        lines += ["# HELP apiserver_longrunning_requests Gauge of all active long-running apiserver requests.",
+                  "# TYPE apiserver_longrunning_requests gauge",
+                  f'apiserver_longrunning_requests{{verb="WATCH"}} {len(api.watches)}',
+                  "# HELP etcd_current_revision The store's revision.", "# TYPE etcd_current_revision gauge",
+                  f"etcd_current_revision {api.store.revision}",
+                  "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.",
+                  "# TYPE process_cpu_seconds_total counter",
+                  f"process_cpu_seconds_total {usage.ru_utime + usage.ru_stime:.2f}",
+                  "# HELP process_resident_memory_bytes Resident memory size in bytes.",
+                  "# TYPE process_resident_memory_bytes gauge",
+                  f"process_resident_memory_bytes {_resident()}"]
+        return "\n".join(lines) + "\n"
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

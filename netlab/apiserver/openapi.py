@@ -1,0 +1,86 @@
+"""/openapi/v2 and /openapi/v3, the OpenID discovery documents, and the list of paths at the root."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import orjson
+
+from netlab.api import openapi as documents
+from netlab.api.kinds import RESOURCES
+from netlab.apiserver import status
+from netlab.apiserver.http import Reply, Request
+from netlab.apiserver.negotiate import media_types
+from netlab.apiserver.route import group_versions
+
+if TYPE_CHECKING:
+    from netlab.apiserver.api import Api
+
+_V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+def page(api: Api, request: Request) -> Reply:
+    """Answer a document.
+
+    Raises:
+        ApiError: 404.
+    """
+    path = request.path.strip("/")
+    if path == "openapi/v2":
+        return _v2(request)
+    if path == "openapi/v3":
+        return _tagged(request, documents.v3.index(RESOURCES), "application/json")
+    if path.startswith("openapi/v3/"):
+        return _v3(request, path.removeprefix("openapi/v3/"))
+    if path == ".well-known/openid-configuration":
+        issuer = api.tokens.issuers[0]
+        return Reply(orjson.dumps({
+            "issuer": issuer, "jwks_uri": f"https://{api.options.advertise}:{api.port}/openid/v1/jwks",
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in api.tokens.keys()})}))
+    if path == "openid/v1/jwks":
+        return Reply(orjson.dumps({"keys": [key.jwk() for key in api.tokens.keys()]}), content_type="application/jwk-set+json")
+    raise status.no_such_path()
+
+
+def paths() -> list[str]:
+    """Return the paths that GET / lists."""
+    found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
+    for group, version in group_versions():
+        if group:
+            found += [f"/apis/{group}", f"/apis/{group}/{version}"]
+    found += ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+    return sorted(set(found))
+
+
+def _v2(request: Request) -> Reply:
+    for kind, _ in media_types(request.headers.get("Accept", "")) or (("application/json", ()),):
+        if kind == _V2_ASKED:
+            return _tagged(request, documents.v2.protobuf(RESOURCES), documents.v2.CONTENT_TYPE)
+        if kind in ("application/json", "*/*", "application/*"):
+            return _tagged(request, documents.v2.json(RESOURCES), "application/json")
+    raise status.not_acceptable(("application/json", _V2_ASKED))
+
+
+def _v3(request: Request, name: str) -> Reply:
+    known = documents.v3.groups(RESOURCES)
+    if name not in known:
+        raise status.no_such_path()
+    asked = request.arg("hash")
+    if asked and asked != known[name]:
+        return Reply(b"", 301, headers={"Location": f"/openapi/v3/{quote(name)}?hash={quote(known[name])}"})
+    reply = _tagged(request, documents.v3.document(RESOURCES, name.removeprefix("apis/").removeprefix("api/")),
+                    "application/json")
+    if asked:
+        reply.headers["Expires"] = "Thu, 31 Dec 2099 23:59:59 GMT"
+    return reply
+
+
+def _tagged(request: Request, body: bytes, content_type: str) -> Reply:
+    tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+    headers = {"ETag": tag, "Vary": "Accept"}
+    if request.headers.get("If-None-Match", "") == tag:
+        return Reply(b"", 304, content_type, headers)
+    return Reply(body, 200, content_type, headers)

@@ -1,0 +1,155 @@
+"""kube-apiserver's flags: upstream's names; those that mean nothing here are accepted and ignored."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netlab import flags
+from netlab.apiserver.allocator import Network
+from netlab.errors import UsageError
+from netlab.flags import Flag
+
+_IGNORED = """
+allow-privileged:bool anonymous-auth:bool api-audiences:list apiserver-count:int audit-log-maxage:int
+audit-log-maxbackup:int audit-log-maxsize:int audit-log-path audit-policy-file authentication-config
+authentication-token-webhook-config-file authorization-config authorization-mode:list
+authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool cors-allowed-origins:list
+default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
+delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
+enable-bootstrap-token-auth:bool enable-garbage-collector:bool enable-priority-and-fairness:bool
+encryption-provider-config endpoint-reconciler-type etcd-cafile etcd-certfile etcd-keyfile etcd-prefix
+etcd-compaction-interval:duration event-ttl:duration external-hostname feature-gates:map goaway-chance:float
+http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet-timeout:duration
+lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency:duration logging-format
+max-connection-bytes-per-sec:int max-mutating-requests-inflight:int max-requests-inflight:int
+min-request-timeout:int oidc-ca-file oidc-client-id oidc-groups-claim oidc-issuer-url oidc-username-claim
+permit-address-sharing:bool permit-port-sharing:bool profiling:bool proxy-client-cert-file proxy-client-key-file
+request-timeout:duration requestheader-allowed-names:list requestheader-client-ca-file
+requestheader-extra-headers-prefix:list requestheader-group-headers:list requestheader-uid-headers:list
+requestheader-username-headers:list runtime-config:map service-account-extend-token-expiration:bool
+service-account-jwks-uri service-account-lookup:bool service-account-max-token-expiration:duration
+shutdown-delay-duration:duration shutdown-send-retry-after:bool storage-backend storage-media-type
+strict-transport-security-directives:list tls-cipher-suites:list tls-min-version tls-sni-cert-key:list
+tracing-config-file vmodule watch-cache:bool watch-cache-sizes:list
+"""
+
+FLAGS: tuple[Flag, ...] = (
+    Flag("advertise-address", help="the address on which members of the cluster reach this server"),
+    Flag("bind-address", default="0.0.0.0", help="the address to listen on"),
+    Flag("secure-port", "int", 6443, "the port to serve HTTPS on; 0 lets the kernel choose"),
+    Flag("data-dir", default="", help="the directory of the store; empty keeps everything in memory"),
+    Flag("store-synchronous", default="normal", help="normal, or full: an acknowledged write survives a power cut"),
+    Flag("client-ca-file", help="the CA that signs client certificates"),
+    Flag("tls-cert-file", help="the server's certificate"),
+    Flag("tls-private-key-file", help="the key of the server's certificate"),
+    Flag("kubelet-client-certificate", help="the certificate to show to kubelets"),
+    Flag("kubelet-client-key", help="the key of that certificate"),
+    Flag("kubelet-certificate-authority", help="the CA that signs kubelets' certificates; empty trusts any"),
+    Flag("kubelet-preferred-address-types", "list", ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"],
+         "which of a node's addresses to use"),
+    Flag("service-account-issuer", "list", ["https://kubernetes.default.svc.cluster.local"],
+         "the issuer of service account tokens; the first signs, all are accepted"),
+    Flag("service-account-key-file", "list", help="the keys that verify service account tokens"),
+    Flag("service-account-signing-key-file", help="the key that signs service account tokens"),
+    Flag("service-cluster-ip-range", "list", ["10.96.0.0/16"], "the networks of cluster IPs, at most one per family"),
+    Flag("service-node-port-range", default="30000-32767", help="the node ports"),
+    Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
+    Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
+    Flag("etcd-servers", "list", help="external etcd (https://host:2379, ...); empty uses the store in this process"),
+    Flag("ready-file", help="a file to write host:port into once the server listens"),
+    Flag("help", "bool", help="this text"),
+    Flag("v", "int", 0, "log verbosity"),
+    *(Flag(name, kind or "string", ignored=True)  # type: ignore[arg-type]
+      for name, _, kind in (word.partition(":") for word in _IGNORED.split())),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags say, checked. `data_dir` None is a store in memory."""
+
+    bind: str
+    port: int
+    advertise: str
+    data_dir: Path | None
+    synchronous: str
+    certificate: str
+    key: str
+    client_ca: str
+    kubelet_certificate: str
+    kubelet_key: str
+    kubelet_ca: str
+    kubelet_addresses: tuple[str, ...]
+    issuers: tuple[str, ...]
+    token_keys: tuple[str, ...]
+    signing_key: str
+    service_networks: tuple[Network, ...]
+    node_ports: tuple[int, int]
+    disabled_plugins: tuple[str, ...]
+    ready_file: str
+    verbosity: int
+
+
+def parse(argv: Sequence[str]) -> Options | str:
+    """Return the options, or the help text when that is asked for.
+
+    Raises:
+        UsageError: a flag is wrong or missing.
+    """
+    found = flags.parse("kube-apiserver", argv, FLAGS)
+    if found["help"]:
+        return flags.usage("kube-apiserver", "The API server of the cluster and, in the same process, its store.", FLAGS)
+    if found.args:
+        raise UsageError(f"unknown command {found.args[0]!r}: kube-apiserver takes only flags")
+    if found["etcd-servers"]:
+        raise UsageError("--etcd-servers: an external etcd is not served by this version; leave the flag out to use the "
+                         "store in this process")
+    for name in ("tls-cert-file", "tls-private-key-file"):
+        if not found[name]:
+            raise UsageError(f"--{name} is required")
+    if not found["client-ca-file"] and not found["service-account-key-file"]:
+        raise UsageError("--client-ca-file or --service-account-key-file is required: nobody could log in")
+    if found["store-synchronous"] not in ("normal", "full"):
+        raise UsageError(f"--store-synchronous={found['store-synchronous']}: want normal or full")
+    bind = found["bind-address"]
+    return Options(
+        bind=bind, port=found["secure-port"], advertise=found["advertise-address"] or _advertised(bind),
+        data_dir=Path(found["data-dir"]) if found["data-dir"] else None, synchronous=found["store-synchronous"],
+        certificate=found["tls-cert-file"], key=found["tls-private-key-file"], client_ca=found["client-ca-file"],
+        kubelet_certificate=found["kubelet-client-certificate"], kubelet_key=found["kubelet-client-key"],
+        kubelet_ca=found["kubelet-certificate-authority"],
+        kubelet_addresses=tuple(found["kubelet-preferred-address-types"]),
+        issuers=tuple(found["service-account-issuer"]), token_keys=tuple(found["service-account-key-file"]),
+        signing_key=found["service-account-signing-key-file"],
+        service_networks=_networks(found["service-cluster-ip-range"]),
+        node_ports=_ports(found["service-node-port-range"]),
+        disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"], verbosity=found["v"])
+
+
+def _advertised(bind: str) -> str:
+    return "127.0.0.1" if bind in ("0.0.0.0", "::", "") else bind
+
+
+def _networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise UsageError(f"--service-cluster-ip-range={text}: {error}") from None
+        if any(other.version == network.version for other in found):
+            raise UsageError("--service-cluster-ip-range: want at most one network per address family")
+        if network.num_addresses < 8:
+            raise UsageError(f"--service-cluster-ip-range={text}: too small, want at least 8 addresses")
+        found.append(network)
+    return tuple(found)
+
+
+def _ports(text: str) -> tuple[int, int]:
+    low, dash, high = text.partition("-")
+    if not (dash and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 65535):
+        raise UsageError(f"--service-node-port-range={text}: want two ports, such as 30000-32767")
+    return int(low), int(high)

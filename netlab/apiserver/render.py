@@ -1,0 +1,94 @@
+"""Answers in the form that the client asked for: whole objects, tables, or only metadata; one or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from netlab.api.meta import Object
+from netlab.apiserver import negotiate, status, table
+from netlab.apiserver.call import Call
+from netlab.apiserver.endpoint import Endpoint
+from netlab.apiserver.http import Reply
+from netlab.apiserver.negotiate import Form
+from netlab.store import KeyValue
+
+_INCLUDE = ("None", "Metadata", "Object")
+
+
+def include_object(call: Call) -> str:
+    """Return what a table's rows are to carry: None, Metadata or Object.
+
+    Raises:
+        ApiError: 400 for another word.
+    """
+    given = call.request.arg("includeObject") or "Metadata"
+    if given not in _INCLUDE:
+        raise status.bad_request(f'includeObject: Unsupported value: "{given}": supported values: "Metadata", "None", '
+                                 '"Object"')
+    return given
+
+
+def one(call: Call, kv: KeyValue, code: int = 200) -> Reply:
+    """Answer one stored object."""
+    if call.form.shape == "object":
+        return _reply(call.form, call.endpoint.wire(kv), code)
+    return one_object(call, call.endpoint.view(kv), code)
+
+
+def one_object(call: Call, obj: Object, code: int = 200) -> Reply:
+    """Answer one object that need not be stored."""
+    form = call.form
+    if form.shape == "table":
+        shown: Object = table_of(call.endpoint, form, [obj], now=call.now, include=include_object(call),
+                                 revision=obj["metadata"].get("resourceVersion", ""))
+    elif form.shape == "partial":
+        shown = partial(obj, form)
+    else:
+        shown = obj
+    return _reply(form, orjson.dumps(shown), code)
+
+
+def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Reply:
+    """Answer a list of stored objects; `list_meta` is its metadata (resourceVersion, continue, remainingItemCount)."""
+    form, endpoint = call.form, call.endpoint
+    if form.shape == "object":
+        kind = f"{endpoint.resource.kind}List"
+        head = orjson.dumps({"kind": kind, "apiVersion": endpoint.resource.api_version, "metadata": list_meta})
+        return _reply(form, head[:-1] + b',"items":[' + b",".join([endpoint.item(kv) for kv in kvs]) + b"]}")
+    views = [endpoint.view(kv) for kv in kvs]
+    if form.shape == "table":
+        shown = table_of(endpoint, form, views, now=call.now, include=include_object(call))
+        shown["metadata"] = list_meta
+        return _reply(form, orjson.dumps(shown))
+    return _reply(form, orjson.dumps({"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}",
+                                      "metadata": list_meta, "items": [{"metadata": obj["metadata"]} for obj in views]}))
+
+
+def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: float, include: str = "Metadata",
+             revision: str = "", headers: bool = True) -> Object:
+    """Return a meta.k8s.io Table of these objects, one row each."""
+    kind = table.columns(endpoint.resource)
+    rows = []
+    for obj in objects:
+        row: Object = {"cells": kind.cells(obj, now)}
+        if include == "Metadata":
+            row["object"] = partial(obj, form)
+        elif include == "Object":
+            row["object"] = {"kind": endpoint.resource.kind, "apiVersion": endpoint.resource.api_version} | obj
+        rows.append(row)
+    definitions = kind.definitions if headers else []
+    return {"kind": "Table", "apiVersion": f"meta.k8s.io/{form.version}",
+            "metadata": {"resourceVersion": revision} if revision else {}, "columnDefinitions": definitions, "rows": rows}
+
+
+def partial(obj: Object, form: Form) -> Object:
+    """Return an object's metadata as meta.k8s.io PartialObjectMetadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": obj["metadata"]}
+
+
+def _reply(form: Form, body: bytes, code: int = 200) -> Reply:
+    body, content_type = negotiate.dump(form, body)
+    return Reply(body, code, content_type)

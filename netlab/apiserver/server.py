@@ -1,0 +1,229 @@
+"""The transport: TLS and HTTP/1.1 by aiohttp, turned into `http.Request` and back. Nothing else here knows aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+import orjson
+from aiohttp import web
+
+from netlab.apiserver import status
+from netlab.apiserver.http import Handler, Reply, Request, Response, Stream, Upgrade, split_target
+from netlab.errors import ApiError, UsageError
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 3 * 1024 * 1024
+"""Bytes of a request's body; upstream's limit for resource requests."""
+BODY_SECONDS = 30.0
+HANDSHAKE_SECONDS = 10.0
+IDLE_SECONDS = 120.0
+"""A connection without a complete request's head for so long is closed: idle clients and slow-loris alike."""
+SEND_SECONDS = 60.0
+"""A client that takes nothing for so long is cut off."""
+_HIGH_WATER = 1024 * 1024
+
+
+def tls_context(*, certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """Return the server's TLS settings: TLS 1.2 and up, HTTP/1.1 only, client certificates asked for, not demanded.
+
+    Raises:
+        UsageError: one of the files is missing or no PEM.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+        if client_ca:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"TLS files {certificate}, {key}, {client_ca}: {error}") from error
+    return context
+
+
+class Server:
+    """One listening socket, one handler. `start` returns when it accepts connections."""
+
+    def __init__(self, handler: Handler, context: ssl.SSLContext | None) -> None:
+        self._handler, self._context = handler, context
+        self._web = web.Server(self._serve, access_log=None, keepalive_timeout=IDLE_SECONDS, auto_decompress=True,  # type: ignore[arg-type]
+                               max_line_size=64 * 1024, max_field_size=64 * 1024, lingering_time=1.0)
+        self._listeners: list[asyncio.Server] = []
+        self.in_flight = 0
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; port 0 lets the kernel choose. Returns the port.
+
+        Raises:
+            UsageError: the address cannot be bound.
+        """
+        extra: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_SECONDS} if self._context else {}
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                self._web, host, port, ssl=self._context, backlog=1024, reuse_address=True, **extra)
+        except OSError as error:
+            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, give requests in flight `grace` seconds, then close every connection."""
+        for listener in self._listeners:
+            listener.close()
+        await self._web.shutdown(grace)
+
+    async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
+        path, query, raw_query = split_target(raw.raw_path)
+        transport = raw.transport
+        request = Request(raw.method, path, query, raw.headers, lambda: _body(raw), raw_query,
+                          peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport else None)
+        self.in_flight += 1
+        try:
+            response: Response = await self._handler(request)
+            return await _send(raw, request, response)
+        except ApiError as error:
+            return _plain(request, error_reply(error))
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one handler must cost one request, not the server
+            log.exception("%s %s", request.method, path)
+            return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}")))
+        finally:
+            self.in_flight -= 1
+
+
+def error_reply(error: ApiError) -> Reply:
+    """Return an error as the Status that goes over the wire."""
+    headers = {}
+    if "retryAfterSeconds" in error.details:
+        headers["Retry-After"] = str(error.details["retryAfterSeconds"])
+    if error.code == 401:
+        headers["Www-Authenticate"] = 'Basic realm="kubernetes-master"'
+        headers.pop("Www-Authenticate")
+    return Reply(orjson.dumps(error.status()), error.code, headers=headers)
+
+
+async def _body(raw: web.BaseRequest) -> bytes:
+    if (raw.content_length or 0) > BODY_LIMIT:
+        raise status.too_large(BODY_LIMIT)
+    if not raw.body_exists:
+        return b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            pieces, size = [], 0
+            async for piece in raw.content.iter_any():
+                size += len(piece)
+                if size > BODY_LIMIT:
+                    raise status.too_large(BODY_LIMIT)
+                pieces.append(piece)
+    except TimeoutError:
+        raise ApiError(408, "Timeout", f"the body of the request did not arrive within {BODY_SECONDS:g} s") from None
+    except web.HTTPException as error:
+        raise status.bad_request(f"error reading the body: {error}") from None
+    except (ValueError, web.PayloadAccessError) as error:
+        raise status.bad_request(f"error reading the body: {error}") from None
+    return b"".join(pieces)
+
+
+def _headers(request: Request, headers: dict[str, str], content_type: str) -> dict[str, str] | Any:
+    from multidict import CIMultiDict
+
+    merged: CIMultiDict[str] = CIMultiDict(headers)
+    merged["Content-Type"] = content_type
+    merged["Cache-Control"] = "no-cache, private"
+    for text in request.warnings:
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+        merged.add("Warning", f'299 - "{quoted}"')
+    return merged
+
+
+def _plain(request: Request, reply: Reply) -> web.Response:
+    body = b"" if request.method == "HEAD" else reply.body
+    return web.Response(body=body, status=reply.status, headers=_headers(request, reply.headers, reply.content_type))
+
+
+async def _send(raw: web.BaseRequest, request: Request, response: Response) -> web.StreamResponse:
+    if isinstance(response, Reply):
+        return _plain(request, response)
+    if isinstance(response, Upgrade):
+        return await _upgrade(raw, response)
+    stream = web.StreamResponse(status=response.status,
+                                headers=_headers(request, response.headers, response.content_type))
+    stream.enable_chunked_encoding()
+    if raw.transport is not None:
+        raw.transport.set_write_buffer_limits(high=_HIGH_WATER)  # type: ignore[attr-defined]
+    await stream.prepare(raw)
+    await response.run(_Sink(stream))
+    await stream.write_eof()
+    return stream
+
+
+class _Sink:
+    def __init__(self, stream: web.StreamResponse) -> None:
+        self._stream = stream
+
+    async def write(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._stream.write(data)
+        except TimeoutError:
+            raise ConnectionResetError("the client takes nothing") from None
+
+
+async def _upgrade(raw: web.BaseRequest, response: Upgrade) -> web.StreamResponse:
+    answer = web.StreamResponse(status=101, headers=response.headers)
+    answer.force_close()
+    await answer.prepare(raw)
+    duplex = _Duplex(raw)
+    try:
+        await response.run(duplex)
+    finally:
+        duplex.close()
+    return answer
+
+
+class _Duplex:
+    """The raw connection: aiohttp's protocol feeds what it reads to this object once it is set as its parser."""
+
+    def __init__(self, raw: web.BaseRequest) -> None:
+        self._protocol: Any = raw.protocol
+        self._transport = cast(asyncio.Transport, raw.transport)
+        self._sink: Callable[[bytes], None] = lambda _data: None
+        self._closed: Callable[[], None] = lambda: None
+
+    def on_data(self, sink: Callable[[bytes], None], closed: Callable[[], None]) -> None:
+        self._sink, self._closed = sink, closed
+        self._protocol.set_parser(self)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take bytes from aiohttp (its name for this call)."""
+        self._sink(bytes(data))
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Take the end of the client's bytes from aiohttp (its name for this call)."""
+        self._closed()
+
+    async def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+        await self._protocol._drain_helper()  # noqa: SLF001 - the one way to wait for aiohttp's own flow control
+
+    def pause(self, paused: bool) -> None:
+        if self._transport.is_closing():
+            return
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()

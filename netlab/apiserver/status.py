@@ -1,0 +1,122 @@
+"""The Status errors of the API machinery, with upstream's wording (k8s.io/apimachinery/pkg/api/errors)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netlab.api.kinds import Resource
+from netlab.api.meta import Object
+from netlab.errors import ApiError
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    """404: no such object."""
+    return ApiError(404, "NotFound", f'{resource.group_resource} "{name}" not found', details=_who(resource, name))
+
+
+def no_such_path() -> ApiError:
+    """404: no such resource or page."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource")
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    """409: the name is taken."""
+    return ApiError(409, "AlreadyExists", f'{resource.group_resource} "{name}" already exists',
+                    details=_who(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str) -> ApiError:
+    """409: somebody else changed the object."""
+    return ApiError(409, "Conflict", f'Operation cannot be fulfilled on {resource.group_resource} "{name}": {why}',
+                    details=_who(resource, name))
+
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    """403: known user, refused; also every refusal by admission."""
+    return ApiError(403, "Forbidden", f'{resource.group_resource} "{name}" is forbidden: {why}' if name else
+                    f"{resource.group_resource} is forbidden: {why}", details=_who(resource, name))
+
+
+def unauthorized(message: str = "Unauthorized") -> ApiError:
+    """401: nobody we know."""
+    return ApiError(401, "Unauthorized", message)
+
+
+def bad_request(message: str) -> ApiError:
+    """400: the words of the request are off."""
+    return ApiError(400, "BadRequest", message)
+
+
+def method_not_supported(resource: Resource, action: str) -> ApiError:
+    """405: the resource has no such verb."""
+    return ApiError(405, "MethodNotAllowed", f"{action} is not supported on resources of kind "
+                    f'"{resource.group_resource}"', details=_who(resource, ""))
+
+
+def method_not_allowed() -> ApiError:
+    """405: the path has no such method."""
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
+def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
+    """415: a body in a form we do not read."""
+    return ApiError(415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media "
+                    f"types include: {', '.join(accepted)}")
+
+
+def not_acceptable(offered: Sequence[str]) -> ApiError:
+    """406: the client reads none of our forms."""
+    return ApiError(406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(offered))
+
+
+def too_large(limit: int) -> ApiError:
+    """413: a body beyond the limit (bytes)."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
+def expired(message: str) -> ApiError:
+    """410: the asked-for revision is compacted."""
+    return ApiError(410, "Expired", message)
+
+
+def too_large_resource_version(wanted: int, current: int) -> ApiError:
+    """504: a revision that this server has not reached."""
+    return ApiError(504, "Timeout", f"Too large resource version: {wanted}, current: {current}",
+                    details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                             "retryAfterSeconds": 1})
+
+
+def too_many_requests(message: str, retry_seconds: int = 0) -> ApiError:
+    """429: not now."""
+    details: dict[str, Any] = {"retryAfterSeconds": retry_seconds} if retry_seconds else {}
+    return ApiError(429, "TooManyRequests", message, details=details)
+
+
+def unavailable(message: str) -> ApiError:
+    """503: a part that is needed does not answer."""
+    return ApiError(503, "ServiceUnavailable", message)
+
+
+def internal(message: str) -> ApiError:
+    """500: our fault."""
+    return ApiError(500, "InternalError", f"Internal error occurred: {message}",
+                    details={"causes": [{"message": message}]})
+
+
+def success(*, details: Object | None = None) -> Object:
+    """Return the Status that a completed deletion answers."""
+    status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    if details:
+        status["details"] = details
+    return status
+
+
+def _who(resource: Resource, name: str) -> dict[str, Any]:
+    details: dict[str, Any] = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    return details | {"kind": resource.plural}

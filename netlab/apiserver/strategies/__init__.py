@@ -1,0 +1,1 @@
+"""What is special about each kind: defaults, checks, what a writer may touch, how it dies. One file per family."""

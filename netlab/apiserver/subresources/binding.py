@@ -1,0 +1,73 @@
+"""pods/…/binding: the scheduler's word on where a Pod runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+
+from netlab.api.meta import Object
+from netlab.apiserver import negotiate, status
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.validation.errors import FieldError, required
+from netlab.apiserver.verbs.update import copy_of, rewrite
+from netlab.errors import ApiError
+
+
+async def create(call: Call) -> Reply:
+    """Bind a Pod to a node.
+
+    Raises:
+        ApiError: 404 no such Pod; 409 it is bound, or going; 422 no node is named.
+    """
+    return await bind(call, negotiate.decode(await call.request.body(), call.request.headers))
+
+
+async def bind(call: Call, binding: Object) -> Reply:
+    """Bind as a Binding says (also posted to …/bindings)."""
+    target = binding.get("target") or {}
+    node = target.get("name", "")
+    errors: list[FieldError] = []
+    if target.get("kind") not in (None, "", "Node", "Minion"):
+        errors.append(FieldError("FieldValueNotSupported", "target.kind",
+                                 f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'))
+    if not node:
+        errors.append(required("target.name"))
+    if errors:
+        raise ApiError(422, "Invalid", f'Binding "{call.name}" is invalid: {errors[0]}', details={
+            "name": call.name, "kind": "Binding",
+            "causes": [{"reason": error.reason, "message": error.body, "field": error.field} for error in errors]})
+    wanted = (binding.get("metadata") or {}).get("uid")
+
+    async def change(old: Object) -> tuple[Object, bool]:
+        spec = old["spec"]
+        if wanted and wanted != old["metadata"].get("uid"):
+            raise _conflict(call, f"Precondition failed: UID in precondition: {wanted}, UID in object meta: "
+                                  f"{old['metadata'].get('uid')}")
+        if old["metadata"].get("deletionTimestamp"):
+            raise _conflict(call, f"pod {call.name} is being deleted, cannot be assigned to a host")
+        if spec.get("nodeName"):
+            raise _conflict(call, f'pod {call.name} is already assigned to node "{spec["nodeName"]}"')
+        if spec.get("schedulingGates"):
+            raise _conflict(call, f"pod {call.name} has non-empty .spec.schedulingGates")
+        new: Object = copy_of(old)
+        new["spec"]["nodeName"] = node
+        annotations = (binding.get("metadata") or {}).get("annotations")
+        if annotations:
+            new["metadata"].setdefault("annotations", {}).update(annotations)
+        new["metadata"].pop("resourceVersion", None)
+        conditions = [item for item in (new.get("status") or {}).get("conditions") or []
+                      if item.get("type") != "PodScheduled"]
+        new.setdefault("status", {})["conditions"] = [*conditions, {
+            "type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": call.time()}]
+        return new, False
+
+    whole = replace(call, target=replace(call.target, subresource="binding"))
+    await rewrite(whole, change)
+    return Reply(orjson.dumps(status.success()), 201)
+
+
+def _conflict(call: Call, why: str) -> ApiError:
+    return ApiError(409, "Conflict", f'Operation cannot be fulfilled on pods/binding "{call.name}": {why}',
+                    details={"name": call.name, "kind": "pods/binding"})

@@ -1,0 +1,119 @@
+"""…/scale: the replicas of a workload as autoscaling/v1 Scale, the same for every kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+
+from netlab.api import schema, selector
+from netlab.api.meta import Object
+from netlab.api.patch import jsonpatch, merge, strategic
+from netlab.apiserver import negotiate, status
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.validation.errors import FieldError, invalid
+from netlab.apiserver.verbs import patch as patches
+from netlab.apiserver.verbs.get import current
+from netlab.apiserver.verbs.update import copy_of, rewrite
+from netlab.errors import ApiError
+
+
+def scale_of(obj: Object) -> Object:
+    """Return the Scale of a workload."""
+    metadata, spec, state = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    scale_status: Object = {"replicas": state.get("replicas", 0)}
+    chosen = spec.get("selector")
+    if chosen:
+        is_map = "matchLabels" not in chosen and "matchExpressions" not in chosen
+        scale_status["selector"] = str(selector.from_object({"matchLabels": chosen} if is_map else chosen))
+    shown = {part: metadata[part] for part in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+             if part in metadata}
+    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown,
+            "spec": {"replicas": spec.get("replicas", 0)}, "status": scale_status}
+
+
+async def get(call: Call) -> Reply:
+    """Answer the Scale."""
+    return _reply(scale_of(call.endpoint.view(await current(call))))
+
+
+async def update(call: Call) -> Reply:
+    """Set the replicas from a Scale.
+
+    Raises:
+        ApiError: 400, 404, 409, 422.
+    """
+    wanted = negotiate.decode(await call.request.body(), call.request.headers)
+    return await _write(call, lambda _scale: wanted)
+
+
+async def patch(call: Call) -> Reply:
+    """Set the replicas by a patch of the Scale.
+
+    Raises:
+        ApiError: 400, 404, 409, 415, 422.
+    """
+    kind = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    raw = await call.request.body()
+    if kind == patches.APPLY:
+        body = negotiate.load_yaml(raw)
+        kind = patches.MERGE
+    else:
+        body = negotiate.load_json(raw)
+
+    def changed(scale: Object) -> Object:
+        if kind == patches.JSON_PATCH:
+            return jsonpatch.apply(scale, body)
+        if kind == patches.MERGE:
+            return merge.apply(scale, body)
+        if kind == patches.STRATEGIC:
+            struct = schema.table().kind("autoscaling/v1", "Scale")
+            return strategic.apply(scale, body, struct) if struct is not None else merge.apply(scale, body)
+        raise status.unsupported_media_type((patches.JSON_PATCH, patches.MERGE, patches.STRATEGIC))
+
+    return await _write(call, changed)
+
+
+async def _write(call: Call, change: object) -> Reply:
+    resource = call.endpoint.resource
+
+    async def apply(old: Object) -> tuple[Object, bool]:
+        scale = change(scale_of(old))  # type: ignore[operator]
+        if not isinstance(scale, dict) or scale.get("kind") != "Scale":
+            raise status.bad_request("want a Scale of autoscaling/v1")
+        replicas = (scale.get("spec") or {}).get("replicas", 0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
+                                     f"{'string' if isinstance(replicas, str) else 'object'} into Go struct field "
+                                     "ScaleSpec.spec.replicas of type int32")
+        if replicas < 0:
+            raise _invalid_scale(call.name, invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
+        metadata = scale.get("metadata") or {}
+        if metadata.get("name", call.name) != call.name:
+            raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
+                                     f"({call.name})")
+        new: Object = copy_of(old)
+        new.setdefault("spec", {})["replicas"] = replicas
+        new["metadata"]["resourceVersion"] = metadata.get("resourceVersion") or ""
+        if metadata.get("uid"):
+            new["metadata"]["uid"] = metadata["uid"]
+        return new, False
+
+    whole = replace(call, target=replace(call.target, subresource=""))
+    kv, obj = await rewrite(whole, apply)
+    if kv is not None:
+        obj = call.endpoint.view(kv)
+    if not obj:
+        raise status.not_found(resource, call.name)
+    return _reply(scale_of(obj))
+
+
+def _invalid_scale(name: str, error: FieldError) -> ApiError:
+    return ApiError(422, "Invalid", f'Scale.autoscaling "{name}" is invalid: {error}', details={
+        "name": name, "group": "autoscaling", "kind": "Scale",
+        "causes": [{"reason": error.reason, "message": error.body, "field": error.field}]})
+
+
+def _reply(scale: Object) -> Reply:
+    return Reply(orjson.dumps(scale))

@@ -1,0 +1,111 @@
+"""Endpoints and EndpointSlices."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from netlab.api.meta import Object
+from netlab.apiserver.validation import meta, names
+from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, not_supported, required, too_many
+
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_TYPES = ("FQDN", "IPv4", "IPv6")
+_ENDPOINTS, _PORTS, _ADDRESSES = 1000, 20000, 100
+
+
+def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
+    """Check Endpoints' subsets."""
+    errors: list[FieldError] = []
+    for at, subset in enumerate(subsets):
+        field = f"{path}[{at}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            errors.append(required(field, "must specify `addresses` or `notReadyAddresses`"))
+        for part in ("addresses", "notReadyAddresses"):
+            for number, address in enumerate(subset.get(part) or []):
+                errors += _ip(address.get("ip", ""), f"{field}.{part}[{number}].ip")
+        ports = subset.get("ports") or []
+        for number, port in enumerate(ports):
+            spot = f"{field}.ports[{number}]"
+            if len(ports) > 1 and not port.get("name"):
+                errors.append(required(f"{spot}.name"))
+            elif port.get("name"):
+                errors += [invalid(f"{spot}.name", port["name"], said) for said in names.dns_label(port["name"])]
+            errors += [invalid(f"{spot}.port", port.get("port", 0), said) for said in names.port_number(port.get("port"))]
+            if port.get("protocol") not in _PROTOCOLS:
+                errors.append(not_supported(f"{spot}.protocol", port.get("protocol"), _PROTOCOLS))
+    return errors
+
+
+def endpoint_slice(obj: Object) -> list[FieldError]:
+    """Check an EndpointSlice."""
+    errors: list[FieldError] = []
+    kind = obj.get("addressType", "")
+    if not kind:
+        errors.append(required("addressType"))
+    elif kind not in _TYPES:
+        errors.append(not_supported("addressType", kind, _TYPES))
+    found = obj.get("endpoints") or []
+    if len(found) > _ENDPOINTS:
+        errors.append(too_many("endpoints", len(found), _ENDPOINTS))
+    for at, endpoint in enumerate(found):
+        errors += _endpoint(endpoint, f"endpoints[{at}]", kind)
+    ports = obj.get("ports") or []
+    if len(ports) > _PORTS:
+        errors.append(too_many("ports", len(ports), _PORTS))
+    seen: set[str] = set()
+    for at, port in enumerate(ports):
+        name = port.get("name") or ""
+        if name in seen:
+            errors.append(duplicate(f"ports[{at}].name", name))
+        seen.add(name)
+        if name:
+            errors += [invalid(f"ports[{at}].name", name, said) for said in names.dns_label(name)]
+        if port.get("port") is not None:
+            errors += [invalid(f"ports[{at}].port", port["port"], said) for said in names.port_number(port["port"])]
+        if port.get("protocol") not in _PROTOCOLS:
+            errors.append(not_supported(f"ports[{at}].protocol", port.get("protocol"), _PROTOCOLS))
+    return errors
+
+
+def endpoint_slice_update(obj: Object, old: Object) -> list[FieldError]:
+    """Check that the type of address stays."""
+    return meta.immutable(obj.get("addressType"), old.get("addressType"), "addressType")
+
+
+def _endpoint(endpoint: Object, path: str, kind: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    addresses = endpoint.get("addresses") or []
+    if not addresses:
+        errors.append(required(f"{path}.addresses", "must contain at least 1 address"))
+    if len(addresses) > _ADDRESSES:
+        errors.append(too_many(f"{path}.addresses", len(addresses), _ADDRESSES))
+    for at, address in enumerate(addresses):
+        field = f"{path}.addresses[{at}]"
+        if kind == "FQDN":
+            errors += [invalid(field, address, said) for said in names.dns_subdomain(address)]
+            continue
+        errors += _ip(address, field)
+        if not names.ip_address(address) and kind in ("IPv4", "IPv6") \
+                and f"IPv{ipaddress.ip_address(address).version}" != kind:
+            errors.append(invalid(field, address, f"must be an {kind} address"))
+    hostname = endpoint.get("hostname")
+    if hostname:
+        errors += [invalid(f"{path}.hostname", hostname, said) for said in names.dns_label(hostname)]
+    return errors
+
+
+def _ip(address: str, path: str) -> list[FieldError]:
+    errors = [invalid(path, address, said) for said in names.ip_address(address)]
+    if errors:
+        return errors
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_unspecified:
+        errors.append(invalid(path, address, f"may not be unspecified ({address})"))
+    if parsed.is_loopback:
+        errors.append(invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+    if parsed.is_link_local:
+        errors.append(invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
+    if parsed.is_multicast and parsed.is_reserved is False:
+        errors.append(invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
+    return errors

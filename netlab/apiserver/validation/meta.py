@@ -1,0 +1,104 @@
+"""ObjectMeta (k8s.io/apimachinery/pkg/api/validation/objectmeta.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from netlab.api.meta import Object
+from netlab.apiserver.validation import names
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, too_long
+
+NameForm = Callable[[str], list[str]]
+
+_ANNOTATIONS_LIMIT = 256 * 1024
+_IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+IMMUTABLE = "field is immutable"
+
+
+def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = names.dns_subdomain,
+                path: str = "metadata") -> list[FieldError]:
+    """Check the metadata of a new or changed object."""
+    errors: list[FieldError] = []
+    generate, name = metadata.get("generateName", ""), metadata.get("name", "")
+    if generate:
+        stem = generate[:-1] + "a" if generate.endswith("-") else generate
+        errors += [invalid(f"{path}.generateName", generate, said) for said in name_form(stem)]
+    if not name:
+        errors.append(required(f"{path}.name", "name or generateName is required"))
+    else:
+        errors += [invalid(f"{path}.name", name, said) for said in name_form(name)]
+    namespace = metadata.get("namespace", "")
+    if namespaced and not namespace:
+        errors.append(required(f"{path}.namespace"))
+    elif namespaced:
+        errors += [invalid(f"{path}.namespace", namespace, said) for said in names.dns_label(namespace)]
+    elif namespace:
+        errors.append(forbidden(f"{path}.namespace", "not allowed on this type"))
+    errors += labels(metadata.get("labels"), f"{path}.labels")
+    errors += annotations(metadata.get("annotations"), f"{path}.annotations")
+    errors += _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
+    for at, finalizer in enumerate(metadata.get("finalizers") or []):
+        field = f"{path}.finalizers"
+        errors += [invalid(field, finalizer, said) for said in names.qualified_name(str(finalizer))]
+        if "/" not in str(finalizer) and finalizer not in ("orphan", "foregroundDeletion", "kubernetes"):
+            errors.append(invalid(f"{field}[{at}]", finalizer, "name is neither a standard finalizer name nor is it "
+                                                               "fully qualified"))
+    return errors
+
+
+def labels(found: Any, path: str) -> list[FieldError]:
+    """Check a map of labels."""
+    errors: list[FieldError] = []
+    for key, value in (found or {}).items():
+        errors += [invalid(path, key, said) for said in names.qualified_name(key)]
+        errors += [invalid(path, value, said) for said in names.label_value(value)]
+    return errors
+
+
+def annotations(found: Any, path: str) -> list[FieldError]:
+    """Check a map of annotations."""
+    errors: list[FieldError] = []
+    size = 0
+    for key, value in (found or {}).items():
+        errors += [invalid(path, key, said) for said in names.qualified_name(key.lower())]
+        size += len(key) + len(value)
+    if size > _ANNOTATIONS_LIMIT:
+        errors.append(too_long(path, _ANNOTATIONS_LIMIT))
+    return errors
+
+
+def _owners(references: list[Object], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    controllers = []
+    for at, reference in enumerate(references):
+        field = f"{path}[{at}]"
+        for part in ("apiVersion", "kind", "name", "uid"):
+            if not reference.get(part):
+                errors.append(invalid(f"{field}.{part}", "", "version must not be empty" if part == "apiVersion" else
+                                      "must not be empty"))
+        if reference.get("apiVersion") == "v1" and reference.get("kind") == "Event":
+            errors.append(invalid(field, "v1, Kind=Event", "v1, Kind=Event is disallowed from being an owner"))
+        if reference.get("controller"):
+            controllers.append(reference.get("name", ""))
+    if len(controllers) > 1:
+        errors.append(invalid(path, references, "Only one reference can have Controller set to true. Found "
+                              f'"true" in references for {controllers[0]} and {controllers[1]}'))
+    return errors
+
+
+def object_meta_update(new: Object, old: Object, path: str = "metadata") -> list[FieldError]:
+    """Check what of the metadata may not change."""
+    errors = [invalid(f"{path}.{part}", new.get(part), IMMUTABLE) for part in _IMMUTABLE if new.get(part) != old.get(part)]
+    if old.get("deletionTimestamp"):
+        added = sorted(set(new.get("finalizers") or []) - set(old.get("finalizers") or []))
+        if added:
+            said = "[" + " ".join(f'"{name}"' for name in added) + "]"
+            errors.append(forbidden(f"{path}.finalizers", "no new finalizers can be added if the object is being deleted, "
+                                    f"found new finalizers []string{{{said[1:-1].replace(' ', ', ')}}}"))
+    return errors
+
+
+def immutable(new: Any, old: Any, path: str) -> list[FieldError]:
+    """Check that a part did not change."""
+    return [] if new == old else [invalid(path, new, IMMUTABLE)]

@@ -1,0 +1,1 @@
+"""The verbs of the resource API, one file each; all take a `Call`."""

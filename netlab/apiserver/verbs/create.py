@@ -1,0 +1,106 @@
+"""POST to a collection."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+from netlab.api.meta import Object
+from netlab.apiserver import render, status
+from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.managed import track
+from netlab.apiserver.validation.errors import invalid_object
+from netlab.store import KeyExists, KeyValue
+
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+_STEM = 58
+_TRIES = 8
+
+
+async def create(call: Call) -> Reply:
+    """Store a new object and answer it with 201.
+
+    Raises:
+        ApiError: 400, 403, 409 AlreadyExists, 422.
+    """
+    obj = await call.read_object()
+    dry_run = call.dry_run()
+    metadata = obj["metadata"]
+    place(call, obj)
+    generated = bool(metadata.get("generateName")) and not metadata.get("name")
+    if metadata.get("resourceVersion") not in (None, "", "0"):
+        raise status.bad_request("resourceVersion should not be set on objects to be created")
+    for attempt in range(_TRIES):
+        try:
+            stored, result = await store_new(call, obj, dry_run=dry_run)
+            break
+        except KeyExists:
+            if not generated or attempt == _TRIES - 1:
+                raise status.already_exists(call.endpoint.resource, obj["metadata"]["name"]) from None
+            metadata["name"] = ""
+    return render.one(call, stored, 201) if stored is not None else render.one_object(call, result, 201)
+
+
+def place(call: Call, obj: Object) -> None:
+    """Give the object the path's namespace.
+
+    Raises:
+        ApiError: 400 when it names another.
+    """
+    metadata = obj["metadata"]
+    if call.endpoint.resource.namespaced:
+        if not call.namespace:
+            raise status.bad_request("an empty namespace may not be set during creation")
+        if metadata.setdefault("namespace", call.namespace) != call.namespace:
+            if metadata["namespace"]:
+                raise status.bad_request("the namespace of the provided object does not match the namespace sent on the "
+                                         "request")
+            metadata["namespace"] = call.namespace
+    elif not metadata.get("namespace"):
+        metadata.pop("namespace", None)
+
+
+async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = True,
+                    ) -> tuple[KeyValue | None, Object]:
+    """Admit, complete, check and store a new object. Returns what is stored (None in a dry run) and the object.
+
+    Raises:
+        ApiError: refused.
+        KeyExists: the name is taken.
+    """
+    endpoint, resource = call.endpoint, call.endpoint.resource
+    strategy, metadata = endpoint.strategy, obj["metadata"]
+    strategy.default(obj)
+    attempt = Attempt(call, "CREATE", obj, None, resource, call.namespace, metadata.get("name", ""))
+    await call.api.admission.mutate(attempt)
+    metadata = obj["metadata"]
+    strategy.prepare_create(obj)
+    for part in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"):
+        metadata.pop(part, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 - a name, no secret
+    metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), call.time()
+    if strategy.generation:
+        metadata["generation"] = 1
+    errors = strategy.validate(obj)
+    if errors:
+        raise invalid_object(resource, metadata.get("name", ""), errors)
+    call.request.warnings += strategy.warnings(obj)
+    await call.api.admission.validate(attempt)
+    if manage:
+        obj = track(call, None, obj)
+    undo = strategy.allocate(obj, None, dry_run=dry_run)
+    try:
+        if dry_run:
+            return None, obj
+        kv = await endpoint.folder.store.create(
+            endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), endpoint.encode(obj), ttl=strategy.ttl)
+    except BaseException:
+        if undo is not None:
+            undo.undo()
+        raise
+    if undo is not None:
+        undo.commit()
+    return kv, obj

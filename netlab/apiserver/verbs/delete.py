@@ -1,0 +1,182 @@
+"""DELETE of one object: at once, after a grace, or when its finalizers are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.apiserver import negotiate, render, status
+from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.call import Call, encoded, is_dry_run
+from netlab.apiserver.http import Reply
+from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.verbs.update import copy_of
+from netlab.errors import ApiError
+from netlab.store import Conflict, KeyMissing, KeyValue
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_POLICIES = ("Orphan", "Background", "Foreground")
+_RETRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """DeleteOptions. `grace` and `propagation` are None when not given; `uid` and `revision` are preconditions."""
+
+    grace: int | None = None
+    propagation: str | None = None
+    uid: str = ""
+    revision: str = ""
+    dry_run: bool = False
+
+
+async def delete(call: Call) -> Reply:
+    """Delete the object, or mark it; answers the object or a Status.
+
+    Raises:
+        ApiError: 400, 403, 404, 409 (a precondition), 422.
+    """
+    options = await options_of(call)
+    kv, obj, gone = await remove(call, options)
+    if gone and not call.endpoint.strategy.returns_deleted:
+        resource = call.endpoint.resource
+        details: dict[str, Any] = {"name": call.name} | ({"group": resource.group} if resource.group else {})
+        details |= {"kind": resource.plural, "uid": obj["metadata"].get("uid", "")}
+        return Reply(encoded(status.success(details=details)))
+    return render.one(call, kv) if kv is not None else render.one_object(call, obj)
+
+
+async def options_of(call: Call) -> Options:
+    """Read DeleteOptions from the body and from the query.
+
+    Raises:
+        ApiError: 400, 422.
+    """
+    raw = await call.request.body()
+    body: Object = {}
+    if raw.strip():
+        body = negotiate.decode(raw, call.request.headers)
+        if body.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise status.bad_request(f"decoded object cannot be converted to DeleteOptions: {body.get('kind')}")
+    grace = body.get("gracePeriodSeconds")
+    asked = call.request.arg("gracePeriodSeconds")
+    if grace is None and asked:
+        try:
+            grace = int(asked)
+        except ValueError:
+            raise status.bad_request(f'gracePeriodSeconds: Invalid value: "{asked}"') from None
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise status.bad_request("gracePeriodSeconds: Invalid value: want a number")
+    propagation = body.get("propagationPolicy") or call.request.arg("propagationPolicy") or None
+    orphan = body.get("orphanDependents")
+    if propagation is not None and propagation not in _POLICIES:
+        words = ", ".join(f'"{word}"' for word in ("Foreground", "Background", "Orphan", "nil"))
+        raise _invalid("propagationPolicy", f'Unsupported value: "{propagation}": supported values: {words}')
+    if propagation is None and orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    preconditions = body.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise status.bad_request("preconditions: Invalid value: want an object")
+    dry_run = body.get("dryRun") or call.request.query.get("dryRun") or []
+    if not isinstance(dry_run, list):
+        raise status.bad_request("dryRun: Invalid value: want a list")
+    return Options(grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "",
+                   is_dry_run(dry_run))
+
+
+async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object, bool]:
+    """Delete or mark. Returns the stored object if it is still there, its content, and whether it is gone.
+
+    Raises:
+        ApiError: 404, 409.
+    """
+    endpoint, strategy, resource = call.endpoint, call.endpoint.strategy, call.endpoint.resource
+    folder = endpoint.folder
+    key = folder.key(call.namespace, call.name)
+    for _ in range(_RETRIES):
+        current = await folder.store.get(key)
+        if current is None:
+            raise status.not_found(resource, call.name)
+        old = endpoint.view(current)
+        _preconditions(call, options, old)
+        attempt = Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name)
+        await call.api.admission.validate(attempt)
+        obj = marked(strategy, copy_of(old), options, now=call.now)
+        try:
+            if obj is None:
+                if not options.dry_run:
+                    deleted = await folder.store.delete(key, current.mod_revision)
+                    strategy.release(old)
+                    old = copy_of(old)
+                    old["metadata"]["resourceVersion"] = str(deleted.revision)
+                return None, old, True
+            if obj == old or options.dry_run:
+                return (None if options.dry_run else current), obj, False
+            return await folder.store.update(key, endpoint.encode(obj), current.mod_revision, ttl=strategy.ttl), obj, False
+        except KeyMissing:
+            raise status.not_found(resource, call.name) from None
+        except Conflict:
+            continue
+    raise status.conflict(resource, call.name, status.MODIFIED)
+
+
+def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> Object | None:
+    """Return the object as a deletion leaves it, or None when it goes at once."""
+    metadata = obj["metadata"]
+    _propagate(metadata, options.propagation)
+    already = "deletionTimestamp" in metadata
+    grace = strategy.grace(obj, options.grace) if strategy.graceful else 0
+    if already:
+        running = metadata.get("deletionGracePeriodSeconds") or 0
+        if strategy.graceful and options.grace is not None and grace < running:
+            at = meta.parse_timestamp(metadata["deletionTimestamp"]) - running + grace
+            metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"] = meta.timestamp(at), grace
+    else:
+        before = {part: metadata.get(part) for part in ("deletionTimestamp", "deletionGracePeriodSeconds")}
+        metadata["deletionTimestamp"] = meta.timestamp(now + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+        if strategy.gone(obj) and before["deletionTimestamp"] is None and grace == 0:
+            return None
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+        strategy_marks(strategy, obj)
+    return None if strategy.gone(obj) else obj
+
+
+def strategy_marks(strategy: Strategy, obj: Object) -> None:
+    """Let the kind record that its deletion has begun (a Namespace shows Terminating)."""
+    mark = getattr(strategy, "mark", None)
+    if mark is not None:
+        mark(obj)
+
+
+def _propagate(metadata: Object, policy: str | None) -> None:
+    """Set the finalizers that carry the policy to the garbage collector; no policy keeps what is there."""
+    if policy is None:
+        return
+    wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy, "")
+    finalizers = [name for name in metadata.get("finalizers") or [] if name not in (ORPHAN, FOREGROUND)]
+    if wanted:
+        finalizers.append(wanted)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+
+
+def _preconditions(call: Call, options: Options, old: Object) -> None:
+    metadata = old["metadata"]
+    if options.uid and options.uid != metadata.get("uid"):
+        raise status.conflict(call.endpoint.resource, call.name, f"Precondition failed: UID in precondition: "
+                              f"{options.uid}, UID in object meta: {metadata.get('uid', '')}")
+    if options.revision and options.revision != metadata.get("resourceVersion"):
+        raise status.conflict(call.endpoint.resource, call.name, "Precondition failed: ResourceVersion in precondition: "
+                              f"{options.revision}, ResourceVersion in object meta: {metadata['resourceVersion']}")
+
+
+def _invalid(field: str, said: str) -> ApiError:
+    return ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {field}: {said}', details={
+        "group": "meta.k8s.io", "kind": "DeleteOptions",
+        "causes": [{"reason": "FieldValueNotSupported", "message": said, "field": field}]})

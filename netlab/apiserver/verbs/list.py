@@ -1,0 +1,152 @@
+"""GET of a collection: one consistent snapshot, in pages if asked for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from netlab.apiserver import render, status
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.selection import Selection, key_prefix, selection
+from netlab.errors import ApiError
+from netlab.store import Compacted, KeyValue
+
+_EXPIRED = ("The provided continue parameter is too old to display a consistent list result. You can start a new list "
+            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+            "the results. Continuing with the provided token results in an inconsistent list - objects that were "
+            "created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
+_PORTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a list starts: `revision` 0 is now, `after` the last key of the page before."""
+
+    revision: int = 0
+    after: bytes = b""
+    limit: int = 0
+    match: str = ""
+
+
+async def list_(call: Call) -> Reply:
+    """Answer the collection.
+
+    Raises:
+        ApiError: 400 for words that do not go together; 410 for a revision that is compacted; 504 for one to come.
+    """
+    chosen = selection(call)
+    page = page_of(call)
+    prefix = key_prefix(call, chosen)
+    kvs, revision, remaining, last = await collect(call, chosen, prefix, page)
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if remaining:
+        metadata["continue"] = _token(revision, prefix, last)
+        if chosen.empty:
+            metadata["remainingItemCount"] = remaining
+    return render.many(call, kvs, metadata)
+
+
+def page_of(call: Call) -> Page:
+    """Read resourceVersion, resourceVersionMatch, limit and continue.
+
+    Raises:
+        ApiError: 400; 504 for a revision that is not reached yet.
+    """
+    wanted, match = call.request.arg("resourceVersion"), call.request.arg("resourceVersionMatch")
+    token = call.request.arg("continue")
+    limit = _number(call.request.arg("limit"), "limit")
+    revision = _number(wanted, "resourceVersion")
+    if match:
+        if token:
+            raise _match_error("resourceVersionMatch is forbidden when continue is provided", forbidden=True)
+        if not wanted:
+            raise _match_error("resourceVersionMatch is forbidden unless resourceVersion is provided", forbidden=True)
+        if match not in ("Exact", "NotOlderThan"):
+            raise _match_error(f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""')
+        if match == "Exact" and revision == 0:
+            raise _match_error('resourceVersionMatch "exact" is forbidden for resourceVersion "0"', forbidden=True)
+    if token:
+        if wanted not in ("", "0"):
+            raise status.bad_request("specifying resource version is not allowed when using continue")
+        revision, after = _start(token, key_prefix(call, selection(call)))
+        return Page(revision, after, limit, "Exact")
+    exact = match == "Exact" or (limit > 0 and revision > 0 and not match)
+    current = call.endpoint.folder.store.revision
+    if revision > current:
+        raise status.too_large_resource_version(revision, current)
+    return Page(revision if exact else 0, b"", limit, match)
+
+
+async def collect(call: Call, chosen: Selection, prefix: bytes, page: Page,
+                  ) -> tuple[list[KeyValue], int, int, bytes]:
+    """Return the selected objects of a page, the snapshot's revision, how many keys follow, and the last key seen.
+
+    Raises:
+        ApiError: 410, with a token to go on with, when the snapshot is compacted.
+    """
+    folder, endpoint = call.endpoint.folder, call.endpoint
+    found: list[KeyValue] = []
+    revision, after = page.revision, page.after
+    while True:
+        want = page.limit - len(found) if page.limit and chosen.empty else _PORTION if page.limit else 0
+        try:
+            part = await folder.store.list(prefix, revision=revision, limit=want, after=after)
+        except Compacted:
+            if page.after:
+                raise _expired(prefix, page.after) from None
+            raise status.expired(f"The resourceVersion for the provided list is too old: {revision}") from None
+        revision = part.revision
+        for position, kv in enumerate(part.kvs):
+            if chosen.empty or chosen.matches(endpoint.view(kv)):
+                found.append(kv)
+                if page.limit and len(found) == page.limit:
+                    return found, revision, part.remaining + len(part.kvs) - position - 1, kv.key
+        if not part.remaining:
+            return found, revision, 0, b""
+        after = part.kvs[-1].key
+
+
+def _number(text: str, name: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise status.bad_request(f'{name}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _match_error(text: str, *, forbidden: bool = False) -> ApiError:
+    said = f"Forbidden: {text}" if forbidden else text
+    return ApiError(422, "Invalid", f"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {said}", details={
+        "group": "meta.k8s.io", "kind": "ListOptions", "causes": [
+            {"reason": "FieldValueForbidden" if forbidden else "FieldValueNotSupported", "message": said,
+             "field": "resourceVersionMatch"}]})
+
+
+def _token(revision: int, prefix: bytes, last: bytes) -> str:
+    start = last[len(prefix):].decode("utf-8", "surrogateescape") + "\0"
+    return base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).rstrip(
+        b"=").decode()
+
+
+def _start(token: str, prefix: bytes) -> tuple[int, bytes]:
+    try:
+        value = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, revision, start = value["v"], value["rv"], value["start"]
+        if version != "meta.k8s.io/v1":
+            raise ValueError(version)
+        if not isinstance(revision, int) or not isinstance(start, str) or not start or revision == 0:
+            raise ValueError(token)
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        raise status.bad_request("continue key is not valid: encoded start key could not be read") from None
+    return max(revision, 0), prefix + start.encode("utf-8", "surrogateescape").removesuffix(b"\0")
+
+
+def _expired(prefix: bytes, after: bytes) -> ApiError:
+    error = status.expired(_EXPIRED)
+    error.list_continue = _token(-1, prefix, after)  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,154 @@
+"""PATCH: strategic merge, merge, JSON patch and server-side apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netlab.api import schema
+from netlab.api.meta import Object
+from netlab.api.patch import jsonpatch, merge, strategic
+from netlab.apiserver import negotiate, render, status
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.verbs.create import place, store_new
+from netlab.apiserver.verbs.update import copy_of, modify
+from netlab.errors import ApiError
+from netlab.store import KeyExists
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+_KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+
+async def patch(call: Call) -> Reply:
+    """Change an object by a patch and answer the result; an apply of an absent object creates it (201).
+
+    Raises:
+        ApiError: 400, 403, 404, 409, 415, 422.
+    """
+    if _content_type(call) == APPLY:
+        return await _apply(call, await call.request.body())
+    kind, body = await read(call)
+    return await modify(call, patcher(call, kind, body))
+
+
+async def read(call: Call) -> tuple[str, Any]:
+    """Return the kind and the body of a patch that is no apply.
+
+    Raises:
+        ApiError: 400, 415, 422.
+    """
+    kind = _content_type(call)
+    if call.request.arg("force"):
+        raise ApiError(422, "Invalid", 'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified '
+                       "for non-apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
+                           {"reason": "FieldValueForbidden", "message": "Forbidden: may not be specified for non-apply "
+                            "patch", "field": "force"}]})
+    if kind not in _KINDS:
+        raise status.unsupported_media_type(_KINDS)
+    return kind, negotiate.load_json(await call.request.body())
+
+
+def _content_type(call: Call) -> str:
+    return call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def patcher(call: Call, kind: str, body: Any) -> Any:
+    """Return the change that a patch makes.
+
+    Raises:
+        ApiError: 400 for a body of the wrong form.
+    """
+    resource = call.endpoint.resource
+    if kind == JSON_PATCH:
+        if not isinstance(body, list):
+            raise status.bad_request("error decoding patch: json: cannot unmarshal object into Go value of type "
+                                     "jsonpatch.Patch")
+    elif not isinstance(body, dict):
+        raise status.bad_request("error decoding patch: want a JSON object")
+
+    async def change(old: Object) -> tuple[Object, bool]:
+        if kind == JSON_PATCH:
+            new = jsonpatch.apply(old, body)
+        elif kind == MERGE:
+            new = merge.apply(old, body)
+        else:
+            struct = schema.table().kind(resource.api_version, resource.kind)
+            new = strategic.apply(old, body, struct) if struct is not None else merge.apply(old, body)
+        if not isinstance(new, dict):
+            raise status.bad_request("the patch makes something that is no object")
+        return accept(call, copy_of(new), old), False
+
+    return change
+
+
+def accept(call: Call, new: Object, old: Object) -> Object:
+    """Check what a patch made as if it had been sent whole.
+
+    Raises:
+        ApiError: 400, 422.
+    """
+    resource = call.endpoint.resource
+    if new.get("kind") != resource.kind or new.get("apiVersion") != resource.api_version:
+        raise status.bad_request("the patch may not change kind or apiVersion")
+    if not isinstance(new.get("metadata"), dict):
+        raise status.bad_request("the patch may not remove metadata")
+    warned = len(call.request.warnings)
+    checked = call.checked(b"", new)
+    del call.request.warnings[warned + len(set(call.request.warnings[warned:])):]
+    metadata = checked["metadata"]
+    if metadata.get("name") != old["metadata"].get("name"):
+        raise status.bad_request("the name of the object "
+                                 f"({metadata.get('name', '')}) does not match the name on the URL ({call.name})")
+    place(call, checked)
+    return checked
+
+
+async def _apply(call: Call, raw: bytes) -> Reply:
+    from netlab.api.patch import apply
+
+    resource = call.endpoint.resource
+    applied = negotiate.load_yaml(raw) if raw[:1] != b"{" else negotiate.load_json(raw)
+    if not isinstance(applied, dict):
+        raise status.bad_request("error decoding YAML: want an object")
+    manager, force = call.request.arg("fieldManager"), call.request.flag("force")
+    if not manager:
+        raise ApiError(422, "Invalid", 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is '
+                       "required for apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
+                           {"reason": "FieldValueRequired", "message": "Required value: is required for apply patch",
+                            "field": "fieldManager"}]})
+    if applied.get("kind") != resource.kind or applied.get("apiVersion") != resource.api_version:
+        raise status.bad_request(f"incorrect kind or version in patch: {applied.get('apiVersion')}, Kind="
+                                 f"{applied.get('kind')}: want {resource.api_version}, Kind={resource.kind}")
+    metadata = applied.setdefault("metadata", {})
+    if metadata.get("managedFields"):
+        raise status.bad_request("metadata.managedFields must be nil")
+    if metadata.setdefault("name", call.name) != call.name:
+        raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
+                                 f"({call.name})")
+    place(call, applied)
+    applied = call.checked(raw, applied)
+
+    def merged(live: Object | None) -> Object:
+        return apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
+                           kind=resource.kind, subresource=call.target.subresource, now=call.time())
+
+    async def change(old: Object) -> tuple[Object, bool]:
+        return copy_of(merged(old)), True
+
+    while True:
+        try:
+            return await modify(call, change)
+        except ApiError as error:
+            if error.code != 404 or call.target.subresource or error.details.get("name") != call.name:
+                raise
+        if metadata.get("uid"):
+            raise status.conflict(resource, call.name, "uid mismatch: the provided object specified uid "
+                                  f"{metadata['uid']}, and no existing object was found")
+        try:
+            kv, obj = await store_new(call, copy_of(merged(None)), dry_run=call.dry_run(), manage=False)
+        except KeyExists:
+            continue  # made by somebody else since we looked: apply to that
+        return render.one(call, kv, 201) if kv is not None else render.one_object(call, obj, 201)

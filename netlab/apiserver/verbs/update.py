@@ -1,0 +1,204 @@
+"""PUT, and what PUT and PATCH share: read, change, check, write if nobody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from netlab.api.meta import Object
+from netlab.apiserver import render, status
+from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.call import Call
+from netlab.apiserver.http import Reply
+from netlab.apiserver.managed import track
+from netlab.apiserver.validation.errors import invalid, invalid_object
+from netlab.apiserver.validation.meta import object_meta_update
+from netlab.apiserver.verbs.create import place, store_new
+from netlab.errors import ApiError
+from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
+
+Change = Callable[[Object], Awaitable[tuple[Object, bool]]]
+"""The stored object → the wanted one, and whether its managedFields are up to date already."""
+
+_KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+_RETRIES = 100
+
+
+async def update(call: Call) -> Reply:
+    """Replace an object (or its status) and answer the result.
+
+    Raises:
+        ApiError: 400, 403, 404, 409 Conflict, 422.
+    """
+    obj = await call.read_object()
+    metadata, resource = obj["metadata"], call.endpoint.resource
+    if metadata.get("name", "") != call.name:
+        if metadata.get("name"):
+            raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
+                                     f"({call.name})")
+        metadata["name"] = call.name
+    place(call, obj)
+    strategy = call.endpoint.strategy
+    if not metadata.get("resourceVersion") and not strategy.unconditional_update:
+        raise invalid_object(resource, call.name, [
+            invalid("metadata.resourceVersion", 0, "must be specified for an update")])
+
+    async def change(_old: Object) -> tuple[Object, bool]:
+        return copy_of(obj), False
+
+    try:
+        return await modify(call, change)
+    except ApiError as error:
+        if error.code != 404 or call.target.subresource or not strategy.create_on_update or "name" not in error.details:
+            raise
+    metadata.pop("resourceVersion", None)
+    try:
+        kv, result = await store_new(call, obj, dry_run=call.dry_run())
+    except KeyExists:
+        raise status.conflict(resource, call.name, status.MODIFIED) from None
+    return render.one(call, kv, 201) if kv is not None else render.one_object(call, result, 201)
+
+
+async def modify(call: Call, change: Change) -> Reply:
+    """Write what `change` makes of the stored object and answer it; start again when somebody else wrote meanwhile.
+
+    Raises:
+        ApiError: 404; 409 when `change` insists on a revision that is no more; what admission and checks say.
+    """
+    kv, obj = await rewrite(call, change)
+    return render.one(call, kv) if kv is not None else render.one_object(call, obj)
+
+
+async def rewrite(call: Call, change: Change, *, dry_run: bool | None = None) -> tuple[KeyValue | None, Object]:
+    """Do what `modify` does, and return the stored object (None in a dry run, or when it is gone) and its content."""
+    endpoint, strategy, resource = call.endpoint, call.endpoint.strategy, call.endpoint.resource
+    folder = endpoint.folder
+    key = folder.key(call.namespace, call.name)
+    dry_run = call.dry_run() if dry_run is None else dry_run
+    for _ in range(_RETRIES):
+        current = await folder.store.get(key)
+        if current is None:
+            raise status.not_found(resource, call.name)
+        old = endpoint.view(current)
+        obj, tracked = await change(old)
+        _check_identity(call, obj, old)
+        obj = await _prepare(call, obj, old, tracked=tracked)
+        undo = None
+        try:
+            if call.target.subresource == "":
+                undo = strategy.allocate(obj, old, dry_run=dry_run)
+            if obj["metadata"].get("deletionTimestamp") and strategy.gone(obj) and not strategy.gone(old):
+                result = await _remove(call, current, obj, dry_run=dry_run)
+            else:
+                result = await _write(call, current, obj, old, dry_run=dry_run)
+        except KeyMissing:
+            _undo(undo)
+            raise status.not_found(resource, call.name) from None
+        except Conflict:
+            _undo(undo)
+            continue
+        except BaseException:
+            _undo(undo)
+            raise
+        if undo is not None:
+            undo.commit()
+        return result
+    raise status.conflict(resource, call.name, status.MODIFIED)
+
+
+async def _write(call: Call, current: KeyValue, obj: Object, old: Object, *, dry_run: bool,
+                 ) -> tuple[KeyValue | None, Object]:
+    endpoint = call.endpoint
+    if dry_run:
+        return None, obj
+    if same(obj, old):
+        return current, old
+    kv = await endpoint.folder.store.update(current.key, endpoint.encode(obj), current.mod_revision,
+                                            ttl=endpoint.strategy.ttl)
+    return kv, obj
+
+
+async def _remove(call: Call, current: KeyValue, obj: Object, *, dry_run: bool) -> tuple[KeyValue | None, Object]:
+    """The write took the last finalizer off an object that waits for its deletion."""
+    if not dry_run:
+        await call.endpoint.folder.store.delete(current.key, current.mod_revision)
+        call.endpoint.strategy.release(obj)
+    return None, obj
+
+
+def _check_identity(call: Call, obj: Object, old: Object) -> None:
+    metadata, before = obj["metadata"], old["metadata"]
+    wanted = metadata.get("uid")
+    if wanted and wanted != before.get("uid"):
+        raise status.conflict(call.endpoint.resource, call.name, f"Precondition failed: UID in precondition: {wanted}, "
+                                                                 f"UID in object meta: {before.get('uid', '')}")
+    revision = metadata.get("resourceVersion")
+    if revision not in (None, "", "0") and revision != before.get("resourceVersion"):
+        raise status.conflict(call.endpoint.resource, call.name, status.MODIFIED)
+
+
+async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Object:
+    endpoint, strategy, subresource = call.endpoint, call.endpoint.strategy, call.target.subresource
+    metadata, before = obj["metadata"], old["metadata"]
+    strategy.default(obj)
+    for part in _KEPT:
+        _keep(metadata, before, part)
+    metadata.setdefault("name", before.get("name", ""))
+    if "generateName" in before:
+        metadata["generateName"] = before["generateName"]
+    attempt = Attempt(call, "UPDATE", obj, old, endpoint.resource, call.namespace, call.name, subresource)
+    await call.api.admission.mutate(attempt)
+    metadata = obj["metadata"]
+    if subresource == "status":
+        strategy.prepare_status(obj, old)
+        errors = strategy.validate_status(obj, old)
+    elif subresource:
+        errors = [*object_meta_update(metadata, before), *strategy.validate(obj)]
+        if strategy.generation and strategy.changed(obj, old):
+            metadata["generation"] = before.get("generation", 0) + 1
+    else:
+        strategy.prepare_update(obj, old)
+        if strategy.generation and strategy.changed(obj, old):
+            metadata["generation"] = before.get("generation", 0) + 1
+        errors = strategy.validate_update(obj, old)
+        call.request.warnings += strategy.warnings(obj)
+    if errors:
+        raise invalid_object(endpoint.resource, call.name, errors)
+    await call.api.admission.validate(attempt)
+    if not tracked:
+        obj = track(call, old, obj, subresource=subresource)
+    return obj
+
+
+def same(obj: Object, old: Object) -> bool:
+    """Tell whether a write would change nothing but the times in managedFields."""
+    if len(obj) != len(old) or any(obj.get(part) != old.get(part) for part in old if part != "metadata"):
+        return False
+    new_meta, old_meta = obj["metadata"], old["metadata"]
+    skip = ("managedFields", "resourceVersion")
+    if {k: v for k, v in new_meta.items() if k not in skip} != {k: v for k, v in old_meta.items() if k not in skip}:
+        return False
+    return _untimed(new_meta) == _untimed(old_meta)
+
+
+def _untimed(metadata: Object) -> list[Object]:
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in metadata.get("managedFields") or []]
+
+
+def copy_of(value: Any) -> Any:
+    """Return a copy of a JSON value that may be changed."""
+    import orjson
+
+    return orjson.loads(orjson.dumps(value))
+
+
+def _keep(obj: Object, old: Object, part: str) -> None:
+    if part in old:
+        obj[part] = old[part]
+    else:
+        obj.pop(part, None)
+
+
+def _undo(undo: Any) -> None:
+    if undo is not None:
+        undo.undo()

@@ -1,0 +1,200 @@
+"""WATCH: every change of a collection after a revision, each once, in order, as one JSON object per line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import orjson
+
+from netlab.api.meta import Object
+from netlab.apiserver import render, status
+from netlab.apiserver.call import Call
+from netlab.apiserver.endpoint import Endpoint
+from netlab.apiserver.http import Response, Sink, Stream
+from netlab.apiserver.selection import Selection, key_prefix, selection
+from netlab.errors import ApiError
+from netlab.store import Compacted, Event, KeyValue, Range, Watch, WatchCut
+
+_SHORTEST, _LONGEST = 1800.0, 3600.0
+_BOOKMARK_SECONDS = 60.0
+_QUEUE = 10_000
+"""Events that a watcher may lag behind before it is cut off."""
+_PORTION = 256 * 1024
+
+Line = Callable[[str, KeyValue, int], bytes]
+"""(type, object's revision, resourceVersion to show) → one line."""
+
+
+async def watch(call: Call) -> Response:
+    """Answer the stream of events.
+
+    Raises:
+        ApiError: 400, 422 for options that do not go together.
+    """
+    chosen = selection(call)
+    prefix = key_prefix(call, chosen)
+    store = call.endpoint.folder.store
+    initial = call.request.flag("sendInitialEvents") if "sendInitialEvents" in call.request.query else None
+    bookmarks = call.request.flag("allowWatchBookmarks")
+    wanted = _options(call, initial=initial)
+    seconds = _seconds(call.request.arg("timeoutSeconds"))
+    snapshot: Range | None = None
+    if initial or (initial is None and wanted == 0):
+        if wanted > store.revision:
+            raise status.too_large_resource_version(wanted, store.revision)
+        snapshot = await store.list(prefix)
+    start = snapshot.revision if snapshot is not None else wanted
+    try:
+        source = store.watch(prefix, after=min(start, store.revision) or store.revision, limit=_QUEUE)
+    except Compacted as error:
+        gone = status.expired(f"too old resource version: {wanted} ({error.compacted + 1})")
+        return Stream(lambda sink: sink.write(_error_line(gone)))
+    if call.api.stopping:
+        source.close()
+        raise status.unavailable("the API server is shutting down")
+    line = _table_lines(call) if call.form.shape == "table" else _partial_lines(call) if call.form.shape == "partial" \
+        else _object_lines(call.endpoint)
+
+    async def run(sink: Sink) -> None:
+        call.api.watches.add(source)
+        try:
+            with source:
+                if snapshot is not None:
+                    await _send_snapshot(call, sink, snapshot, chosen, line)
+                    if initial and bookmarks:
+                        await sink.write(_bookmark(call, snapshot.revision, initial_end=True))
+                await _follow(call, sink, source, chosen, line, start=start, seconds=seconds, bookmarks=bookmarks)
+        except WatchCut:
+            return  # too slow, or the server stops: the client comes back with what it has seen last
+        finally:
+            call.api.watches.discard(source)
+
+    return Stream(run, "application/json")
+
+
+async def _send_snapshot(call: Call, sink: Sink, snapshot: Range, chosen: Selection, line: Line) -> None:
+    batch, size = [], 0
+    for kv in snapshot.kvs:
+        if chosen.matches(call.endpoint.view(kv)) if not chosen.empty else True:
+            batch.append(line("ADDED", kv, kv.mod_revision))
+            size += len(batch[-1])
+            if size > _PORTION:
+                await sink.write(b"".join(batch))
+                batch, size = [], 0
+    if batch:
+        await sink.write(b"".join(batch))
+
+
+async def _follow(call: Call, sink: Sink, source: Watch, chosen: Selection, line: Line, *, start: int, seconds: float,
+                  bookmarks: bool) -> None:
+    clock = call.api.monotonic
+    end = clock() + seconds
+    mark = clock() + min(_BOOKMARK_SECONDS, max(seconds - 2, 1)) if bookmarks else end
+    while (now := clock()) < end:
+        events = await source.next(min(mark, end) - now if min(mark, end) > now else 0.001)
+        lines = [text for event in events if event.revision > start
+                 for text in (_event_line(call.endpoint, event, chosen, line),) if text]
+        if bookmarks and clock() >= mark:
+            lines.append(_bookmark(call, max(source.revision, start)))
+            mark = clock() + _BOOKMARK_SECONDS
+        if lines:
+            await sink.write(b"".join(lines))
+
+
+def _event_line(endpoint: Endpoint, event: Event, chosen: Selection, line: Line) -> bytes:
+    """Return the line of one change: a change may carry an object into or out of the selection."""
+    before = event.prev is not None and event.prev.value != b"" and (
+        chosen.empty or chosen.matches(endpoint.view(event.prev)))
+    after = not event.deleted and (chosen.empty or chosen.matches(endpoint.view(event.kv)))
+    if after:
+        return line("MODIFIED" if before else "ADDED", event.kv, event.revision)
+    if before and event.prev is not None:
+        return line("DELETED", event.prev, event.revision)
+    return b""
+
+
+def _object_lines(endpoint: Endpoint) -> Line:
+    def line(kind: str, kv: KeyValue, revision: int) -> bytes:
+        if revision != kv.mod_revision:
+            kv = KeyValue(kv.key, kv.value, kv.create_revision, revision, kv.version)
+        return b'{"type":"%s","object":%s}\n' % (kind.encode(), endpoint.wire(kv))
+
+    return line
+
+
+def _partial_lines(call: Call) -> Line:
+    def line(kind: str, kv: KeyValue, revision: int) -> bytes:
+        obj = _at(call.endpoint, kv, revision)
+        return orjson.dumps({"type": kind, "object": render.partial(obj, call.form)}) + b"\n"
+
+    return line
+
+
+def _table_lines(call: Call) -> Line:
+    include = render.include_object(call)
+    first = True
+
+    def line(kind: str, kv: KeyValue, revision: int) -> bytes:
+        nonlocal first
+        obj = _at(call.endpoint, kv, revision)
+        shown = render.table_of(call.endpoint, call.form, [obj], now=call.api.clock(), include=include,
+                                revision=str(revision), headers=first)
+        first = False
+        return orjson.dumps({"type": kind, "object": shown}) + b"\n"
+
+    return line
+
+
+def _at(endpoint: Endpoint, kv: KeyValue, revision: int) -> Object:
+    obj = endpoint.view(kv)
+    if revision == kv.mod_revision:
+        return obj
+    return obj | {"metadata": obj["metadata"] | {"resourceVersion": str(revision)}}
+
+
+def _bookmark(call: Call, revision: int, *, initial_end: bool = False) -> bytes:
+    resource = call.endpoint.resource
+    metadata: Object = {"resourceVersion": str(revision)}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    kind, version = resource.kind, resource.api_version
+    if call.form.shape != "object":
+        kind = "Table" if call.form.shape == "table" else "PartialObjectMetadata"
+        version = f"meta.k8s.io/{call.form.version}"
+    obj: Object = {"kind": kind, "apiVersion": version, "metadata": metadata}
+    if call.form.shape == "table":
+        obj |= {"columnDefinitions": [], "rows": [{"cells": [], "object": {
+            "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata}}]}
+    return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+
+def _error_line(error: ApiError) -> bytes:
+    return orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n"
+
+
+def _seconds(text: str) -> float:
+    if not text or text == "0":
+        return random.uniform(_SHORTEST, _LONGEST)  # noqa: S311 - spreads the reconnects, as upstream
+    if not text.isdigit():
+        raise status.bad_request(f'timeoutSeconds: Invalid value: "{text}"')
+    return min(float(text), 86_400.0)
+
+
+def _options(call: Call, *, initial: bool | None) -> int:
+    wanted, match = call.request.arg("resourceVersion"), call.request.arg("resourceVersionMatch")
+    if wanted and not (wanted.isascii() and wanted.isdigit()):
+        raise status.bad_request(f'resourceVersion: Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": '
+                                 "invalid syntax")
+    problem = ""
+    if initial is None and match:
+        problem = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless " \
+                  "sendInitialEvents is provided"
+    elif initial is not None and match != "NotOlderThan":
+        problem = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    if problem:
+        field, _, said = problem.partition(": ")
+        raise ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {problem}', details={
+            "group": "meta.k8s.io", "kind": "ListOptions",
+            "causes": [{"reason": "FieldValueForbidden", "message": said, "field": field}]})
+    return int(wanted or 0)
