@@ -26,11 +26,32 @@ _BUFFER = 1 << 18
 
 
 class Pipe(asyncio.Protocol):
-    """One direction's reading end: what arrives goes to the other side, no faster than that takes it."""
+    """One side of a connection: what arrives goes to the other side, no faster than that takes it."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Pipe | None = None
+        self.early = b""
+        self.ended = False
+
+    def join(self, peer: Pipe) -> None:
+        """Connect two sides, and pass on what came before."""
+        self.peer, peer.peer = peer, self
+        for side, other in ((self, peer), (peer, self)):
+            if side.transport is not None and other.transport is not None:
+                other.transport.write(side.early)
+                if side.ended:
+                    other.end()
+                else:
+                    side.transport.resume_reading()
+
+    def end(self) -> None:
+        """Say that nothing more comes; with both directions ended the connection is over."""
+        if self.transport is not None:
+            if self.ended:
+                self.transport.close()
+            elif self.transport.can_write_eof():
+                self.transport.write_eof()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; wait with reading until both sides are there."""
@@ -40,14 +61,17 @@ class Pipe(asyncio.Protocol):
         transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on."""
-        if self.peer is not None and self.peer.transport is not None:
+        """Pass bytes on. Before Python 3.11.4 a transport that was paused at birth reads all the same."""
+        if self.peer is None:
+            self.early += data
+        elif self.peer.transport is not None:
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
         """Pass the end of one direction on and leave the other open."""
-        if self.peer is not None and self.peer.transport is not None and self.peer.transport.can_write_eof():
-            self.peer.transport.write_eof()
+        self.ended = True
+        if self.peer is not None:
+            self.peer.end()
         return True
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -98,10 +122,7 @@ class Gate:
                 continue
             self._targets.remove(target)
             self._targets.insert(0, target)
-            near.peer, far.peer = far, near
-            for pipe in (near, far):
-                if pipe.transport is not None:
-                    pipe.transport.resume_reading()
+            near.join(far)
             return
         if near.transport is not None:
             near.transport.abort()
