@@ -90,6 +90,17 @@ def socket_in(netns: int | str | os.PathLike[str], family: int = socket.AF_INET,
         return socket.socket(family, kind | socket.SOCK_CLOEXEC, proto)
 
 
+def loopback_up() -> None:
+    """Set the loopback of this thread's namespace up; its addresses come with that (netdevice(7), SIOCSIFFLAGS)."""
+    import fcntl
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        request = struct.pack("16sH14x", b"lo", 0)
+        flags = struct.unpack_from("16sH", fcntl.ioctl(sock, 0x8913, request))[1]
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sH14x", b"lo", flags | 1))  # IFF_UP
+
+
 def inode(netns: int | str | os.PathLike[str]) -> int:
     """Return the inode number that identifies a namespace on this machine, as `ls -l /proc/PID/ns` shows it."""
     return os.stat(netns).st_ino

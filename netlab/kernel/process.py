@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def fork(body: Callable[[], int | None], *, keep: Collection[int] | None = None)
     Raises:
         KernelError: this process has several threads, or the kernel refuses.
     """
-    if len(os.listdir("/proc/self/task")) != 1:
+    if not _single_threaded():
         raise KernelError("can't fork a Python child: this process has several threads")
     sys.stdout.flush()
     sys.stderr.flush()
@@ -81,6 +82,14 @@ def fork(body: Callable[[], int | None], *, keep: Collection[int] | None = None)
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code & 0xFF)
+
+
+def _single_threaded() -> bool:
+    for _ in range(100):  # a thread that was joined takes a moment to leave the kernel
+        if len(os.listdir("/proc/self/task")) == 1:
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def _start_clean() -> None:
@@ -116,9 +125,13 @@ def set_stdio(stdin: int, stdout: int, stderr: int) -> None:
     for target, fd in enumerate(moved):
         os.dup2(fd, target)
         os.set_inheritable(target, True)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True, errors="replace")
+    _old_streams.extend((sys.stdin, sys.stdout, sys.stderr))
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the old ones remember what kind of file they had below
+    sys.stdout = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+_old_streams: list[object] = []  # kept: finalized, they would close 0, 1 and 2
 
 
 def set_title(argv: Sequence[str]) -> None:

@@ -8,10 +8,8 @@ what the shim says. Descriptors that a call returns belong to the caller.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
-import struct
 import termios
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +67,10 @@ class Streams:
 
     async def resize(self, width: int, height: int) -> None:
         """Set the terminal's size in characters."""
-        await self.client.call("resize", id=self.id, width=width, height=height)
+        if self.stdin >= 0 and os.isatty(self.stdin):
+            termios.tcsetwinsize(self.stdin, (height, width))
+        else:
+            await self.client.call("resize", id=self.id, width=width, height=height)
 
     def close(self) -> None:
         """Close what is still open of the three."""
@@ -355,8 +356,3 @@ def short_path(path: Path) -> str:
 
 
 _directories: list[int] = []  # kept open: the short name goes through them
-
-
-def set_window_size(fd: int, width: int, height: int) -> None:
-    """Set a terminal's size in characters; the kernel sends SIGWINCH to its foreground processes."""
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
