@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -85,7 +86,7 @@ def test_the_directory_is_followed(tmp_path: Path) -> None:
 
 class TestMirrors:
     pod = read("/m/etcd.yaml", TEXT.encode(), "node1", 1.5)
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1", "uid": "n-uid"}}
+    node: ClassVar = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1", "uid": "n-uid"}}
 
     def mirror(self, **metadata: object) -> dict[str, object]:
         made = mirrors.mirror_of(self.pod, self.node)
