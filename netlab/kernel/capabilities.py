@@ -84,11 +84,16 @@ def check_ids(uid: int, gid: int, groups: Sequence[int]) -> None:
         Unsupported: one does not; says which, and what would help.
     """
     cure = "install the package uidmap and give the user a range in /etc/subuid and /etc/subgid, or run as root"
-    if not _mapped("uid_map", uid):
+    if not exists(uid):
         raise Unsupported(f"user {uid} does not exist here: this lab runs rootless, with uid 0 alone", hint=cure)
     for group in {gid, *groups}:
         if not _mapped("gid_map", group) or (groups and not _setgroups_allowed()):
             raise Unsupported(f"group {group} can't be used here: this lab runs rootless, with gid 0 alone", hint=cure)
+
+
+def exists(uid: int) -> bool:
+    """Tell whether a uid is mapped in this user namespace."""
+    return _mapped("uid_map", uid)
 
 
 def _mapped(table: str, id: int) -> bool:

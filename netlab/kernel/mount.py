@@ -57,7 +57,7 @@ def read_only(target: str | os.PathLike[str], *, recursive: bool = True) -> None
 
 
 def tmpfs(target: str | os.PathLike[str], *, mode: int = 0o755, size: str = "", flags: int = libc.MS_NOSUID) -> None:
-    """Mount an empty file system in memory, of at most `size` (such as "64m", see tmpfs(5); empty: half the memory)."""
+    """Mount an empty file system in memory, of at most `size` such as "64m" (empty: half the memory)."""
     with _translated():
         libc.mount("tmpfs", target, "tmpfs", flags, f"mode={mode:o}" + (f",size={size}" if size else ""))
 

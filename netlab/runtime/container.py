@@ -15,7 +15,7 @@ from pathlib import Path
 
 from netlab.errors import NetlabError, StartRefused, TemporaryError, UsageError
 from netlab.kernel import capabilities, process
-from netlab.kernel.cgroup import Group, Limits
+from netlab.kernel.cgroup import Group, Limits, usage_in
 from netlab.runtime import launch
 from netlab.runtime.cri import Container, ContainerConfig, ContainerState, Mount, Resources, Security, Stats
 from netlab.runtime.image import PROGRAM_IMAGES, Image
@@ -195,7 +195,7 @@ class PodContainer:
         pidfd, report = self._pidfd, launch.Report()
 
         def body() -> Program | None:
-            launch.join_group(self.group)
+            self.group.add_self()
             process.enter(pidfd, CHILD_NAMESPACES)
             return launch.run_command(report, stdio, command)
 
@@ -211,7 +211,10 @@ class PodContainer:
 
     def stats(self) -> Stats:
         """Return what it uses."""
-        usage = self.group.usage()
+        if self.group or self._pidns < 0:
+            usage = self.group.usage()
+        else:
+            usage = usage_in(os.fstat(self._pidns).st_ino)
         return Stats(id=self.id, at=time.time_ns(), cpu_nanoseconds=usage.cpu_nanoseconds, memory_usage=usage.memory,
                      memory_working_set=usage.working_set, processes=usage.processes)
 
@@ -239,13 +242,15 @@ class PodContainer:
         mounts += [m for m in sandbox.mounts() if m.container_path not in given]
         mounts += [Mount(container_path=f"/opt/netlab/use/{name}", host_path=path, readonly=True)
                    for name, path in self.node.use.items() if image.programs]
-        copies = {path: self.directory / f"copy{path.replace('/', '-')}" for path in image.writable if path not in given}
+        copies = {path: self.directory / f"copy{path.replace('/', '-')}" for path in image.writable
+                  if path not in given}
         mounts += [Mount(container_path=path, host_path=str(copy)) for path, copy in copies.items()]
         mounts += config.mounts
         mounts.sort(key=lambda m: os.path.normpath(m.container_path).count("/"))  # what holds others goes first
         security = config.security
         return launch.Root(directory=self.directory, lower=image.root, mounts=tuple(mounts), shm=sandbox.shm,
-                           copies=tuple((Path(path), copy) for path, copy in copies.items()), readonly=security.readonly_rootfs, privileged=security.privileged,
+                           copies=tuple((Path(path), copy) for path, copy in copies.items()),
+                           readonly=security.readonly_rootfs, privileged=security.privileged,
                            unmasked=security.unmasked_proc)
 
     def _command(self, argv: tuple[str, ...] = (), env: Mapping[str, str] | None = None, cwd: str = ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netlab.errors import ImageNotFound
-from netlab.kernel import process
+from netlab.kernel import capabilities, process
 from netlab.runtime import archive, pause, rootfs
 from netlab.runtime.cri import ImageInfo
 from netlab.runtime.reference import Reference, parse
@@ -187,7 +187,8 @@ class Images:
         (root / "etc/nginx/conf.d").mkdir(parents=True)
         mime = Path("/etc/nginx/mime.types")
         types = mime.read_text() if mime.exists() else "types { text/html html htm; }\n"
-        rootfs.write_all(root / "etc/nginx", [("nginx.conf", _NGINX_CONF, 0o644), ("mime.types", types, 0o644),
+        user = "www-data" if capabilities.exists(33) else "root"  # where only uid 0 is mapped
+        rootfs.write_all(root / "etc/nginx", [("nginx.conf", f"user {user};\n{_NGINX_CONF}", 0o644), ("mime.types", types, 0o644),
                                               ("conf.d/default.conf", _NGINX_DEFAULT, 0o644)])
         for name in ("log/nginx", "cache/nginx", "lib/nginx"):
             (root / "var" / name).mkdir(parents=True, exist_ok=True)
@@ -247,7 +248,6 @@ def _which(name: str) -> str:
 
 
 _NGINX_CONF = """\
-user www-data;
 worker_processes 1;
 error_log /var/log/nginx/error.log notice;
 pid /run/nginx.pid;

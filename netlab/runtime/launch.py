@@ -188,8 +188,8 @@ def join_group(group: Group, oom_score_adj: int = 0) -> None:
     """Move into a cgroup, and into a cgroup namespace that shows it as the root."""
     if group:
         group.add_self()
-        with contextlib.suppress(OSError):
-            libc.unshare(libc.CLONE_NEWCGROUP)
+    with contextlib.suppress(OSError):
+        libc.unshare(libc.CLONE_NEWCGROUP)
     if oom_score_adj:
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(oom_score_adj))

@@ -66,7 +66,7 @@ def make(tmp: Path, name: str, **fields) -> Node:
     netns_fd = netns.new_netns()
     try:
         spec = NodeSpec(lab="test", name=name, netns_fd=netns_fd, state_dir=tmp / "state", socket=tmp / "shim.sock",
-                        kubelet_argv=("--v=2",), cgroup=f"{MARK}/{name}", **fields)
+                        kubelet_argv=("--v=2",), **{"cgroup": f"{MARK}/{name}", **fields})
         return Node(spec, start_node(spec, {"kubelet": kubelet, "agnhost": agnhost}))
     finally:
         os.close(netns_fd)
