@@ -211,10 +211,8 @@ class PodContainer:
 
     def stats(self) -> Stats:
         """Return what it uses."""
-        if self.group or self._pidns < 0:
-            usage = self.group.usage()
-        else:
-            usage = usage_in(os.fstat(self._pidns).st_ino)
+        counted = bool(self.group) or self._pidns < 0
+        usage = self.group.usage() if counted else usage_in(os.fstat(self._pidns).st_ino)
         return Stats(id=self.id, at=time.time_ns(), cpu_nanoseconds=usage.cpu_nanoseconds, memory_usage=usage.memory,
                      memory_working_set=usage.working_set, processes=usage.processes)
 

@@ -188,7 +188,8 @@ class Images:
         mime = Path("/etc/nginx/mime.types")
         types = mime.read_text() if mime.exists() else "types { text/html html htm; }\n"
         user = "www-data" if capabilities.exists(33) else "root"  # where only uid 0 is mapped
-        rootfs.write_all(root / "etc/nginx", [("nginx.conf", f"user {user};\n{_NGINX_CONF}", 0o644), ("mime.types", types, 0o644),
+        rootfs.write_all(root / "etc/nginx", [("nginx.conf", f"user {user};\n{_NGINX_CONF}", 0o644),
+                                              ("mime.types", types, 0o644),
                                               ("conf.d/default.conf", _NGINX_DEFAULT, 0o644)])
         for name in ("log/nginx", "cache/nginx", "lib/nginx"):
             (root / "var" / name).mkdir(parents=True, exist_ok=True)
