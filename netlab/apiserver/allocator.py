@@ -67,11 +67,11 @@ class Numbers:
     def _free(self, low: int, high: int) -> int | None:
         if low >= high:
             return None
-        start = random.randrange(low, high)  # noqa: S311 - spreads the numbers, guards nothing
+        start = random.randrange(low, high)
         for number in (*range(start, min(high, start + 4096)), *range(low, min(start, low + 65536)),
                        *range(start, high)):
             if number not in self._held:
-                return number
+                return int(number)
         return None
 
 

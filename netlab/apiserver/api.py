@@ -63,7 +63,8 @@ class Api:
         """Return the PriorityClass that Pods without one get: the lowest of those that say globalDefault."""
         endpoint = self.endpoints[("scheduling.k8s.io", "v1", "priorityclasses")]
         found = [endpoint.view(kv) for kv in (await self.store.list(endpoint.folder.prefix)).kvs]
-        return min((obj for obj in found if obj.get("globalDefault")), key=lambda obj: int(obj.get("value", 0)), default=None)
+        return min((obj for obj in found if obj.get("globalDefault")), key=lambda obj: int(obj.get("value", 0)),
+                   default=None)
 
     def stop(self) -> None:
         """End every watch; new ones are refused."""

@@ -58,7 +58,8 @@ async def ensure(api: Api) -> None:
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
     address = api.stock.addresses[api.stock.families[0]].first()
     await _create(api, "", "services", "default", {
-        "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default", "labels": _LABELS},
+        "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",
+                                                            "labels": _LABELS},
         "spec": {"type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None", "ports": [
             {"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.port}]}})
     api.ready.add(HOOKS[2])

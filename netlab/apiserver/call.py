@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
@@ -18,7 +18,8 @@ from netlab.apiserver.route import Target
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
 
-_VALIDATION = {"": "Warn", "Ignore": "Ignore", "Warn": "Warn", "Strict": "Strict"}
+Strictness = Literal["Strict", "Warn", "Ignore"]
+_VALIDATION: dict[str, Strictness] = {"": "Warn", "Ignore": "Ignore", "Warn": "Warn", "Strict": "Strict"}
 _AGENT = re.compile(r"[^/\s]+")
 
 
@@ -75,7 +76,7 @@ class Call:
         match = _AGENT.match(self.request.headers.get("User-Agent", ""))
         return match.group()[:128] if match else "unknown"
 
-    def strictness(self) -> str:
+    def strictness(self) -> Strictness:
         """Return how unknown and double fields are taken: Strict, Warn or Ignore.
 
         Raises:

@@ -156,7 +156,8 @@ def _resources(group: str, version: str) -> Reply:
         if row.categories:
             entry["categories"] = list(row.categories)
         if "list" in row.verbs:
-            entry["storageVersionHash"] = hashlib.sha256(f"{row.api_version}/{row.kind}".encode()).hexdigest()[:11] + "="
+            digest = hashlib.sha256(f"{row.api_version}/{row.kind}".encode()).hexdigest()
+            entry["storageVersionHash"] = f"{digest[:11]}="
         entries.append(entry)
         for name in sorted(row.subresources):
             own_group, own_version, kind = _kind_of(row, name)

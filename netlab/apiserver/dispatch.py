@@ -179,4 +179,5 @@ def _refused(asked: Attributes, reason: str) -> ApiError:
         subject = f'{plural} "{asked.name}"' if asked.name else plural
         message = f'{subject} is forbidden: {who} resource "{what}" in API group "{asked.group}"{place}'
     message += f": {reason}" if reason else ""
-    return ApiError(403, "Forbidden", message, details={"name": asked.name, "group": asked.group, "kind": asked.resource})
+    return ApiError(403, "Forbidden", message, details={"name": asked.name, "group": asked.group,
+                                                        "kind": asked.resource})

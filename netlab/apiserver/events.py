@@ -41,7 +41,8 @@ class NewEventStrategy(Strategy):
         about, namespace = obj.get("regarding") or {}, obj["metadata"].get("namespace", "")
         if about.get("namespace", "") != namespace and not (not about.get("namespace")
                                                             and namespace in ("default", "kube-system")):
-            errors.append(invalid("involvedObject.namespace", about.get("namespace", ""), "does not match event.namespace"))
+            errors.append(invalid("involvedObject.namespace", about.get("namespace", ""),
+                                  "does not match event.namespace"))
         if not obj.get("eventTime") and not obj.get("deprecatedFirstTimestamp"):
             errors.append(required("eventTime"))
         if obj.get("eventTime"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from typing import TYPE_CHECKING
 
 import orjson
@@ -47,7 +46,9 @@ def health(api: Api, request: Request) -> Reply:
             raise status.no_such_path()
         return _verdict({name: found[name]}, page, verbose=False, single=True)
     unknown = excluded - set(found)
-    text = f"warn: some health checks cannot be excluded: no matches for {', '.join(sorted(unknown))}\n" if unknown else ""
+    text = ""
+    if unknown:
+        text = f"warn: some health checks cannot be excluded: no matches for {', '.join(sorted(unknown))}\n"
     shown = {check: said for check, said in found.items() if check not in excluded}
     reply = _verdict(shown, page, verbose="verbose" in request.query, single=False)
     if excluded and "verbose" in request.query:
@@ -109,7 +110,7 @@ def _why(error: BaseException) -> str:
 
 def metrics(api: Api, counted: Metrics) -> Reply:
     """Answer /metrics in Prometheus' text form."""
-    return Reply(counted.text(api, now=time.time()).encode(), 200, "text/plain; version=0.0.4; charset=utf-8")
+    return Reply(counted.text(api).encode(), 200, "text/plain; version=0.0.4; charset=utf-8")
 
 
 def version(git_version: str) -> Reply:

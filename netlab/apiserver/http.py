@@ -59,7 +59,7 @@ class Request:
     def flag(self, name: str) -> bool:
         """Return a query parameter as the API machinery reads booleans: present and neither "0" nor "false"."""
         values = self.query.get(name)
-        return bool(values) and values[0].lower() not in ("0", "false")
+        return values is not None and values[0].lower() not in ("0", "false")
 
 
 @dataclass(slots=True)

@@ -39,14 +39,15 @@ class Metrics:
         row[-2] += 1
         row[-1] += seconds
 
-    def text(self, api: Api, *, now: float) -> str:
-        """Return all of it in Prometheus' text form. `now` is Unix seconds."""
+    def text(self, api: Api) -> str:
+        """Return all of it in Prometheus' text form."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        lines = ["# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, resource "
-                 "and HTTP response code.", "# TYPE apiserver_request_total counter"]
-        for ((verb, group, plural, sub), code), number in sorted(self.requests.items()):
+        lines = [("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, "
+                  "resource "
+                 "and HTTP response code."), "# TYPE apiserver_request_total counter"]
+        for ((verb, group, plural, sub), code), count in sorted(self.requests.items()):
             lines.append(f'apiserver_request_total{{code="{code}",group="{group}",resource="{plural}",'
-                         f'subresource="{sub}",verb="{verb}"}} {number}')
+                         f'subresource="{sub}",verb="{verb}"}} {count}')
         lines += ["# HELP apiserver_request_duration_seconds Response latency distribution in seconds.",
                   "# TYPE apiserver_request_duration_seconds histogram"]
         for (verb, group, plural, sub), row in sorted(self.seconds.items()):

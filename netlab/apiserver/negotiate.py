@@ -16,7 +16,8 @@ from netlab.apiserver import status
 _OFFERED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _TABLES = {("Table", "meta.k8s.io", "v1"), ("Table", "meta.k8s.io", "v1beta1")}
 _PARTIAL = {("PartialObjectMetadata", "meta.k8s.io", "v1"), ("PartialObjectMetadataList", "meta.k8s.io", "v1"),
-            ("PartialObjectMetadata", "meta.k8s.io", "v1beta1"), ("PartialObjectMetadataList", "meta.k8s.io", "v1beta1")}
+            ("PartialObjectMetadata", "meta.k8s.io", "v1beta1"), ("PartialObjectMetadataList", "meta.k8s.io",
+                                                                  "v1beta1")}
 MAX_DEPTH = 500
 
 
@@ -61,7 +62,8 @@ def accept(header: str) -> Form:
         return PLAIN
     for kind, pairs in media_types(header):
         yaml = kind == "application/yaml"
-        if kind not in ("application/json", "*/*", "application/*", "application/yaml", "application/json;stream=watch"):
+        if kind not in ("application/json", "*/*", "application/*", "application/yaml",
+                        "application/json;stream=watch"):
             continue
         parameters = dict(pairs)
         if "as" not in parameters:
@@ -123,7 +125,7 @@ def load_yaml(body: bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(body, Loader=_yaml_loader())  # noqa: S506 - a subclass of the safe loader
+        return yaml.load(body, Loader=_yaml_loader())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise status.bad_request(f"yaml: {error}".replace("\n", " ")) from None
 
@@ -133,7 +135,7 @@ def _yaml_loader() -> Any:
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader = type("KubernetesLoader", (base,), {})
+    loader: Any = type("KubernetesLoader", (base,), {})
     # YAML 1.1 reads 2001-01-01 as a date and 12:30 as 750; Kubernetes' reader takes both as text.
     loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]

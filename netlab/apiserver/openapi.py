@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import orjson
 
-from netlab.api import openapi as documents
 from netlab.api.kinds import RESOURCES
+from netlab.api.openapi import v2, v3
 from netlab.apiserver import status
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
@@ -31,7 +31,7 @@ def page(api: Api, request: Request) -> Reply:
     if path == "openapi/v2":
         return _v2(request)
     if path == "openapi/v3":
-        return _tagged(request, documents.v3.index(RESOURCES), "application/json")
+        return _tagged(request, v3.index(RESOURCES), "application/json")
     if path.startswith("openapi/v3/"):
         return _v3(request, path.removeprefix("openapi/v3/"))
     if path == ".well-known/openid-configuration":
@@ -39,9 +39,10 @@ def page(api: Api, request: Request) -> Reply:
         return Reply(orjson.dumps({
             "issuer": issuer, "jwks_uri": f"https://{api.options.advertise}:{api.port}/openid/v1/jwks",
             "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in api.tokens.keys()})}))
+            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in api.tokens.verifiers()})}))
     if path == "openid/v1/jwks":
-        return Reply(orjson.dumps({"keys": [key.jwk() for key in api.tokens.keys()]}), content_type="application/jwk-set+json")
+        keys = [key.jwk() for key in api.tokens.verifiers()]
+        return Reply(orjson.dumps({"keys": keys}), content_type="application/jwk-set+json")
     raise status.no_such_path()
 
 
@@ -58,20 +59,20 @@ def paths() -> list[str]:
 def _v2(request: Request) -> Reply:
     for kind, _ in media_types(request.headers.get("Accept", "")) or (("application/json", ()),):
         if kind == _V2_ASKED:
-            return _tagged(request, documents.v2.protobuf(RESOURCES), documents.v2.CONTENT_TYPE)
+            return _tagged(request, v2.protobuf(RESOURCES), v2.CONTENT_TYPE)
         if kind in ("application/json", "*/*", "application/*"):
-            return _tagged(request, documents.v2.json(RESOURCES), "application/json")
+            return _tagged(request, v2.encode_json(RESOURCES), "application/json")
     raise status.not_acceptable(("application/json", _V2_ASKED))
 
 
 def _v3(request: Request, name: str) -> Reply:
-    known = documents.v3.groups(RESOURCES)
+    known = v3.groups(RESOURCES)
     if name not in known:
         raise status.no_such_path()
     asked = request.arg("hash")
     if asked and asked != known[name]:
         return Reply(b"", 301, headers={"Location": f"/openapi/v3/{quote(name)}?hash={quote(known[name])}"})
-    reply = _tagged(request, documents.v3.document(RESOURCES, name.removeprefix("apis/").removeprefix("api/")),
+    reply = _tagged(request, v3.document(RESOURCES, name.removeprefix("apis/").removeprefix("api/")),
                     "application/json")
     if asked:
         reply.headers["Expires"] = "Thu, 31 Dec 2099 23:59:59 GMT"

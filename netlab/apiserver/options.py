@@ -16,7 +16,8 @@ _IGNORED = """
 allow-privileged:bool anonymous-auth:bool api-audiences:list apiserver-count:int audit-log-maxage:int
 audit-log-maxbackup:int audit-log-maxsize:int audit-log-path audit-policy-file authentication-config
 authentication-token-webhook-config-file authorization-config authorization-mode:list
-authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool cors-allowed-origins:list
+authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool
+cors-allowed-origins:list
 default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
 delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
 enable-bootstrap-token-auth:bool enable-garbage-collector:bool enable-priority-and-fairness:bool
@@ -48,7 +49,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("kubelet-client-certificate", help="the certificate to show to kubelets"),
     Flag("kubelet-client-key", help="the key of that certificate"),
     Flag("kubelet-certificate-authority", help="the CA that signs kubelets' certificates; empty trusts any"),
-    Flag("kubelet-preferred-address-types", "list", ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"],
+    Flag("kubelet-preferred-address-types", "list", ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS",
+                                                     "ExternalIP"],
          "which of a node's addresses to use"),
     Flag("service-account-issuer", "list", ["https://kubernetes.default.svc.cluster.local"],
          "the issuer of service account tokens; the first signs, all are accepted"),
@@ -101,11 +103,13 @@ def parse(argv: Sequence[str]) -> Options | str:
     """
     found = flags.parse("kube-apiserver", argv, FLAGS)
     if found["help"]:
-        return flags.usage("kube-apiserver", "The API server of the cluster and, in the same process, its store.", FLAGS)
+        return flags.usage("kube-apiserver", "The API server of the cluster and, in the same process, its store.",
+                           FLAGS)
     if found.args:
         raise UsageError(f"unknown command {found.args[0]!r}: kube-apiserver takes only flags")
     if found["etcd-servers"]:
-        raise UsageError("--etcd-servers: an external etcd is not served by this version; leave the flag out to use the "
+        raise UsageError("--etcd-servers: an external etcd is not served by this version; leave the flag out to use "
+                         "the "
                          "store in this process")
     for name in ("tls-cert-file", "tls-private-key-file"):
         if not found[name]:
@@ -126,7 +130,8 @@ def parse(argv: Sequence[str]) -> Options | str:
         signing_key=found["service-account-signing-key-file"],
         service_networks=_networks(found["service-cluster-ip-range"]),
         node_ports=_ports(found["service-node-port-range"]),
-        disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"], verbosity=found["v"])
+        disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
+        verbosity=found["v"])
 
 
 def _advertised(bind: str) -> str:

@@ -64,7 +64,8 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
         shown["metadata"] = list_meta
         return _reply(form, orjson.dumps(shown))
     return _reply(form, orjson.dumps({"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}",
-                                      "metadata": list_meta, "items": [{"metadata": obj["metadata"]} for obj in views]}))
+                                      "metadata": list_meta, "items": [{"metadata": obj["metadata"]}
+                                                                       for obj in views]}))
 
 
 def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: float, include: str = "Metadata",
@@ -81,7 +82,8 @@ def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: floa
         rows.append(row)
     definitions = kind.definitions if headers else []
     return {"kind": "Table", "apiVersion": f"meta.k8s.io/{form.version}",
-            "metadata": {"resourceVersion": revision} if revision else {}, "columnDefinitions": definitions, "rows": rows}
+            "metadata": {"resourceVersion": revision} if revision else {}, "columnDefinitions": definitions,
+            "rows": rows}
 
 
 def partial(obj: Object, form: Form) -> Object:

@@ -65,8 +65,6 @@ def target(request: Request) -> Target | None:
     verb = (_ON_ONE if name else _ON_MANY).get(request.method, "")
     if verb == "create" and name and not subresource:
         verb = ""
-    if verb == "list" and (watching or request.flag("watch")):
-        verb = "watch"
-    elif watching and verb == "get":
+    if (verb == "list" and (watching or request.flag("watch"))) or (watching and verb == "get"):
         verb = "watch"
     return Target(resource, verb, namespace, name, subresource, "/".join(rest[3:]))

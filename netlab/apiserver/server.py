@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from netlab.apiserver import status
-from netlab.apiserver.http import Handler, Reply, Request, Response, Stream, Upgrade, split_target
+from netlab.apiserver.http import Handler, Reply, Request, Response, Upgrade, split_target
 from netlab.errors import ApiError, UsageError
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class Server:
 
     def __init__(self, handler: Handler, context: ssl.SSLContext | None) -> None:
         self._handler, self._context = handler, context
-        self._web = web.Server(self._serve, access_log=None, keepalive_timeout=IDLE_SECONDS, auto_decompress=True,  # type: ignore[arg-type]
+        self._web = web.Server(self._serve, access_log=None, keepalive_timeout=IDLE_SECONDS,
+                               auto_decompress=True,
                                max_line_size=64 * 1024, max_field_size=64 * 1024, lingering_time=1.0)
         self._listeners: list[asyncio.Server] = []
         self.in_flight = 0
@@ -82,7 +83,8 @@ class Server:
         path, query, raw_query = split_target(raw.raw_path)
         transport = raw.transport
         request = Request(raw.method, path, query, raw.headers, lambda: _body(raw), raw_query,
-                          peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport else None)
+                          peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport
+                          else None)
         self.in_flight += 1
         try:
             response: Response = await self._handler(request)
@@ -91,7 +93,7 @@ class Server:
             return _plain(request, error_reply(error))
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug in one handler must cost one request, not the server
+        except Exception as error:
             log.exception("%s %s", request.method, path)
             return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}")))
         finally:
@@ -157,7 +159,7 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
                                 headers=_headers(request, response.headers, response.content_type))
     stream.enable_chunked_encoding()
     if raw.transport is not None:
-        raw.transport.set_write_buffer_limits(high=_HIGH_WATER)  # type: ignore[attr-defined]
+        raw.transport.set_write_buffer_limits(high=_HIGH_WATER)
     await stream.prepare(raw)
     await response.run(_Sink(stream))
     await stream.write_eof()

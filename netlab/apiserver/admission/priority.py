@@ -36,7 +36,8 @@ class Priority(Step):
         number = int((found or {}).get("value", 0))
         if spec.get("priority") is not None and spec["priority"] != number:
             raise status.forbidden(attempt.resource, attempt.obj["metadata"].get("name", ""),
-                                   f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+                                   f"the integer value of priority ({spec['priority']}) must not be provided in pod "
+                                   "spec; "
                                    f"priority admission controller computed {number} from the given PriorityClass name")
         spec["priority"] = number
         spec.setdefault("preemptionPolicy", (found or {}).get("preemptionPolicy") or "PreemptLowerPriority")

@@ -35,7 +35,8 @@ class ServiceAccount(Step):
         spec["serviceAccount"] = name  # deprecated, still served
         account = await attempt.call.api.lookup("serviceaccounts", attempt.namespace, name)
         if account is None:
-            raise status.forbidden(attempt.resource, pod["metadata"].get("name", ""), "error looking up service account "
+            raise status.forbidden(attempt.resource, pod["metadata"].get("name", ""),
+                                   "error looking up service account "
                                    f'{attempt.namespace}/{name}: serviceaccount "{name}" not found')
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(reference) for reference in account["imagePullSecrets"]]
@@ -63,7 +64,7 @@ def _mount_token(spec: Object) -> None:
                if all(mount.get("mountPath") != MOUNT_PATH for mount in container.get("volumeMounts") or [])]
     if not without:
         return
-    name = "kube-api-access-" + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 - a name, no secret
+    name = "kube-api-access-" + "".join(random.choices(_SUFFIX, k=5))
     for container in without:
         container.setdefault("volumeMounts", []).append({"name": name, "readOnly": True, "mountPath": MOUNT_PATH})
     spec.setdefault("volumes", []).append({"name": name, "projected": {"defaultMode": 0o644, "sources": [

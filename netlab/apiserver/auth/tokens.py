@@ -48,7 +48,7 @@ class ServiceAccountTokens:
         self._keys: list[PublicKey] | None = None
         self._cache: dict[tuple[str, tuple[str, ...]], tuple[float, Identity]] = {}
 
-    def keys(self) -> list[PublicKey]:
+    def verifiers(self) -> list[PublicKey]:
         """Return the keys that verify. Read at the first use: the library takes 35 ms to import."""
         if self._keys is None:
             from netlab.apiserver.auth import jwt
@@ -97,7 +97,7 @@ class ServiceAccountTokens:
         if jwt.claims_of(token).get("iss") not in self.issuers:
             raise Rejected("the token's issuer is not ours")
         try:
-            claims = jwt.verify(token, self.keys())
+            claims = jwt.verify(token, self.verifiers())
         except jwt.Invalid as error:
             raise Rejected(str(error)) from error
         expires, not_before = claims.get("exp"), claims.get("nbf", 0)

@@ -1,1 +1,1 @@
-"""What the API server passes on: to kubelets (logs, exec, attach, port-forward, node proxy) and to Pods and Services."""
+"""What the API server passes on: to kubelets (logs, exec, attach, port-forward, node proxy), Pods and Services."""

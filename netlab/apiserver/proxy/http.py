@@ -1,4 +1,4 @@
-"""pods/…/proxy and services/…/proxy: a plain HTTP request to the Pod, from the API server's own place in the network."""
+"""pods/…/proxy and services/…/proxy: a plain HTTP request to the Pod, from where the API server is."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ async def service(call: Call) -> Response:
     if port.isdigit():
         chosen = [entry.get("name", "") for entry in ports if entry.get("port") == int(port)]
     else:
-        chosen = [entry.get("name", "") for entry in ports if entry.get("name", "") == port or (not port and len(ports) == 1)]
+        only = not port and len(ports) == 1
+        chosen = [entry.get("name", "") for entry in ports if only or entry.get("name", "") == port]
     if not chosen:
         raise status.unavailable(f'no service port "{port}" found for service "{name}"')
     endpoints = await call.api.lookup("endpoints", call.namespace, name)
@@ -51,7 +52,7 @@ async def service(call: Call) -> Response:
             ready += [(entry["ip"], number) for entry in subset.get("addresses") or []]
     if not ready:
         raise status.unavailable(f'no endpoints available for service "{name}"')
-    address, number = random.choice(ready)  # noqa: S311 - spreads load, guards nothing
+    address, number = random.choice(ready)
     return await _forward(call, scheme, address, number)
 
 
@@ -79,7 +80,8 @@ async def _named(call: Call, plural: str, name: str) -> Object:
 
 
 def _port_of_pod(obj: Object, port: str) -> int:
-    ports = [entry for container in (obj.get("spec") or {}).get("containers") or [] for entry in container.get("ports") or []]
+    ports = [entry for container in (obj.get("spec") or {}).get("containers") or []
+             for entry in container.get("ports") or []]
     if port.isdigit():
         return int(port)
     for entry in ports:
@@ -92,6 +94,7 @@ async def _forward(call: Call, scheme: str, address: str, port: int) -> Response
     host = f"[{address}]" if ":" in address else address
     query = f"?{call.request.raw_query}" if call.request.raw_query else ""
     path = quote(call.target.rest, safe="/:@!$&'()*+,;=")
-    return await call.api.kubelets.forward(call.request, f"{scheme}://{host}:{port}/{path}{query}", secure=scheme == "https")
+    return await call.api.kubelets.forward(call.request, f"{scheme}://{host}:{port}/{path}{query}",
+                                           secure=scheme == "https")
 
 

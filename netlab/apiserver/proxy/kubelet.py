@@ -157,7 +157,7 @@ async def _host(call: Call, name: str) -> str:
     found = await call.api.lookup("nodes", "", name)
     if found is None:
         raise ApiError(404, "NotFound", f'nodes "{name}" not found', details={"name": name, "kind": "nodes"})
-    known = {}
+    known: dict[str, str] = {}
     for entry in (found.get("status") or {}).get("addresses") or []:
         known.setdefault(entry.get("type"), entry.get("address", ""))
     for kind in ("InternalIP", *call.api.options.kubelet_addresses):
@@ -168,6 +168,5 @@ async def _host(call: Call, name: str) -> str:
 
 
 def _number(name: str, text: str, *, low: int) -> None:
-    if not text.isdigit() or int(text) < low:
-        if text != "0" or low == 0:
-            raise status.bad_request(f'{name}: Invalid value: "{text}": must be greater than or equal to {low}')
+    if (not text.isdigit() or int(text) < low) and (text != "0" or low == 0):
+        raise status.bad_request(f'{name}: Invalid value: "{text}": must be greater than or equal to {low}')

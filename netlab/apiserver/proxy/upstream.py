@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "authorization", "accept-encoding", "impersonate-user", "impersonate-group"}
+        "upgrade", "host", "content-length", "authorization", "accept-encoding", "impersonate-user",
+        "impersonate-group"}
 _PORTION = 64 * 1024
 _QUEUE = 1024 * 1024
 
@@ -46,7 +47,8 @@ class Upstream:
         """
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False,
+                                                  cookie_jar=aiohttp.DummyCookieJar())
         upgrade = request.headers.get("Upgrade", "")
         headers: CIMultiDict[str] = CIMultiDict(
             (name, value) for name, value in _items(request.headers) if name.lower() not in _HOP)
@@ -90,7 +92,8 @@ async def _answer(answer: aiohttp.ClientResponse) -> Response:
 
 
 def _switching(answer: aiohttp.ClientResponse) -> dict[str, str]:
-    kept = {name: value for name, value in answer.headers.items() if name.lower() not in ("date", "server", "content-length")}
+    kept = {name: value for name, value in answer.headers.items() if name.lower() not in ("date", "server",
+                                                                                          "content-length")}
     return {"Connection": "Upgrade"} | kept
 
 

@@ -19,9 +19,9 @@ class WorkloadStrategy(Strategy):
         """Fill in the spec and its template."""
         spec = obj.setdefault("spec", {})
         pod_defaults.pod_template(spec.setdefault("template", {}))
-        self.default_spec(spec, obj)
+        self.default_spec(spec)
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """Fill in what is the kind's own."""
 
     def prepare_create(self, obj: Object) -> None:
@@ -36,7 +36,7 @@ class WorkloadStrategy(Strategy):
 class DeploymentStrategy(WorkloadStrategy):
     """Deployments."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """One replica, rolling by a quarter, ten old revisions, ten minutes to progress."""
         spec.setdefault("replicas", 1)
         strategy = spec.setdefault("strategy", {})
@@ -65,7 +65,7 @@ class DeploymentStrategy(WorkloadStrategy):
 class ReplicaSetStrategy(WorkloadStrategy):
     """ReplicaSets."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """One replica."""
         spec.setdefault("replicas", 1)
 
@@ -85,8 +85,10 @@ class ReplicaSetStrategy(WorkloadStrategy):
 class ReplicationControllerStrategy(WorkloadStrategy):
     """ReplicationControllers: the selector is a map, and the template's labels stand in for it."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         """One replica; labels and selector from the template."""
+        super().default(obj)
+        spec = obj["spec"]
         spec.setdefault("replicas", 1)
         labels = (spec["template"].get("metadata") or {}).get("labels") or {}
         if labels and not spec.get("selector"):
@@ -102,7 +104,7 @@ class ReplicationControllerStrategy(WorkloadStrategy):
 class DaemonSetStrategy(WorkloadStrategy):
     """DaemonSets."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """Roll one node at a time, ten old revisions."""
         strategy = spec.setdefault("updateStrategy", {})
         if not strategy.get("type"):
@@ -139,7 +141,7 @@ class DaemonSetStrategy(WorkloadStrategy):
 class StatefulSetStrategy(WorkloadStrategy):
     """StatefulSets."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """One replica, in order, rolling, ten old revisions, claims kept."""
         if not spec.get("podManagementPolicy"):
             spec["podManagementPolicy"] = "OrderedReady"
@@ -175,7 +177,7 @@ class StatefulSetStrategy(WorkloadStrategy):
 class JobStrategy(WorkloadStrategy):
     """Jobs: the server makes the selector from the Job's uid."""
 
-    def default_spec(self, spec: Object, obj: Object) -> None:
+    def default_spec(self, spec: Object) -> None:
         """One completion, one at a time, six retries."""
         if spec.get("completions") is None and spec.get("parallelism") is None:
             spec["completions"] = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netlab.api.meta import Object
@@ -12,13 +11,6 @@ from netlab.apiserver.validation.errors import FieldError
 
 if TYPE_CHECKING:
     from netlab.api.kinds import Resource
-
-
-@dataclass(frozen=True, slots=True)
-class Grace:
-    """How an object dies: at once (`seconds` 0), or marked and left to whoever cleans up after it."""
-
-    seconds: int = 0
 
 
 class Strategy:
@@ -85,11 +77,11 @@ class Strategy:
         """Return what is wrong with a changed status."""
         return meta_checks.object_meta_update(obj["metadata"], old["metadata"])
 
-    def warnings(self, obj: Object) -> list[str]:
+    def warnings(self, obj: Object) -> list[str]:  # noqa: ARG002 - for subclasses
         """Return what the client should be warned of."""
         return []
 
-    def grace(self, obj: Object, asked: int | None) -> int:
+    def grace(self, obj: Object, asked: int | None) -> int:  # noqa: ARG002 - for subclasses
         """Return the seconds of grace for a deletion that asked for `asked` (None: did not say)."""
         return 0
 
@@ -98,7 +90,7 @@ class Strategy:
         metadata = obj["metadata"]
         return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
 
-    def allocate(self, obj: Object, old: Object | None, *, dry_run: bool) -> Undo | None:
+    def allocate(self, obj: Object, old: Object | None, *, dry_run: bool) -> Undo | None:  # noqa: ARG002
         """Take what the object needs from a shared stock (addresses, ports); the result gives it back."""
         return None
 

@@ -88,6 +88,5 @@ def qos_class(spec: Object) -> str:
         guaranteed = guaranteed and named == {"cpu", "memory"}
     if not requests and not limits:
         return "BestEffort"
-    if guaranteed and len(requests) == len(limits) and all(limits.get(name) == amount for name, amount in requests.items()):
-        return "Guaranteed"
-    return "Burstable"
+    same = len(requests) == len(limits) and all(limits.get(name) == amount for name, amount in requests.items())
+    return "Guaranteed" if guaranteed and same else "Burstable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from netlab.api.meta import Object
@@ -69,9 +70,9 @@ class ServiceStrategy(Strategy):
             if not port.get("targetPort"):
                 port["targetPort"] = port.get("port")
         kind = spec["type"]
-        if kind in _WITH_PORTS or (kind == "ClusterIP" and spec.get("externalIPs")):
-            if not spec.get("externalTrafficPolicy"):
-                spec["externalTrafficPolicy"] = "Cluster"
+        facing = kind in _WITH_PORTS or (kind == "ClusterIP" and spec.get("externalIPs"))
+        if facing and not spec.get("externalTrafficPolicy"):
+            spec["externalTrafficPolicy"] = "Cluster"
         if kind in ("ClusterIP", *_WITH_PORTS) and not spec.get("internalTrafficPolicy"):
             spec["internalTrafficPolicy"] = "Cluster"
         if kind == "LoadBalancer":
@@ -155,7 +156,8 @@ class ServiceStrategy(Strategy):
             spec["ipFamilyPolicy"] = "RequireDualStack"
             spec["ipFamilies"] = [families[0], "IPv6" if families[0] == "IPv4" else "IPv4"]
             return
-        named = [_family(text) for text in spec.get("clusterIPs") or [] if text != "None" and not names.ip_address(text)]
+        named = [_family(text) for text in spec.get("clusterIPs") or [] if text != "None"
+                 and not names.ip_address(text)]
         wanted = list(spec.get("ipFamilies") or named or [families[0]])
         if not spec.get("ipFamilyPolicy"):
             spec["ipFamilyPolicy"] = "RequireDualStack" if len(wanted) == 2 or len(named) == 2 else "SingleStack"
@@ -180,15 +182,15 @@ class ServiceStrategy(Strategy):
                 if at < len(given):
                     if given[at] not in held:
                         self._take(obj, given, given[at])
-                        taken.on_undo.append(lambda text=given[at]: self._give_back(text))  # type: ignore[misc]
+                        taken.on_undo.append(partial(self._give_back, given[at]))
                 else:
                     given.append(self._pick(family))
-                    taken.on_undo.append(lambda text=given[at]: self._give_back(text))  # type: ignore[misc]
+                    taken.on_undo.append(partial(self._give_back, given[at]))
             keep = set(given)
             spec["clusterIPs"] = given
             if given:
                 spec["clusterIP"] = given[0]
-        taken.on_commit += [lambda text=text: self._give_back(text) for text in held - keep]  # type: ignore[misc]
+        taken.on_commit += [partial(self._give_back, text) for text in held - keep]
 
     def _take(self, obj: Object, given: list[str], address: str) -> None:
         try:
@@ -239,14 +241,14 @@ class ServiceStrategy(Strategy):
             wanted = spec.get("healthCheckNodePort")
             if not wanted:
                 wanted = spec["healthCheckNodePort"] = self._pick_port()
-                taken.on_undo.append(lambda: self._stock.ports.give_back(wanted))
+                taken.on_undo.append(partial(self._stock.ports.give_back, wanted))
             elif wanted not in held and wanted not in keep:
                 self._take_port(obj, "spec.healthCheckNodePort", wanted)
-                taken.on_undo.append(lambda: self._stock.ports.give_back(wanted))
+                taken.on_undo.append(partial(self._stock.ports.give_back, wanted))
             keep.add(wanted)
         elif spec.get("healthCheckNodePort") in held:
             spec.pop("healthCheckNodePort")
-        taken.on_commit += [lambda port=port: self._stock.ports.give_back(port) for port in held - keep]  # type: ignore[misc]
+        taken.on_commit += [partial(self._stock.ports.give_back, port) for port in held - keep]
 
     def _node_ports(self, obj: Object, held: set[int], keep: set[int], taken: _Taken) -> None:
         by_number: dict[int, int] = {}  # one node port serves a port's several protocols
@@ -259,10 +261,10 @@ class ServiceStrategy(Strategy):
                     port["nodePort"] = shared
                     continue
                 wanted = port["nodePort"] = self._pick_port()
-                taken.on_undo.append(lambda number=wanted: self._stock.ports.give_back(number))  # type: ignore[misc]
+                taken.on_undo.append(partial(self._stock.ports.give_back, wanted))
             elif wanted not in held and wanted not in keep:
                 self._take_port(obj, f"spec.ports[{at}].nodePort", wanted)
-                taken.on_undo.append(lambda number=wanted: self._stock.ports.give_back(number))  # type: ignore[misc]
+                taken.on_undo.append(partial(self._stock.ports.give_back, wanted))
             keep.add(wanted)
             by_number.setdefault(number, wanted)
 
@@ -316,7 +318,8 @@ def _carry_over(spec: Object, before: Object) -> None:
     if spec.get("type") != "ExternalName" and before.get("type") != "ExternalName":
         if not spec.get("clusterIP") and not spec.get("clusterIPs") and before.get("clusterIP"):
             spec["clusterIP"], spec["clusterIPs"] = before["clusterIP"], list(before.get("clusterIPs") or [])
-        elif spec.get("clusterIP") == before.get("clusterIP") and not spec.get("clusterIPs") and before.get("clusterIPs"):
+        elif spec.get("clusterIP") == before.get("clusterIP") and not spec.get("clusterIPs") \
+                and before.get("clusterIPs"):
             spec["clusterIPs"] = list(before["clusterIPs"])
         for part in ("ipFamilies", "ipFamilyPolicy"):
             if not spec.get(part) and before.get(part):
@@ -324,11 +327,12 @@ def _carry_over(spec: Object, before: Object) -> None:
     if _needs_ports(spec) and before.get("type") in _WITH_PORTS:
         by_key: dict[Any, int] = {(port.get("protocol"), port.get("port")): port["nodePort"]
                                   for port in before.get("ports") or [] if port.get("nodePort")}
-        used = {(port.get("protocol"), port.get("nodePort")) for port in spec.get("ports") or [] if port.get("nodePort")}
+        used = {(port.get("protocol"), port.get("nodePort")) for port in spec.get("ports") or []
+                if port.get("nodePort")}
         for port in spec.get("ports") or []:
             known = by_key.get((port.get("protocol"), port.get("port")))
             if not port.get("nodePort") and known and (port.get("protocol"), known) not in used:
                 port["nodePort"] = known
-    if spec.get("type") == "LoadBalancer" and before.get("type") == "LoadBalancer" and not spec.get("healthCheckNodePort") \
-            and before.get("healthCheckNodePort"):
+    if spec.get("type") == before.get("type") == "LoadBalancer" and before.get("healthCheckNodePort") \
+            and not spec.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = before["healthCheckNodePort"]

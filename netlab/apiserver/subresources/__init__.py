@@ -1,1 +1,1 @@
-"""What hangs below single objects: scale, binding, eviction, token, finalize, ephemeralcontainers; streams are proxied."""
+"""What hangs below single objects: scale, binding, eviction, token, finalize, ephemeralcontainers."""

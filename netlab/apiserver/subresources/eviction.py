@@ -66,7 +66,8 @@ async def _spend(call: Call, pod: Object, *, dry_run: bool) -> None:
         if state.get("disruptionsAllowed", 0) <= 0:
             error = status.too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.")
             error.details["causes"] = [{"reason": "DisruptionBudget", "message":
-                                        f"The disruption budget {name} needs {state.get('desiredHealthy', 0)} healthy pods "
+                                        f"The disruption budget {name} needs {state.get('desiredHealthy', 0)} healthy "
+                                        "pods "
                                         f"and has {state.get('currentHealthy', 0)} currently"}]
             raise error
         state["disruptionsAllowed"] -= 1

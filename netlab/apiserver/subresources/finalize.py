@@ -19,7 +19,8 @@ async def update(call: Call) -> Reply:
     """
     wanted = await call.read_object()
     if wanted["metadata"].get("name", call.name) != call.name:
-        raise status.bad_request(f"the name of the object ({wanted['metadata']['name']}) does not match the name on the "
+        raise status.bad_request(f"the name of the object ({wanted['metadata']['name']}) does not match the name on "
+                                 "the "
                                  f"URL ({call.name})")
 
     async def change(old: Object) -> tuple[Object, bool]:

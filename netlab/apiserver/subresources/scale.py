@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -62,7 +64,7 @@ async def patch(call: Call) -> Reply:
     else:
         body = negotiate.load_json(raw)
 
-    def changed(scale: Object) -> Object:
+    def changed(scale: Object) -> Any:
         if kind == patches.JSON_PATCH:
             return jsonpatch.apply(scale, body)
         if kind == patches.MERGE:
@@ -75,11 +77,11 @@ async def patch(call: Call) -> Reply:
     return await _write(call, changed)
 
 
-async def _write(call: Call, change: object) -> Reply:
+async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
     resource = call.endpoint.resource
 
     async def apply(old: Object) -> tuple[Object, bool]:
-        scale = change(scale_of(old))  # type: ignore[operator]
+        scale = change(scale_of(old))
         if not isinstance(scale, dict) or scale.get("kind") != "Scale":
             raise status.bad_request("want a Scale of autoscaling/v1")
         replicas = (scale.get("spec") or {}).get("replicas", 0)

@@ -31,7 +31,8 @@ async def create(call: Call) -> Reply:
     seconds = spec.get("expirationSeconds")
     seconds = _DEFAULT if seconds is None else seconds
     if not isinstance(seconds, int) or seconds < _SHORTEST:
-        raise _invalid(call, invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
+        raise _invalid(call, invalid("spec.expirationSeconds", seconds,
+                                     "may not specify a duration less than 10 minutes"))
     if seconds > _LONGEST:
         raise _invalid(call, invalid("spec.expirationSeconds", seconds,
                                      "may not specify a duration larger than 2^32 seconds"))
@@ -45,7 +46,8 @@ async def create(call: Call) -> Reply:
     return Reply(orjson.dumps({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
         "metadata": metadata | {"creationTimestamp": call.time()},
-        "spec": spec | {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": spec.get("boundObjectRef")},
+        "spec": spec | {"audiences": audiences, "expirationSeconds": seconds,
+                        "boundObjectRef": spec.get("boundObjectRef")},
         "status": {"token": token, "expirationTimestamp": meta.timestamp(call.now + seconds)}}), 201)
 
 
@@ -55,20 +57,24 @@ async def _bound(call: Call, account: Object, reference: Object) -> tuple[tuple[
         return None, None
     key = (reference.get("apiVersion") or "v1", reference.get("kind", ""))
     if key not in _KINDS:
-        raise status.bad_request(f"cannot bind token for serviceaccount \"{call.name}\" to type {key[0]}, Kind={key[1]}")
+        raise status.bad_request(f"cannot bind token for serviceaccount \"{call.name}\" to type {key[0]}, "
+                                 f"Kind={key[1]}")
     kind, plural = _KINDS[key]
     name, uid = reference.get("name", ""), reference.get("uid", "")
     obj = await call.api.lookup(plural, "" if kind == "node" else call.namespace, name)
     if obj is None:
         raise ApiError(404, "NotFound", f'{plural} "{name}" not found', details={"name": name, "kind": plural})
     if uid and uid != obj["metadata"].get("uid"):
-        raise ApiError(409, "Conflict", f'Operation cannot be fulfilled on {plural} "{name}": the UID in the bound object '
-                       f"reference ({uid}) does not match the UID in record. The object might have been deleted and then "
+        raise ApiError(409, "Conflict",
+                       f'Operation cannot be fulfilled on {plural} "{name}": the UID in the bound object '
+                       f"reference ({uid}) does not match the UID in record. The object might have been deleted and "
+                       "then "
                        "recreated", details={"name": name, "kind": plural})
     if kind == "pod":
         spec = obj.get("spec") or {}
         if spec.get("serviceAccountName", "default") != account["metadata"]["name"]:
-            raise status.bad_request(f'cannot bind token for serviceaccount "{call.name}" to pod running with different '
+            raise status.bad_request(f'cannot bind token for serviceaccount "{call.name}" to pod running with '
+                                     'different '
                                      "serviceaccount name.")
         node = await call.api.lookup("nodes", "", spec["nodeName"]) if spec.get("nodeName") else None
         return (kind, obj), node

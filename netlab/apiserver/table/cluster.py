@@ -63,7 +63,7 @@ def _lease(obj: Object, now: float) -> list[Cell]:
 
 
 def _component(obj: Object, _now: float) -> list[Cell]:
-    condition = next((item for item in obj.get("conditions") or [] if item.get("type") == "Healthy"), {})
+    condition: Object = next((item for item in obj.get("conditions") or [] if item.get("type") == "Healthy"), {})
     word = {"True": "Healthy", "False": "Unhealthy"}.get(condition.get("status", ""), "Unknown")
     return [name(obj), word, condition.get("message", ""), condition.get("error", "")]
 
@@ -90,13 +90,15 @@ def _quota(obj: Object, now: float) -> list[Cell]:
 
 
 def _priority(obj: Object, now: float) -> list[Cell]:
-    return [name(obj), obj.get("value", 0), bool(obj.get("globalDefault")), age(obj, now), obj.get("preemptionPolicy", "")]
+    return [name(obj), obj.get("value", 0), bool(obj.get("globalDefault")), age(obj, now), obj.get("preemptionPolicy",
+                                                                                                   "")]
 
 
 _EVENT_COLUMNS = "Last_Seen Type Reason Object Subobject Source Message First_Seen Count:integer Name"
 _EVENT_WIDE = "Subobject Source First_Seen Count Name"
 
-NODES = table("Name Status Roles Age Version | Internal-IP External-IP OS-Image Kernel-Version Container-Runtime", _node)
+NODES = table("Name Status Roles Age Version | Internal-IP External-IP OS-Image Kernel-Version Container-Runtime",
+              _node)
 NAMESPACES = table("Name Status Age", _namespace)
 EVENTS = ordered(table(_EVENT_COLUMNS, _event), _EVENT_WIDE)
 NEW_EVENTS = ordered(table(_EVENT_COLUMNS, _new_event), _EVENT_WIDE)

@@ -13,7 +13,8 @@ _LB_WIDTH = 16
 def _service(obj: Object, now: float) -> list[Cell]:
     spec = obj.get("spec") or {}
     ips = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
-    return [name(obj), spec.get("type", ""), ips[0] if ips else NONE, _external(obj), _ports(spec.get("ports") or []) or NONE,
+    return [name(obj), spec.get("type", ""), ips[0] if ips else NONE, _external(obj), _ports(spec.get("ports") or [])
+            or NONE,
             age(obj, now), pairs(spec.get("selector"))]
 
 

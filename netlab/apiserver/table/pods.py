@@ -37,7 +37,8 @@ def _summary(obj: Object) -> tuple[str, int, int, int, float]:
     restarts, last, ready = init.restarts, init.last, init.ready
     if init.reason:
         reason = init.reason
-    if not init.reason or any(item.get("type") == "Initialized" and item.get("status") == "True" for item in conditions):
+    if not init.reason or any(item.get("type") == "Initialized" and item.get("status") == "True"
+                              for item in conditions):
         restarts, last = init.sidecar_restarts, init.sidecar_last
         running = False
         for item in reversed(state.get("containerStatuses") or []):
@@ -113,7 +114,7 @@ def _finished(item: Object) -> float:
         return 0.0
 
 
-def _template_cells(obj: Object, now: float) -> list[Cell]:
+def _template_cells(obj: Object, _now: float) -> list[Cell]:
     template = obj.get("template") or {}
     names, images = containers(template.get("spec"))
     return [name(obj), names, images, pairs((template.get("metadata") or {}).get("labels"))]

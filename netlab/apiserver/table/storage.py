@@ -18,7 +18,8 @@ def _claim(obj: Object, now: float) -> list[Cell]:
     spec, state = obj.get("spec") or {}, obj.get("status") or {}
     phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else state.get("phase", "")
     bound = bool(spec.get("volumeName"))
-    return [name(obj), phase, spec.get("volumeName", ""), (state.get("capacity") or {}).get("storage", "") if bound else "",
+    return [name(obj), phase, spec.get("volumeName", ""), (state.get("capacity") or {}).get("storage", "") if bound
+            else "",
             _modes(state.get("accessModes")) if bound else "", spec.get("storageClassName") or "",
             spec.get("volumeAttributesClassName") or UNSET, age(obj, now), spec.get("volumeMode") or UNSET]
 
@@ -39,7 +40,8 @@ def _class(obj: Object, now: float) -> list[Cell]:
     shown = name(obj)
     if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
         shown += " (default)"
-    return [shown, obj.get("provisioner", ""), obj.get("reclaimPolicy", "Delete"), obj.get("volumeBindingMode", "Immediate"),
+    return [shown, obj.get("provisioner", ""), obj.get("reclaimPolicy", "Delete"), obj.get("volumeBindingMode",
+                                                                                           "Immediate"),
             bool(obj.get("allowVolumeExpansion")), age(obj, now)]
 
 
@@ -61,11 +63,13 @@ def _budget(obj: Object, now: float) -> list[Cell]:
     def shown(part: str) -> str:
         return str(spec[part]) if spec.get(part) is not None else "N/A"
 
-    return [name(obj), shown("minAvailable"), shown("maxUnavailable"), state.get("disruptionsAllowed", 0), age(obj, now)]
+    return [name(obj), shown("minAvailable"), shown("maxUnavailable"), state.get("disruptionsAllowed", 0), age(obj,
+                                                                                                               now)]
 
 
 CLAIMS = table("Name Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass Age | VolumeMode", _claim)
-VOLUMES = table("Name Capacity Access_Modes Reclaim_Policy Status Claim StorageClass VolumeAttributesClass Reason Age | "
+VOLUMES = table("Name Capacity Access_Modes Reclaim_Policy Status Claim StorageClass VolumeAttributesClass Reason Age "
+                "| "
                 "VolumeMode", _volume)
 CLASSES = table("Name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion:boolean Age", _class)
 BINDINGS = table("Name Role Age | Users Groups ServiceAccounts", _binding)

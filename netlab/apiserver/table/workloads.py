@@ -35,7 +35,9 @@ def _deployment(obj: Object, now: float) -> list[Cell]:
 
 def _replicaset(obj: Object, now: float) -> list[Cell]:
     spec, state, wide = _parts(obj)
-    return [name(obj), spec.get("replicas", 0), state.get("replicas", 0), state.get("readyReplicas", 0), age(obj, now), *wide]
+    return [name(obj), spec.get("replicas", 0), state.get("replicas", 0), state.get("readyReplicas", 0), age(obj,
+                                                                                                             now),
+            *wide]
 
 
 def _controller(obj: Object, now: float) -> list[Cell]:
@@ -106,9 +108,11 @@ DEPLOYMENTS = table("Name Ready Up-to-date:integer Available:integer Age | Conta
 REPLICASETS = table("Name Desired:integer Current:integer Ready:integer Age | Containers Images Selector", _replicaset)
 REPLICATION_CONTROLLERS = table("Name Desired:integer Current:integer Ready:integer Age | Containers Images Selector",
                                 _controller)
-DAEMONSETS = table("Name Desired:integer Current:integer Ready:integer Up-to-date:integer Available:integer Node_Selector "
+DAEMONSETS = table("Name Desired:integer Current:integer Ready:integer Up-to-date:integer Available:integer "
+                   "Node_Selector "
                    "Age | Containers Images Selector", _daemonset)
 STATEFULSETS = table("Name Ready Age | Containers Images", _statefulset)
 JOBS = table("Name Status Completions Duration Age | Containers Images Selector", _job)
-CRONJOBS = table("Name Schedule Timezone Suspend Active:integer Last_Schedule Age | Containers Images Selector", _cronjob)
+CRONJOBS = table("Name Schedule Timezone Suspend Active:integer Last_Schedule Age | Containers Images Selector",
+                 _cronjob)
 CONTROLLER_REVISIONS = table("Name Controller Revision:integer Age", _revision)

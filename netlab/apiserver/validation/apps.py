@@ -18,16 +18,18 @@ _MAX_SELECTOR = "`selector` does not match template `labels`"
 
 def label_selector(found: Any, path: str) -> list[FieldError]:
     """Check a LabelSelector."""
-    errors = meta.labels((found or {}).get("matchLabels"), f"{path}.matchLabels")
+    errors = meta.check_labels((found or {}).get("matchLabels"), f"{path}.matchLabels")
     for at, rule in enumerate((found or {}).get("matchExpressions") or []):
         field, operator, values = f"{path}.matchExpressions[{at}]", rule.get("operator"), rule.get("values") or []
         if operator in ("In", "NotIn") and not values:
             errors.append(required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
         elif operator in ("Exists", "DoesNotExist") and values:
-            errors.append(forbidden(f"{field}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
+            errors.append(forbidden(f"{field}.values",
+                                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
         elif operator not in _OPERATORS:
             errors.append(invalid(f"{field}.operator", operator or "", "not a valid selector operator"))
-        errors += [invalid(f"{field}.key", rule.get("key", ""), said) for said in names.qualified_name(rule.get("key", ""))]
+        errors += [invalid(f"{field}.key", rule.get("key", ""), said) for said in names.qualified_name(rule.get("key",
+                                                                                                                ""))]
     return errors
 
 
@@ -37,7 +39,8 @@ def deployment(spec: Object, path: str) -> list[FieldError]:
     strategy = spec.get("strategy") or {}
     kind = strategy.get("type")
     if kind == "Recreate" and strategy.get("rollingUpdate"):
-        errors.append(forbidden(f"{path}.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"))
+        errors.append(forbidden(f"{path}.strategy.rollingUpdate",
+                                "may not be specified when strategy `type` is 'Recreate'"))
     elif kind == "RollingUpdate":
         errors += _rolling(strategy.get("rollingUpdate") or {}, f"{path}.strategy.rollingUpdate")
     elif kind != "Recreate":
@@ -54,7 +57,8 @@ def deployment(spec: Object, path: str) -> list[FieldError]:
 
 def replicaset(spec: Object, path: str) -> list[FieldError]:
     """Check a ReplicaSetSpec."""
-    return [*_count(spec, "replicas", path), *_count(spec, "minReadySeconds", path), *_selector_and_template(spec, path)]
+    return [*_count(spec, "replicas", path), *_count(spec, "minReadySeconds", path), *_selector_and_template(spec,
+                                                                                                             path)]
 
 
 def daemonset(spec: Object, path: str) -> list[FieldError]:
@@ -79,7 +83,8 @@ def statefulset(spec: Object, path: str) -> list[FieldError]:
         errors.append(invalid(f"{path}.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
     kind = (spec.get("updateStrategy") or {}).get("type")
     if kind not in ("OnDelete", "RollingUpdate"):
-        errors.append(invalid(f"{path}.updateStrategy", spec.get("updateStrategy"), "must be 'RollingUpdate' or 'OnDelete'"))
+        errors.append(invalid(f"{path}.updateStrategy", spec.get("updateStrategy"),
+                              "must be 'RollingUpdate' or 'OnDelete'"))
     return [*errors, *_count(spec, "replicas", path), *_selector_and_template(spec, path)]
 
 
@@ -107,7 +112,8 @@ def cronjob(spec: Object, path: str) -> list[FieldError]:
     if not schedule:
         errors.append(required(f"{path}.schedule"))
     elif len(schedule.split()) != 5 and not schedule.startswith("@"):
-        errors.append(invalid(f"{path}.schedule", schedule, f"expected exactly 5 fields, found {len(schedule.split())}: "
+        errors.append(invalid(f"{path}.schedule", schedule,
+                              f"expected exactly 5 fields, found {len(schedule.split())}: "
                                                             f"[{' '.join(schedule.split())}]"))
     if spec.get("concurrencyPolicy") not in ("Allow", "Forbid", "Replace"):
         errors.append(not_supported(f"{path}.concurrencyPolicy", spec.get("concurrencyPolicy"),
@@ -116,15 +122,16 @@ def cronjob(spec: Object, path: str) -> list[FieldError]:
     errors += pod_template(template, f"{path}.jobTemplate.spec.template")
     policy = (template.get("spec") or {}).get("restartPolicy")
     if policy == "Always":
-        errors.append(not_supported(f"{path}.jobTemplate.spec.template.spec.restartPolicy", policy, ("OnFailure", "Never")))
+        errors.append(not_supported(f"{path}.jobTemplate.spec.template.spec.restartPolicy", policy, ("OnFailure",
+                                                                                                     "Never")))
     return errors
 
 
 def pod_template(template: Object, path: str) -> list[FieldError]:
     """Check a PodTemplateSpec's labels, annotations and spec."""
     metadata = template.get("metadata") or {}
-    errors = meta.labels(metadata.get("labels"), f"{path}.labels")
-    errors += meta.annotations(metadata.get("annotations"), f"{path}.annotations")
+    errors = meta.check_labels(metadata.get("labels"), f"{path}.labels")
+    errors += meta.check_annotations(metadata.get("annotations"), f"{path}.annotations")
     return [*errors, *pod_spec(template.get("spec") or {}, f"{path}.spec")]
 
 
@@ -164,8 +171,10 @@ def _rolling(rolling: Object, path: str) -> list[FieldError]:
         value = rolling.get(part, 0)
         if isinstance(value, str):
             if not _PERCENT.match(value):
-                errors.append(invalid(f"{path}.{part}", value, "a valid percent string must be a numeric string followed "
-                                      "by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"))
+                errors.append(invalid(f"{path}.{part}", value,
+                                      "a valid percent string must be a numeric string followed "
+                                      "by an ending '%' (e.g. '1%',  or '93%', regex used for validation is "
+                                      "'[0-9]+%')"))
                 continue
             number = int(value[:-1])
             if part == "maxUnavailable" and number > 100:
@@ -176,7 +185,8 @@ def _rolling(rolling: Object, path: str) -> list[FieldError]:
                 errors.append(invalid(f"{path}.{part}", value, "must be greater than or equal to 0"))
         zero += number == 0
     if zero == 2:
-        errors.append(invalid(f"{path}.maxUnavailable", rolling.get("maxUnavailable"), "may not be 0 when `maxSurge` is 0"))
+        errors.append(invalid(f"{path}.maxUnavailable", rolling.get("maxUnavailable"),
+                              "may not be 0 when `maxSurge` is 0"))
     return errors
 
 

@@ -62,7 +62,8 @@ def _container(container: Object, path: str, volume_names: set[str], *, host_net
     if container.get("imagePullPolicy") not in _PULL:
         errors.append(not_supported(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), _PULL))
     if container.get("terminationMessagePolicy") not in _MESSAGE:
-        errors.append(not_supported(f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"), _MESSAGE))
+        errors.append(not_supported(f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"),
+                                    _MESSAGE))
     errors += _ports(container.get("ports") or [], f"{path}.ports", host_network=host_network)
     errors += _env(container.get("env") or [], f"{path}.env")
     errors += _env_from(container.get("envFrom") or [], f"{path}.envFrom")

@@ -31,7 +31,8 @@ def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
                 errors.append(required(f"{spot}.name"))
             elif port.get("name"):
                 errors += [invalid(f"{spot}.name", port["name"], said) for said in names.dns_label(port["name"])]
-            errors += [invalid(f"{spot}.port", port.get("port", 0), said) for said in names.port_number(port.get("port"))]
+            errors += [invalid(f"{spot}.port", port.get("port", 0), said)
+                       for said in names.port_number(port.get("port"))]
             if port.get("protocol") not in _PROTOCOLS:
                 errors.append(not_supported(f"{spot}.protocol", port.get("protocol"), _PROTOCOLS))
     return errors

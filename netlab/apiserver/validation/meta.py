@@ -35,8 +35,8 @@ def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = nam
         errors += [invalid(f"{path}.namespace", namespace, said) for said in names.dns_label(namespace)]
     elif namespace:
         errors.append(forbidden(f"{path}.namespace", "not allowed on this type"))
-    errors += labels(metadata.get("labels"), f"{path}.labels")
-    errors += annotations(metadata.get("annotations"), f"{path}.annotations")
+    errors += check_labels(metadata.get("labels"), f"{path}.labels")
+    errors += check_annotations(metadata.get("annotations"), f"{path}.annotations")
     errors += _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
     for at, finalizer in enumerate(metadata.get("finalizers") or []):
         field = f"{path}.finalizers"
@@ -47,7 +47,7 @@ def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = nam
     return errors
 
 
-def labels(found: Any, path: str) -> list[FieldError]:
+def check_labels(found: Any, path: str) -> list[FieldError]:
     """Check a map of labels."""
     errors: list[FieldError] = []
     for key, value in (found or {}).items():
@@ -56,7 +56,7 @@ def labels(found: Any, path: str) -> list[FieldError]:
     return errors
 
 
-def annotations(found: Any, path: str) -> list[FieldError]:
+def check_annotations(found: Any, path: str) -> list[FieldError]:
     """Check a map of annotations."""
     errors: list[FieldError] = []
     size = 0
@@ -73,10 +73,9 @@ def _owners(references: list[Object], path: str) -> list[FieldError]:
     controllers = []
     for at, reference in enumerate(references):
         field = f"{path}[{at}]"
-        for part in ("apiVersion", "kind", "name", "uid"):
-            if not reference.get(part):
-                errors.append(invalid(f"{field}.{part}", "", "version must not be empty" if part == "apiVersion" else
-                                      "must not be empty"))
+        errors += [invalid(f"{field}.{part}", "", "version must not be empty" if part == "apiVersion" else
+                           "must not be empty") for part in ("apiVersion", "kind", "name", "uid")
+                   if not reference.get(part)]
         if reference.get("apiVersion") == "v1" and reference.get("kind") == "Event":
             errors.append(invalid(field, "v1, Kind=Event", "v1, Kind=Event is disallowed from being an owner"))
         if reference.get("controller"):
@@ -89,12 +88,14 @@ def _owners(references: list[Object], path: str) -> list[FieldError]:
 
 def object_meta_update(new: Object, old: Object, path: str = "metadata") -> list[FieldError]:
     """Check what of the metadata may not change."""
-    errors = [invalid(f"{path}.{part}", new.get(part), IMMUTABLE) for part in _IMMUTABLE if new.get(part) != old.get(part)]
+    errors = [invalid(f"{path}.{part}", new.get(part), IMMUTABLE) for part in _IMMUTABLE
+              if new.get(part) != old.get(part)]
     if old.get("deletionTimestamp"):
         added = sorted(set(new.get("finalizers") or []) - set(old.get("finalizers") or []))
         if added:
             said = "[" + " ".join(f'"{name}"' for name in added) + "]"
-            errors.append(forbidden(f"{path}.finalizers", "no new finalizers can be added if the object is being deleted, "
+            errors.append(forbidden(f"{path}.finalizers",
+                                    "no new finalizers can be added if the object is being deleted, "
                                     f"found new finalizers []string{{{said[1:-1].replace(' ', ', ')}}}"))
     return errors
 

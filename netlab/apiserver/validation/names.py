@@ -18,18 +18,23 @@ _KEY = re.compile(r"[-._a-zA-Z0-9]+\Z")
 _PATH_SEGMENT = re.compile(r"[/%]")
 
 _SUBDOMAIN_TEXT = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
-                   "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+                   "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
+                   "is "
                    f"'{_LABEL_FORM}(\\.{_LABEL_FORM})*')")
-_DNS_LABEL_TEXT = ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-                   "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+_DNS_LABEL_TEXT = ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must "
+                   "start "
+                   "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation "
+                   "is "
                    f"'{_LABEL_FORM}')")
-_DNS_1035_TEXT = ("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+_DNS_1035_TEXT = ("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+                  "alphabetic "
                   "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
                   "validation is '[a-z]([-a-z0-9]*[a-z0-9])?')")
 _QUALIFIED_TEXT = ("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
                    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
                    f"'{_QUALIFIED_FORM}')")
-_LABEL_VALUE_TEXT = ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+_LABEL_VALUE_TEXT = ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+                     "and "
                      "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
                      f"regex used for validation is '({_QUALIFIED_FORM})?')")
 
@@ -80,8 +85,8 @@ def qualified_name(text: str) -> list[str]:
     elif len(parts) == 1:
         name = parts[0]
     else:
-        return [f"a qualified name {_QUALIFIED_TEXT.removeprefix('name part ')} with an optional DNS subdomain prefix "
-                "and '/' (e.g. 'example.com/MyName')"]
+        return [(f"a qualified name {_QUALIFIED_TEXT.removeprefix('name part ')} with an optional DNS subdomain prefix "
+                "and '/' (e.g. 'example.com/MyName')")]
     if not name:
         found.append("name part must be non-empty")
     elif len(name) > 63:
@@ -149,7 +154,8 @@ def config_key(text: str) -> list[str]:
     """Complain about what is no key of a ConfigMap or Secret."""
     found = [_more_than(253)] if len(text) > 253 else []
     if not _KEY.match(text):
-        found.append("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+        found.append("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
+                     "or "
                      "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')")
     if text == ".":
         found.append("must not be '.'")

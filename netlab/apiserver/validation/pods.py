@@ -8,7 +8,7 @@ from netlab.api.meta import Object
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation.containers import container_list
 from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
-from netlab.apiserver.validation.meta import labels as check_labels
+from netlab.apiserver.validation.meta import check_labels
 from netlab.apiserver.validation.volumes import volumes
 
 _RESTART = ("Always", "OnFailure", "Never")
@@ -99,7 +99,8 @@ def pod_update(obj: Object, old: Object) -> list[FieldError]:
         errors.append(invalid("spec.activeDeadlineSeconds", deadline, said))
     kept, grown = before.get("tolerations") or [], spec.get("tolerations") or []
     if grown != kept and any(item not in grown for item in kept):
-        errors.append(forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+        errors.append(forbidden("spec.tolerations",
+                                "existing toleration can not be modified except its tolerationSeconds"))
     gates, old_gates = spec.get("schedulingGates") or [], before.get("schedulingGates") or []
     if any(gate not in old_gates for gate in gates):
         errors.append(forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate"))
@@ -143,7 +144,8 @@ def _dns(spec: Object, path: str) -> list[FieldError]:
         errors.append(required(f"{path}.dnsConfig.nameservers",
                                "must provide at least one DNS nameserver when `dnsPolicy` is None"))
     if len(servers) > _SERVERS:
-        errors.append(invalid(f"{path}.dnsConfig.nameservers", servers, f"must not have more than {_SERVERS} nameservers"))
+        errors.append(invalid(f"{path}.dnsConfig.nameservers", servers,
+                              f"must not have more than {_SERVERS} nameservers"))
     for at, server in enumerate(servers):
         errors += [invalid(f"{path}.dnsConfig.nameservers[{at}]", server, said) for said in names.ip_address(server)]
     if len(searches) > _SEARCHES:
@@ -158,7 +160,8 @@ def _dns(spec: Object, path: str) -> list[FieldError]:
 def _host_aliases(aliases: list[Any], path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for at, alias in enumerate(aliases):
-        errors += [invalid(f"{path}[{at}].ip", alias.get("ip", ""), said) for said in names.ip_address(alias.get("ip", ""))]
+        errors += [invalid(f"{path}[{at}].ip", alias.get("ip", ""), said) for said in names.ip_address(alias.get("ip",
+                                                                                                                 ""))]
         for name in alias.get("hostnames") or []:
             errors += [invalid(f"{path}[{at}].hostnames", name, said) for said in names.dns_subdomain(name)]
     return errors

@@ -29,7 +29,7 @@ def service(spec: Object, path: str, families: tuple[str, ...]) -> list[FieldErr
     if kind == "ExternalName":
         errors += _external_name(spec, path)
     errors += _ports(ports, f"{path}.ports", kind)
-    errors += meta.labels(spec.get("selector"), f"{path}.selector")
+    errors += meta.check_labels(spec.get("selector"), f"{path}.selector")
     affinity = spec.get("sessionAffinity")
     if affinity not in ("ClientIP", "None"):
         errors.append(not_supported(f"{path}.sessionAffinity", affinity, ("ClientIP", "None")))
@@ -144,7 +144,8 @@ def _addresses(spec: Object, path: str, families: tuple[str, ...]) -> list[Field
             errors.append(invalid(f"{path}.clusterIPs[{at}]", given[at], f'expected an {family} value as indicated by '
                                                                         f"`ipFamilies[{at}]`"))
     if policy == "RequireDualStack" and len(families) < 2 and not selectorless:
-        errors.append(invalid(f"{path}.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
+        errors.append(invalid(f"{path}.ipFamilyPolicy", policy,
+                              "this cluster is not configured for dual-stack services"))
     for at, address in enumerate(spec.get("externalIPs") or []):
         errors += [invalid(f"{path}.externalIPs[{at}]", address, said) for said in names.ip_address(address)]
     for at, network in enumerate(spec.get("loadBalancerSourceRanges") or []):

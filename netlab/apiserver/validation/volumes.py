@@ -53,7 +53,8 @@ def _source(kind: str, source: Object, path: str) -> list[FieldError]:
         errors += _projected(source, path)
     mode = source.get("defaultMode")
     if isinstance(mode, int) and not 0 <= mode <= 0o777:
-        errors.append(invalid(f"{path}.defaultMode", mode, "must be a number between 0 and 0777 (octal), both inclusive"))
+        errors.append(invalid(f"{path}.defaultMode", mode,
+                              "must be a number between 0 and 0777 (octal), both inclusive"))
     for at, item in enumerate(source.get("items") or []):
         errors += _item(item, f"{path}.items[{at}]", keyed=kind in ("secret", "configMap"))
     return errors

@@ -55,7 +55,8 @@ def place(call: Call, obj: Object) -> None:
             raise status.bad_request("an empty namespace may not be set during creation")
         if metadata.setdefault("namespace", call.namespace) != call.namespace:
             if metadata["namespace"]:
-                raise status.bad_request("the namespace of the provided object does not match the namespace sent on the "
+                raise status.bad_request("the namespace of the provided object does not match the namespace sent on "
+                                         "the "
                                          "request")
             metadata["namespace"] = call.namespace
     elif not metadata.get("namespace"):
@@ -80,7 +81,7 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     for part in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"):
         metadata.pop(part, None)
     if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 - a name, no secret
+        metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))
     metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), call.time()
     if strategy.generation:
         metadata["generation"] = 1
@@ -96,7 +97,8 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
         if dry_run:
             return None, obj
         kv = await endpoint.folder.store.create(
-            endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), endpoint.encode(obj), ttl=strategy.ttl)
+            endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), endpoint.encode(obj),
+            ttl=strategy.ttl)
     except BaseException:
         if undo is not None:
             undo.undo()

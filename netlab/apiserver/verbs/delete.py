@@ -114,7 +114,8 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
                 return None, old, True
             if obj == old or options.dry_run:
                 return (None if options.dry_run else current), obj, False
-            return await folder.store.update(key, endpoint.encode(obj), current.mod_revision, ttl=strategy.ttl), obj, False
+            return await folder.store.update(key, endpoint.encode(obj), current.mod_revision,
+                                             ttl=strategy.ttl), obj, False
         except KeyMissing:
             raise status.not_found(resource, call.name) from None
         except Conflict:
@@ -172,7 +173,8 @@ def _preconditions(call: Call, options: Options, old: Object) -> None:
         raise status.conflict(call.endpoint.resource, call.name, f"Precondition failed: UID in precondition: "
                               f"{options.uid}, UID in object meta: {metadata.get('uid', '')}")
     if options.revision and options.revision != metadata.get("resourceVersion"):
-        raise status.conflict(call.endpoint.resource, call.name, "Precondition failed: ResourceVersion in precondition: "
+        raise status.conflict(call.endpoint.resource, call.name,
+                              "Precondition failed: ResourceVersion in precondition: "
                               f"{options.revision}, ResourceVersion in object meta: {metadata['resourceVersion']}")
 
 

@@ -19,7 +19,8 @@ from netlab.store import Compacted, KeyValue
 _EXPIRED = ("The provided continue parameter is too old to display a consistent list result. You can start a new list "
             "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
             "the results. Continuing with the provided token results in an inconsistent list - objects that were "
-            "created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
+            "created, modified, or deleted between the time the first chunk was returned and now may show up in the "
+            "list.")
 _PORTION = 500
 
 
@@ -115,7 +116,8 @@ def _number(text: str, name: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        raise status.bad_request(f'{name}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise status.bad_request(f'{name}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid '
+                                 'syntax')
     return int(text)
 
 

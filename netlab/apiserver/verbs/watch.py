@@ -13,6 +13,7 @@ from netlab.apiserver.call import Call
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Response, Sink, Stream
 from netlab.apiserver.selection import Selection, key_prefix, selection
+from netlab.apiserver.validation.errors import forbidden
 from netlab.errors import ApiError
 from netlab.store import Compacted, Event, KeyValue, Range, Watch, WatchCut
 
@@ -175,7 +176,7 @@ def _error_line(error: ApiError) -> bytes:
 
 def _seconds(text: str) -> float:
     if not text or text == "0":
-        return random.uniform(_SHORTEST, _LONGEST)  # noqa: S311 - spreads the reconnects, as upstream
+        return random.uniform(_SHORTEST, _LONGEST)
     if not text.isdigit():
         raise status.bad_request(f'timeoutSeconds: Invalid value: "{text}"')
     return min(float(text), 86_400.0)
@@ -186,15 +187,14 @@ def _options(call: Call, *, initial: bool | None) -> int:
     if wanted and not (wanted.isascii() and wanted.isdigit()):
         raise status.bad_request(f'resourceVersion: Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": '
                                  "invalid syntax")
-    problem = ""
+    said = ""
     if initial is None and match:
-        problem = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless " \
-                  "sendInitialEvents is provided"
+        said = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
     elif initial is not None and match != "NotOlderThan":
-        problem = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    if problem:
-        field, _, said = problem.partition(": ")
-        raise ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {problem}', details={
+        said = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    if said:
+        error = forbidden("resourceVersionMatch", said)
+        raise ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {error}', details={
             "group": "meta.k8s.io", "kind": "ListOptions",
-            "causes": [{"reason": "FieldValueForbidden", "message": said, "field": field}]})
+            "causes": [{"reason": error.reason, "message": error.body, "field": error.field}]})
     return int(wanted or 0)
