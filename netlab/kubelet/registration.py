@@ -92,7 +92,7 @@ class Registration:
         try:
             made = await self._client.create("nodes", wanted)
             log.info("registered node %s", name)
-            self._tell("Normal", "Starting", "")
+            self._tell("Normal", "Starting", "Starting kubelet.")
             return made
         except ApiError as error:
             if error.code != 409:
@@ -102,7 +102,7 @@ class Registration:
         if missing:
             found = await self._client.patch("nodes", name, {"metadata": {"labels": missing}}, type="strategic")
         log.info("node %s was registered before", name)
-        self._tell("Normal", "Starting", "")
+        self._tell("Normal", "Starting", "Starting kubelet.")
         return found
 
     async def _report(self) -> None:
