@@ -180,8 +180,14 @@ def _bridge(node: Rtnl, config: Config) -> link.Link:
     found = link.find(node, config.bridge)
     if found is not None and found.kind == "bridge" and found.up:
         return found
-    bridge = link.add_bridge(node, config.bridge, mtu=config.mtu, mark="netlab-cni")
-    sysctl.set_if_possible(f"net/ipv6/conf/{config.bridge}/accept_ra", 0)
+    if found is None:
+        node.send(link.new_bridge(config.bridge, mac=link.random_mac(), mtu=config.mtu), ignore=(errno.EEXIST,))
+        # before it is up: duplicate detection would keep IPv6 from being forwarded for its first two seconds
+        sysctl.set_if_possible(f"net/ipv6/conf/{config.bridge}/accept_dad", 0)
+        sysctl.set_if_possible(f"net/ipv6/conf/{config.bridge}/accept_ra", 0)
+    bridge = link.add_bridge(node, config.bridge)
+    if not bridge.alias:
+        node.send(link.change(bridge.ifindex, alias="netlab-cni"))
     if config.promiscuous:
         node.send(link.change(bridge.ifindex, promiscuous=True))
     return bridge

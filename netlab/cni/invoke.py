@@ -55,7 +55,9 @@ async def add(conflist: Conflist, *, container_id: str, netns: str, ifname: str 
         CniError: a plugin failed, and what had been done was undone as far as possible; or this attachment was made
             before and not undone by `delete`.
     """
-    call = Call(container_id, netns, ifname, dict(args or {}), dict(capability_args or {}), tuple(plugin_dirs), timeout)
+    # an explicit empty list spares DEL the search for port mappings that were never made
+    asked = {"portMappings": [], **(capability_args or {})}
+    call = Call(container_id, netns, ifname, dict(args or {}), asked, tuple(plugin_dirs), timeout)
     if Cache(cache_dir).read(conflist.name, container_id, ifname) is not None:
         raise CniError(results.INTERNAL, f"{container_id} is attached to {conflist.name} by {ifname} already")
     previous: Mapping[str, Any] | None = None

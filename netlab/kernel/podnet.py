@@ -8,7 +8,6 @@ some of them silent for seconds.
 from __future__ import annotations
 
 import errno
-import os
 from typing import NamedTuple
 
 from netlab.errors import KernelError
@@ -81,9 +80,9 @@ def _configure(pod: Rtnl, netns_fd: int, plug: Plug) -> None:
         with netns.inside(netns_fd):
             # a gratuitous ARP when it comes up: the neighbours forget who had the address before
             sysctl.set_if_possible(f"net/ipv4/conf/{plug.ifname}/arp_notify", 1)
-            if any(":" in address for address in plug.addresses) \
-                    and os.path.exists(f"/proc/sys/net/ipv6/conf/{plug.ifname}"):
+            if any(":" in address for address in plug.addresses):
                 sysctl.set_if_possible(f"net/ipv6/conf/{plug.ifname}/disable_ipv6", 0)
+                sysctl.set_if_possible(f"net/ipv6/conf/{plug.ifname}/accept_dad", 0)
     messages: list[Message] = [link.new_address(index, address) for address in plug.addresses]
     messages.append(link.change(index, up=True))
     messages += [new_route(route._replace(ifindex=index)) for route in plug.routes]
