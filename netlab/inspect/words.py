@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from netlab.netfilter import normalise
 from netlab.netfilter.model import Rule
 from netlab.netfilter.terms import Target, Term, target, terms
+from netlab.netfilter.terms import protocol as protocol_name
 
 MASQUERADE_CHAINS = frozenset({"KUBE-MARK-MASQ"})
 
@@ -24,7 +25,7 @@ def condition(match: str) -> str:
         groups.setdefault(term.module, []).append(term)
     own = {term.option: term for term in groups.pop("", [])}
     said = [_own(option, own[option]) for option in ("-i", "-o", "-s", "-d") if option in own]
-    protocol = normalise.protocol(own["-p"].value) if "-p" in own else ""
+    protocol = protocol_name(own["-p"].value) if "-p" in own else ""
     negated = "not " if "-p" in own and own["-p"].negated else ""
     ports = [part for module in ("tcp", "udp", "sctp", "multiport") for part in _ports(groups.pop(module, []))]
     if protocol:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from netlab.netfilter import normalise
 from netlab.netfilter.model import Rule
-from netlab.netfilter.terms import Term, terms
+from netlab.netfilter.terms import Term, protocol, terms
 
 State = Literal["NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED"]
 
@@ -122,7 +122,7 @@ def _all(group: Iterable[Term], tests: Mapping[str, Callable[[Term], bool]]) -> 
 def _own(group: tuple[Term, ...], packet: Packet, _: Host) -> Chance:
     return _all(group, {
         "-s": lambda term: _address_in(packet.src, term.value), "-d": lambda term: _address_in(packet.dst, term.value),
-        "-p": lambda term: normalise.protocol(term.value) in (packet.protocol, "all"),
+        "-p": lambda term: protocol(term.value) in (packet.protocol, "all"),
         "-i": lambda term: _interface(packet.iif, term.value), "-o": lambda term: _interface(packet.oif, term.value),
         "-f": lambda _term: False})
 

@@ -13,13 +13,11 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from netlab.netfilter.model import Rule, Ruleset, Table
-from netlab.netfilter.terms import Term, target, terms
+from netlab.netfilter.terms import Term, protocol, target, terms
 
 Canonical: TypeAlias = tuple[object, ...]
 """An opaque value: equal for two rules of one chain exactly when the rules do the same."""
 
-_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "58": "icmpv6", "ipv6-icmp": "icmpv6",
-              "icmp6": "icmpv6", "0": "all", "136": "udplite", "47": "gre", "4": "ipencap"}
 _MASK = 0xFFFFFFFF
 _DEFAULTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("recent", "--name"): ("DEFAULT",), ("recent", "--mask"): ("255.255.255.255",), ("recent", "--rsource"): (),
@@ -34,11 +32,8 @@ def _body(match: str, jump: str, goto: bool) -> Canonical:
     parts = {part for term in terms(match) for part in _match_part(term)}
     modules = {module for module, *_ in parts}
     # `-p tcp -m tcp` and `-p tcp` say the same; `-m tcp` stays only where no -p names it.
-    for protocol in ("tcp", "udp", "sctp"):
-        if ("", "-p", False, (protocol,)) in parts:
-            parts.discard((protocol, "", False, ()))
-    for module in modules - {"", "tcp", "udp", "sctp"}:
-        if any(owner == module and option for owner, option, *_ in parts):
+    for module in modules - {""}:
+        if ("", "-p", False, (module,)) in parts or any(owner == module and option for owner, option, *_ in parts):
             parts.discard((module, "", False, ()))
     return tuple(sorted(parts, key=repr)), _target(jump), goto
 
@@ -63,11 +58,6 @@ def network(text: str) -> str:
     except ValueError:
         return text
     return str(found.network_address) if found.prefixlen == found.max_prefixlen else str(found)
-
-
-def protocol(text: str) -> str:
-    """Return a protocol's usual name: `6` and `TCP` are `tcp`."""
-    return _PROTOCOLS.get(text.lower(), text.lower())
 
 
 def mark(text: str) -> tuple[int, int]:

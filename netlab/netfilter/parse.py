@@ -17,6 +17,9 @@ _JUMPS = ("-j", "--jump", "-g", "--goto")
 _ENDS_TARGET = frozenset({"-m", "--match", "-p", "--protocol", "-s", "-d", "-i", "-o", "--source", "--destination",
                           "--src", "--dst", "--in-interface", "--out-interface"})
 
+_MATCH_BEHIND = re.compile(r" (?:!|-[a-z]|--(?:match|protocol|source|destination|src|dst|in-interface|out-interface"
+                           r"|jump|goto)) ")
+
 
 class NotIptables(UsageError):
     """The text is not what iptables-save prints or iptables-restore reads. `line` counts from 1."""
@@ -115,7 +118,7 @@ def rule(chain: str, spec: str, *, packets: int = 0, count: int = 0) -> Rule:
     # The plain case, which is every rule that iptables-save prints and hardly costs anything: one jump, at the end.
     if at == 0 or (at > 0 and spec[at - 1] == " "):
         tail = spec[at + 3:]
-        if '"' not in tail and " -" not in tail:
+        if '"' not in tail and tail[:1] != "-" and (" -" not in tail or not _MATCH_BEHIND.search(tail)):
             return Rule(chain, spec[:at].rstrip(), tail, False, packets, count)
     elif at < 0 and "-g " not in spec and "--jump" not in spec and "--goto" not in spec:
         return Rule(chain, spec, "", False, packets, count)

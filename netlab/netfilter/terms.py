@@ -22,6 +22,10 @@ _PROTOCOL_OPTIONS = frozenset({"--dport", "--sport", "--tcp-flags", "--syn", "--
                                "--icmpv6-type", "--chunk-types"})
 
 
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "58": "icmpv6", "ipv6-icmp": "icmpv6",
+              "icmp6": "icmpv6", "0": "all", "136": "udplite", "47": "gre", "4": "ipencap"}
+
+
 class Term(NamedTuple):
     """One condition. `module` is "" for iptables' own -s -d -p -i -o; `option` is "" for a module named without one."""
 
@@ -45,6 +49,11 @@ class Target(NamedTuple):
     def option(self, name: str) -> str | None:
         """Return the first value of an option, "" for a bare one, None when it is not given."""
         return next((term.value for term in self.options if term.option == name), None)
+
+
+def protocol(text: str) -> str:
+    """Return a protocol's usual name: `6` and `TCP` are `tcp`."""
+    return _PROTOCOLS.get(text.lower(), text.lower())
 
 
 @lru_cache(maxsize=65536)
@@ -73,7 +82,7 @@ def comment(match: str) -> str:
 
 def _terms(given: list[str], module: str) -> tuple[Term, ...]:
     result: list[Term] = []
-    protocol = ""
+    current = ""
     negated = False
     at = 0
     while at < len(given):
@@ -98,10 +107,10 @@ def _terms(given: list[str], module: str) -> tuple[Term, ...]:
                 values.append(given[at])
                 at += 1
         if word == "-p":
-            protocol = values[0].lower() if values else ""
+            current = protocol(values[0]) if values else ""
         owner = "" if word in _OWN else module
         if word in _PROTOCOL_OPTIONS and module not in ("tcp", "udp", "sctp", "udplite", "dccp", "icmp", "icmp6"):
-            owner = protocol  # `-p tcp --dport 80` loads the module by itself
+            owner = current  # `-p tcp --dport 80` loads the module by itself
         result.append(Term(owner, word, negated, tuple(values)))
         negated = False
     return tuple(result)

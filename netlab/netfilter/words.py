@@ -6,7 +6,7 @@ import re
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPED = re.compile(r"\\(.)")
-_PLAIN = re.compile(r"[A-Za-z0-9_\-+=:;,./|@%^~<>()\[\]{}#?*$&]+\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_\-+=:;,./|@%^~<>()\[\]{}#?*$&!]+\Z")
 
 
 def split(text: str) -> list[str]:
