@@ -292,6 +292,7 @@ def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: M
     if problems and mode == "Strict":
         text = "strict decoding error: " + ", ".join(problems)
         value = json.dumps(patch.decode("utf-8", "replace"), ensure_ascii=False)
-        raise ApiError(422, "Invalid", f' "" is invalid: patch: Invalid value: {value}: {text}', details={
-            "causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": f"Invalid value: {value}: {text}"}]})
+        said = f"Invalid value: {value}: {text}"
+        raise ApiError(422, "Invalid", f' "" is invalid: patch: {said}',
+                       details={"causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": said}]})
     return tuple(problems)

@@ -1,0 +1,331 @@
+"""Values seen through their schema, as server-side apply sees them: which parts have owners of their own.
+
+The operations of structured-merge-diff (sigs.k8s.io/structured-merge-diff/v6/typed): the set of fields of a value, the
+difference of two values as sets, merging, and removing fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias
+
+from netlab.api.meta import Object
+from netlab.api.patch.fieldset import Set, below, is_member, with_member
+from netlab.api.schema import Field, Struct, Type, struct_of, table
+
+Kind: TypeAlias = Literal["leaf", "struct", "map", "keyed", "set", "untyped"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a value is owned: a leaf as a whole, a struct or map by field, a keyed list by item, a set by value.
+
+    `untyped` is what no schema tells about: maps are owned by field, lists and scalars as a whole.
+    """
+
+    kind: Kind
+    struct: Struct | None = None
+    item: Shape | None = None
+    keys: tuple[str, ...] = ()
+
+    def child(self, name: str) -> Shape:
+        """Return the shape of a field or entry."""
+        if self.struct is not None and self.kind == "struct":
+            field = self.struct.fields.get(name)
+            return UNTYPED if field is None else shape_of(field)
+        return self.item or UNTYPED
+
+    def declares(self, name: str) -> bool:
+        """Tell whether this is a struct that has the field."""
+        return self.struct is not None and self.kind == "struct" and name in self.struct.fields
+
+    def when_absent(self, name: str) -> Any:
+        """Return what Go has in place of a missing field: {} for a struct without pointer, [] for a required list."""
+        field = self.struct.fields.get(name) if self.struct is not None else None
+        if field is None or not field.number:
+            return None
+        if field.type.code == "list":
+            return [] if field.required else None
+        return {} if field.type.code in {"struct", "map"} and (field.required or (
+            field.type.code == "struct" and not field.pointer)) else None
+
+
+LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
+
+
+@cache
+def root(api_version: str, kind: str) -> Shape:
+    """Return the shape of a kind's objects; of one that the table does not know, all but the metadata is untyped."""
+    struct = table().kind(api_version, kind)
+    return Shape("struct", struct or table().struct("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"))
+
+
+@cache
+def shape_of(field: Field) -> Shape:
+    """Return the shape of a field."""
+    kind = field.type
+    if field.map_type == "atomic":
+        return LEAF
+    if kind.code != "list" or kind.item is None:
+        return _shape(kind)
+    style, keys = field.list_type, field.list_keys
+    if not style and "merge" in field.patch_strategy:  # before list types there were patch strategies
+        style, keys = ("map", (field.merge_key,)) if field.merge_key else ("set", ())
+    if style == "map" and keys:
+        return Shape("keyed", item=_shape(kind.item), keys=tuple(sorted(keys)))
+    return Shape("set", item=LEAF) if style == "set" else LEAF
+
+
+def _shape(kind: Type) -> Shape:
+    struct = struct_of(kind)
+    if struct is not None:
+        return LEAF if struct.map_type == "atomic" else Shape("struct", struct)
+    if kind.code == "map" and kind.item is not None:
+        return Shape("map", item=_shape(kind.item))
+    return UNTYPED if kind.code == "any" else LEAF
+
+
+def _shown(value: Any, shape: Shape) -> Kind:
+    """Return as what a value of this shape is handled: what does not fit its shape is a leaf."""
+    if shape.kind in {"struct", "map", "untyped"}:
+        if not isinstance(value, dict):
+            return "leaf"
+        return "map" if shape.kind == "untyped" else shape.kind
+    if shape.kind in {"keyed", "set"} and not isinstance(value, list):
+        return "leaf"
+    return shape.kind
+
+
+def element(item: Any, shape: Shape) -> str:
+    """Return the path element of a list's item."""
+    if shape.kind == "set":
+        return "v:" + json.dumps(item, separators=(",", ":"), sort_keys=True)
+    if not isinstance(item, dict):
+        return "v:" + json.dumps(item)
+    struct = shape.item.struct if shape.item is not None else None
+    key = {}
+    for name in shape.keys:
+        value = item.get(name)
+        if value is None and struct is not None and (field := struct.fields.get(name)) is not None:
+            value = field.default
+        if value is not None:
+            key[name] = value
+    return "k:" + json.dumps(key, separators=(",", ":"))
+
+
+def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
+    """Yield what is wrong with the lists of an object to be applied: items without a key, or with the same one."""
+    kind = _shown(value, shape)
+    if kind in {"struct", "map"}:
+        for name, inner in value.items():
+            yield from check(inner, shape.child(name), f"{path}.{name}")
+    elif kind in {"keyed", "set"}:
+        seen: set[str] = set()
+        for at, item in enumerate(value):
+            pe = element(item, shape)
+            if kind == "keyed" and (not isinstance(item, dict) or pe == "k:{}"):
+                yield (f"{path}: element {at}: associative list with keys has an element that omits key field "
+                       f'"{shape.keys[0]}" (and doesn\'t have default value)')
+            elif pe in seen:
+                yield f"{path}: duplicate entries for key {pe}"
+            seen.add(pe)
+            if shape.item is not None:
+                yield from check(item, shape.item, path)
+
+
+def fields(value: Any, shape: Shape) -> Set:
+    """Return the set of fields that a value has (TypedValue.ToFieldSet), below its own place."""
+    kind = _shown(value, shape)
+    out: Set = {}
+    if kind in {"struct", "map"}:
+        for name, inner in value.items():
+            child = shape.child(name)
+            if inner is None or inner == {} or _shown(inner, child) == "leaf":
+                out[f"f:{name}"] = {}
+                continue
+            children = fields(inner, child)
+            if not shape.declares(name):
+                out[f"f:{name}"] = with_member(children)
+            elif children:
+                out[f"f:{name}"] = children
+    elif kind in {"keyed", "set"} and shape.item is not None:
+        for item in value:
+            out[element(item, shape)] = with_member(fields(item, shape.item))
+    return out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became different, as sets."""
+
+    added: Set
+    removed: Set
+    modified: Set
+
+
+def compare(old: Object, new: Object, shape: Shape) -> Comparison:
+    """Return what differs between two objects; a field that is null counts as absent."""
+    added, removed, modified = _compare(old, new, shape)
+    return Comparison(added or {}, removed or {}, modified or {})
+
+
+_Sides: TypeAlias = tuple[Set | None, Set | None, Set | None]
+_SAME: _Sides = (None, None, None)
+
+
+def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
+    kind = _shown(new if old is None else old, shape)
+    if kind == "leaf" or (not old and not new) or (old is not None and new is not None and _shown(new, shape) != kind):
+        if old is None:
+            return {}, None, None
+        return (None, {}, None) if new is None else (None, None, {})
+    added: Set = {}
+    removed: Set = {}
+    modified: Set = {}
+    for pe, before, after, child in _pairs(old, new, shape, kind):
+        if before is after is None:  # null in a new object is written, in an old one it is as absent
+            if old is None:
+                added[pe] = {}
+            continue
+        if before == after:
+            continue
+        more, less, other = _compare(before, after, child)
+        if more is not None:
+            added[pe] = more
+        if less is not None:
+            removed[pe] = less
+        if other is not None:
+            modified[pe] = other
+    if old is None:
+        return with_member(added), None, None
+    if new is None:
+        return None, with_member(removed), None
+    return added or None, removed or None, modified or None
+
+
+def _pairs(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
+    """Yield (path element, before, after, shape) of what lies directly below."""
+    if kind in {"struct", "map"}:
+        for name in dict.fromkeys((*(old or ()), *(new or ()))):
+            before, after = (old or {}).get(name), (new or {}).get(name)
+            if old is not None and before is None:
+                before = shape.when_absent(name)
+            if new is not None and after is None:
+                after = shape.when_absent(name)
+            yield f"f:{name}", before, after, shape.child(name)
+    else:
+        mine, theirs = by_element(old or (), shape), by_element(new or (), shape)
+        for pe in dict.fromkeys((*mine, *theirs)):
+            yield pe, mine.get(pe), theirs.get(pe), shape.item or LEAF
+
+
+def by_element(items: Any, shape: Shape) -> dict[str, Any]:
+    """Return a list's items by path element; of doubles the first."""
+    found: dict[str, Any] = {}
+    for item in items:
+        found.setdefault(element(item, shape), item)
+    return found
+
+
+def merge(old: Any, new: Any, shape: Shape) -> Any:
+    """Return the old value with the new one merged in; null in the new one removes."""
+    kind = _shown(new, shape)
+    if old is None or kind == "leaf" or _shown(old, shape) != kind:
+        return _without_nulls(new)
+    if kind in {"struct", "map"}:
+        out = dict(old)
+        for name, value in new.items():
+            if value is None:
+                out.pop(name, None)
+            else:
+                out[name] = merge(out.get(name), value, shape.child(name))
+        return out
+    return _merge_lists(old, new, shape)
+
+
+def _without_nulls(value: Any) -> Any:
+    return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None} \
+        if isinstance(value, dict) else value
+
+
+def _merge_lists(old: list[Any], new: list[Any], shape: Shape) -> list[Any]:
+    """Merge the items of two lists by their path elements.
+
+    Items of both keep the order of the new list; items that only the old one has stay behind what they followed.
+    """
+    left, right = [element(item, shape) for item in old], [element(item, shape) for item in new]
+    mine, theirs = by_element(old, shape), by_element(new, shape)
+    shared = [pe for pe in right if pe in mine]
+    out: list[Any] = []
+    merged: set[str] = set()
+    at = to = next_shared = 0
+
+    def take(pe: str) -> None:
+        merged.add(pe)
+        out.append(merge(mine.get(pe), theirs[pe], shape.item or LEAF))
+
+    while at < len(left) or to < len(right):
+        if at < len(left) and to < len(right):
+            if left[at] == right[to]:
+                take(left[at])
+                at, to, next_shared = at + 1, to + 1, next_shared + 1
+                continue
+            if left[at] in theirs and next_shared < len(shared) and shared[next_shared] != left[at]:
+                at += 1  # it comes later, in the order of the new list
+                continue
+        if at < len(left):
+            if left[at] not in theirs:
+                out.append(old[at])
+                at += 1
+                continue
+            if left[at] in merged:
+                at += 1
+        if to < len(right):
+            if right[to] not in merged:
+                take(right[to])
+            if next_shared < len(shared) and shared[next_shared] == right[to]:
+                next_shared += 1
+            to += 1
+    return out
+
+
+def remove(value: Any, gone: Set, shape: Shape) -> Any:
+    """Return the value without the fields of a set; None if nothing is left of it."""
+    kind = _shown(value, shape)
+    if not gone or kind == "leaf":
+        return value
+    if kind in {"struct", "map"}:
+        out = {}
+        for name, inner in value.items():
+            kept = _rest(inner, gone.get(f"f:{name}"), shape.child(name))
+            if kept is None and kind == "struct" and shape.when_absent(name) == {}:
+                kept = {}  # Go can't leave it out
+            if kept is not None:
+                out[name] = kept
+        return out or None
+    items = [kept for item in value
+             if (kept := _rest(item, gone.get(element(item, shape)), shape.item or LEAF)) is not None]
+    return items or None
+
+
+def _rest(value: Any, gone: Set | None, shape: Shape) -> Any:
+    if gone is None:
+        return value
+    return None if is_member(gone) else remove(value, below(gone), shape)
+
+
+def with_named_fields(node: Mapping[str, Any], shape: Shape) -> Set:
+    """Return the set with the fields of structs that lead to a member made members too, as removing needs them."""
+    out: Set = {}
+    for pe, inner in node.items():
+        if pe.startswith("f:"):
+            child = shape.child(pe[2:])
+            children = with_named_fields(below(inner), child)
+            out[pe] = with_member(children) if shape.declares(pe[2:]) or is_member(inner) else children
+        else:
+            children = with_named_fields(below(inner), shape.item or UNTYPED)
+            out[pe] = with_member(children) if is_member(inner) else children
+    return out
