@@ -53,9 +53,11 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, use
     progress = shown.choose(quiet=quiet)
     options = launcher.Options(name or chosen.name, merge=not no_kubeconfig, keep=keep,
                                limits=Limits(ready=wait), use=tuple(swapped))
-    record = launcher.up(chosen, options, progress)
-    if timing:
-        click.echo(shown.waterfall(progress))
+    try:
+        record = launcher.up(chosen, options, progress)
+    finally:
+        if timing:
+            click.echo(shown.waterfall(progress))
     if quiet:
         return
     click.echo(f'lab "{record.name}" is up: {len(record.nodes)} nodes, {progress.elapsed():.1f} s'

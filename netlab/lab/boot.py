@@ -53,12 +53,14 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
         await apply_all(client, manifests.addons(lab))
         labels = asyncio.create_task(_label_control_plane(client, lab, seen["nodes"]))
         watching.append(labels)
-        if objects:
-            progress.step("Applying the scenario")
-            await apply_all(client, objects)
-        progress.step("Waiting for nodes and Pods")
+        progress.step("Waiting for the nodes")
         try:
             async with asyncio.timeout(limits.ready):
+                await _nodes_schedulable(lab, seen, changed, progress)
+                if objects:  # not before: whoever comes first would have all Pods on the first node
+                    progress.step("Applying the scenario")
+                    await apply_all(client, objects)
+                progress.step("Waiting for the Pods")
                 await _all_ready(lab, seen, changed, progress)
                 await labels
         except TimeoutError:
@@ -141,19 +143,30 @@ async def _label_control_plane(client: Client, lab: Lab, nodes: Informer) -> Non
         await client.patch("nodes", node.name, patch)
 
 
-async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
-    nodes_done = False
+async def _nodes_schedulable(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
     while True:
         changed.clear()
-        missing = _missing(lab, seen)
-        if not nodes_done and _nodes_ready(seen) == len(lab.nodes):
-            nodes_done = True
+        ready = sum(condition(node, "Ready") and not _not_ready_taint(node) for node in seen["nodes"].all())
+        if ready == len(lab.nodes):
             progress.mark("all nodes Ready")
-        if not missing:
+            return
+        progress.note(f"{ready}/{len(lab.nodes)}")
+        await changed.wait()
+
+
+async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
+    while True:
+        changed.clear()
+        if not _missing(lab, seen):
             progress.mark("all Pods ready")
             return
-        progress.note(f"{_nodes_ready(seen)}/{len(lab.nodes)} nodes, {_pods_ready(seen)} Pods ready")
+        pods = seen["pods"].all()
+        progress.note(f"{sum(_pod_fine(pod) for pod in pods)}/{len(pods)}")
         await changed.wait()
+
+
+def _not_ready_taint(node: Object) -> bool:
+    return any(taint.get("key") == "node.kubernetes.io/not-ready" for taint in node["spec"].get("taints") or [])
 
 
 def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
@@ -209,11 +222,3 @@ def trouble(pod: Object) -> str:
     phase = status.get("phase", "Pending")
     return "not ready" if phase == "Running" else str(phase)
 
-
-def _nodes_ready(seen: dict[str, Informer]) -> int:
-    return sum(condition(node, "Ready") for node in seen["nodes"].all())
-
-
-def _pods_ready(seen: dict[str, Informer]) -> str:
-    pods = seen["pods"].all()
-    return f"{sum(_pod_fine(pod) for pod in pods)}/{len(pods)}"
