@@ -75,10 +75,7 @@ async def component_statuses(api: Api) -> list[Object]:
     answers.append(("etcd-0", not api.stopping, "ok"))
     found = []
     for name, healthy, said in answers:
-        condition = {"type": "Healthy", "status": "True" if healthy else "False"}
-        condition |= {"message": said} if healthy else {"message": said, "error": said}
-        if not healthy:
-            condition |= {"status": "False", "message": "", "error": said}
+        condition = {"type": "Healthy", "status": "True" if healthy else "False", "message": said}
         found.append({"metadata": {"name": name, "creationTimestamp": None}, "conditions": [condition]})
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netlab.api.meta import Object
+from netlab.api.patch import apply
 from netlab.apiserver.call import Call
 
 
@@ -11,4 +12,6 @@ def track(call: Call, old: Object | None, new: Object, *, subresource: str = "")
 
     A client that sends an empty list asks to forget who owns what, as upstream.
     """
-    return new
+    resource = call.endpoint.resource
+    return apply.track(old, new, manager=call.manager(), operation="Update", api_version=resource.api_version,
+                       kind=resource.kind, subresource=subresource, now=call.time())

@@ -138,7 +138,7 @@ def _headers(request: Request, headers: dict[str, str], content_type: str) -> di
 
     merged: CIMultiDict[str] = CIMultiDict(headers)
     merged["Content-Type"] = content_type
-    merged["Cache-Control"] = "no-cache, private"
+    merged["Cache-Control"], merged["Server"] = "no-cache, private", "netlab"
     for text in request.warnings:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
         merged.add("Warning", f'299 - "{quoted}"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -102,8 +101,7 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
             new["metadata"]["uid"] = metadata["uid"]
         return new, False
 
-    whole = replace(call, target=replace(call.target, subresource=""))
-    kv, obj = await rewrite(whole, apply)
+    kv, obj = await rewrite(call, apply)
     if kv is not None:
         obj = call.endpoint.view(kv)
     if not obj:

@@ -6,7 +6,7 @@ from typing import Any
 
 from netlab.api import schema
 from netlab.api.meta import Object
-from netlab.api.patch import jsonpatch, merge, strategic
+from netlab.api.patch import apply, jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -107,8 +107,6 @@ def accept(call: Call, new: Object, old: Object) -> Object:
 
 
 async def _apply(call: Call, raw: bytes) -> Reply:
-    from netlab.api.patch import apply
-
     resource = call.endpoint.resource
     applied = negotiate.load_yaml(raw) if raw[:1] != b"{" else negotiate.load_json(raw)
     if not isinstance(applied, dict):

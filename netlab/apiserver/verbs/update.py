@@ -152,7 +152,7 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
     if subresource == "status":
         strategy.prepare_status(obj, old)
         errors = strategy.validate_status(obj, old)
-    elif subresource:
+    elif subresource not in ("", "scale"):
         errors = [*object_meta_update(metadata, before), *strategy.validate(obj)]
         if strategy.generation and strategy.changed(obj, old):
             metadata["generation"] = before.get("generation", 0) + 1

@@ -1,0 +1,405 @@
+"""Create, read, change, delete: what happens to metadata, status and preconditions on the way."""
+
+from __future__ import annotations
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.apiserver.conftest import Client, config_map, pod
+
+
+def maps(ns: str, name: str = "") -> str:
+    return f"/api/v1/namespaces/{ns}/configmaps" + (f"/{name}" if name else "")
+
+
+def pods(ns: str, name: str = "") -> str:
+    return f"/api/v1/namespaces/{ns}/pods" + (f"/{name}" if name else "")
+
+
+def deployment(name: str, **spec: object) -> dict:
+    return {"metadata": {"name": name}, "spec": {
+        "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}, **spec}}
+
+
+def test_a_new_object_gets_its_metadata(client: Client, ns: str) -> None:
+    made = client.post(maps(ns), config_map("a", k="v"))
+    assert made.status == 201
+    metadata = made.json["metadata"]
+    assert len(metadata["uid"]) == 36
+    assert metadata["creationTimestamp"].endswith("Z")
+    assert metadata["namespace"] == ns
+    assert int(metadata["resourceVersion"]) > 0
+    assert "selfLink" not in metadata
+    assert client.get(maps(ns, "a")).json == made.json
+    assert made.json["kind"] == "ConfigMap"
+
+
+def test_a_taken_name_is_refused(client: Client, ns: str) -> None:
+    client.post(maps(ns), config_map("a"))
+    again = client.post(maps(ns), config_map("a"))
+    assert again.status == 409
+    assert again.json["reason"] == "AlreadyExists"
+    assert again.json["message"] == 'configmaps "a" already exists'
+    assert again.json["details"] == {"name": "a", "kind": "configmaps"}
+
+
+def test_generate_name_gives_each_another_one(client: Client, ns: str) -> None:
+    names = {client.post(maps(ns), {"metadata": {"generateName": "x-"}}).json["metadata"]["name"] for _ in range(20)}
+    assert len(names) == 20
+    assert all(len(name) == 7 and name.startswith("x-") for name in names)
+
+
+def test_an_absent_object_is_404(client: Client, ns: str) -> None:
+    answer = client.get(maps(ns, "nope"))
+    assert answer.status == 404
+    assert answer.json["message"] == 'configmaps "nope" not found'
+    assert client.get("/api/v1/namespaces/x/unicorns").json["message"] == "the server could not find the requested resource"
+
+
+def test_a_stale_update_is_a_conflict(client: Client, ns: str) -> None:
+    first = client.post(maps(ns), config_map("a", n="1")).json
+    second = client.put(maps(ns, "a"), first | {"data": {"n": "2"}})
+    assert second.status == 200
+    stale = client.put(maps(ns, "a"), first | {"data": {"n": "3"}})
+    assert stale.status == 409
+    assert stale.json["message"] == ('Operation cannot be fulfilled on configmaps "a": the object has been modified; '
+                                     "please apply your changes to the latest version and try again")
+    blind = {"metadata": {"name": "a"}, "data": {"n": "4"}}
+    assert client.put(maps(ns, "a"), blind).json["data"] == {"n": "4"}
+
+
+def test_one_of_many_writers_wins_each_revision(client: Client, ns: str) -> None:
+    """A counter that 8 clients raise by read-change-write ends at the number of successful writes."""
+    client.post(maps(ns), config_map("n", n="0"))
+
+    def raise_it(_: int) -> int:
+        mine, won = client.again(), 0
+        for _ in range(10):
+            obj = mine.get(maps(ns, "n")).json
+            obj["data"]["n"] = str(int(obj["data"]["n"]) + 1)
+            status = mine.put(maps(ns, "n"), obj).status
+            assert status in (200, 409)
+            won += status == 200
+        return won
+
+    with ThreadPoolExecutor(8) as pool:
+        won = sum(pool.map(raise_it, range(8)))
+    assert client.get(maps(ns, "n")).json["data"]["n"] == str(won)
+
+
+def test_a_put_that_changes_nothing_writes_nothing(client: Client, ns: str) -> None:
+    first = client.post(maps(ns), config_map("a", n="1")).json
+    again = client.put(maps(ns, "a"), first).json
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+def test_uid_and_name_must_fit(client: Client, ns: str) -> None:
+    client.post(maps(ns), config_map("a"))
+    wrong = client.put(maps(ns, "a"), {"metadata": {"name": "a", "uid": "nope"}})
+    assert wrong.status == 409
+    assert "Precondition failed: UID in precondition: nope" in wrong.json["message"]
+    assert client.put(maps(ns, "a"), config_map("b")).status == 400
+    assert client.post(maps(ns), {"metadata": {"name": "b", "namespace": "other"}}).status == 400
+
+
+@pytest.mark.parametrize(("kind", "body", "wanted"), [
+    pytest.param("merge", {"data": {"a": None, "b": "2"}}, {"b": "2"}, id="merge"),
+    pytest.param("strategic", {"data": {"c": "3"}}, {"a": "1", "c": "3"}, id="strategic"),
+    pytest.param("json", [{"op": "add", "path": "/data/d", "value": "4"}], {"a": "1", "d": "4"}, id="json patch"),
+])
+def test_patches(client: Client, ns: str, kind: str, body: object, wanted: dict) -> None:
+    client.post(maps(ns), config_map("a", a="1"))
+    answer = client.patch(maps(ns, "a"), body, kind)
+    assert answer.status == 200
+    assert answer.json["data"] == wanted
+
+
+def test_server_side_apply_creates_and_finds_conflicts(client: Client, ns: str) -> None:
+    path = f"{maps(ns, 'a')}?fieldManager=one"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1"}}
+    assert client.patch(path, body, "apply").status == 201
+    assert client.patch(path, body, "apply").status == 200
+    other = client.patch(f"{maps(ns, 'a')}?fieldManager=two", body | {"data": {"k": "2"}}, "apply")
+    assert other.status == 409
+    assert other.json["details"]["causes"][0]["reason"] == "FieldManagerConflict"
+    forced = client.patch(f"{maps(ns, 'a')}?fieldManager=two&force=true", body | {"data": {"k": "2"}}, "apply")
+    assert forced.json["data"] == {"k": "2"}
+    assert client.patch(maps(ns, "a"), body, "apply").status == 422
+
+
+def test_concurrent_patches_all_land(client: Client, ns: str) -> None:
+    client.post(maps(ns), config_map("a"))
+
+    def add(number: int) -> int:
+        return client.again().patch(maps(ns, "a"), {"data": {f"k{number}": "x"}}).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(add, range(40))) == {200}
+    assert len(client.get(maps(ns, "a")).json["data"]) == 40
+
+
+def test_generation_counts_changes_of_the_spec_only(client: Client, ns: str) -> None:
+    base = f"/apis/apps/v1/namespaces/{ns}/deployments"
+    made = client.post(base, deployment("d")).json
+    assert made["metadata"]["generation"] == 1
+    assert made["status"] == {}
+    labelled = client.patch(f"{base}/d", {"metadata": {"labels": {"a": "b"}}}).json
+    assert labelled["metadata"]["generation"] == 1
+    scaled = client.patch(f"{base}/d", {"spec": {"replicas": 3}}).json
+    assert scaled["metadata"]["generation"] == 2
+    reported = client.patch(f"{base}/d/status", {"status": {"replicas": 3}, "spec": {"replicas": 9}}).json
+    assert reported["metadata"]["generation"] == 2
+    assert reported["spec"]["replicas"] == 3
+    assert reported["status"]["replicas"] == 3
+    spec_only = client.patch(f"{base}/d", {"status": {"replicas": 7}}).json
+    assert spec_only["status"]["replicas"] == 3
+
+
+def test_scale_is_the_same_number(client: Client, ns: str) -> None:
+    base = f"/apis/apps/v1/namespaces/{ns}/deployments"
+    client.post(base, deployment("d", replicas=2))
+    scale = client.get(f"{base}/d/scale").json
+    assert (scale["kind"], scale["apiVersion"]) == ("Scale", "autoscaling/v1")
+    assert scale["spec"]["replicas"] == 2
+    assert scale["status"]["selector"] == "app=d"
+    assert client.patch(f"{base}/d/scale", {"spec": {"replicas": 5}}).json["spec"]["replicas"] == 5
+    assert client.get(f"{base}/d").json["spec"]["replicas"] == 5
+    assert client.put(f"{base}/d/scale", scale).status == 409
+    assert client.patch(f"{base}/d/scale", {"spec": {"replicas": -1}}).status == 422
+
+
+def test_a_dry_run_stores_nothing(client: Client, ns: str) -> None:
+    assert client.post(f"{maps(ns)}?dryRun=All", config_map("a")).status == 201
+    assert client.get(maps(ns, "a")).status == 404
+    client.post(maps(ns), config_map("a", n="1"))
+    assert client.patch(f"{maps(ns, 'a')}?dryRun=All", {"data": {"n": "2"}}).json["data"] == {"n": "2"}
+    assert client.request("DELETE", f"{maps(ns, 'a')}?dryRun=All").status == 200
+    assert client.get(maps(ns, "a")).json["data"] == {"n": "1"}
+    assert client.post(f"{maps(ns)}?dryRun=Some", config_map("b")).status == 400
+
+
+@pytest.mark.parametrize(("mode", "status"), [("Strict", 400), ("Warn", 201), ("Ignore", 201)])
+def test_unknown_fields(client: Client, ns: str, mode: str, status: int) -> None:
+    body = {"metadata": {"name": "a"}, "dta": {"k": "v"}}
+    answer = client.post(f"{maps(ns)}?fieldValidation={mode}", body)
+    assert answer.status == status
+    if mode == "Strict":
+        assert 'unknown field "dta"' in answer.json["message"]
+    else:
+        assert ("unknown field" in answer.warnings) == (mode == "Warn")
+        assert "dta" not in answer.json
+
+
+def test_a_secret_swallows_string_data(client: Client, ns: str) -> None:
+    made = client.post(f"/api/v1/namespaces/{ns}/secrets", {"metadata": {"name": "s"}, "stringData": {"k": "v"}}).json
+    assert made["data"] == {"k": base64.b64encode(b"v").decode()}
+    assert "stringData" not in made
+    assert made["type"] == "Opaque"
+
+
+def test_delete_answers_a_status_or_the_object(client: Client, ns: str) -> None:
+    made = client.post(maps(ns), config_map("a")).json
+    gone = client.delete(maps(ns, "a"))
+    assert gone.json["status"] == "Success"
+    assert gone.json["details"] == {"name": "a", "kind": "configmaps", "uid": made["metadata"]["uid"]}
+    client.post(pods(ns), pod("p"))
+    assert client.delete(pods(ns, "p")).json["kind"] == "Pod"
+
+
+def test_delete_honours_preconditions(client: Client, ns: str) -> None:
+    made = client.post(maps(ns), config_map("a")).json
+    assert client.delete(maps(ns, "a"), {"preconditions": {"uid": "other"}}).status == 409
+    assert client.delete(maps(ns, "a"), {"preconditions": {"resourceVersion": "1"}}).status == 409
+    assert client.delete(maps(ns, "a"), {"preconditions": {"uid": made["metadata"]["uid"]}}).status == 200
+
+
+def test_a_finalizer_holds_the_object(client: Client, ns: str) -> None:
+    client.post(maps(ns), {"metadata": {"name": "a", "finalizers": ["example.com/wait"]}})
+    marked = client.delete(maps(ns, "a")).json
+    assert marked["metadata"]["deletionTimestamp"]
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert client.patch(maps(ns, "a"), {"metadata": {"finalizers": ["example.com/wait", "a/b"]}}).status == 422
+    assert client.patch(maps(ns, "a"), {"metadata": {"finalizers": None}}).status == 200
+    assert client.get(maps(ns, "a")).status == 404
+
+
+@pytest.mark.parametrize(("policy", "finalizer"), [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")])
+def test_propagation_is_left_to_the_garbage_collector(client: Client, ns: str, policy: str, finalizer: str) -> None:
+    base = f"/apis/apps/v1/namespaces/{ns}/deployments"
+    client.post(base, deployment("d"))
+    client.delete(f"{base}/d", {"propagationPolicy": policy})
+    assert client.get(f"{base}/d").json["metadata"]["finalizers"] == [finalizer]
+    assert client.get(f"{base}/d").json["metadata"]["generation"] == 2
+    bad = client.delete(f"{base}/d", {"propagationPolicy": "Sideways"})
+    assert bad.status == 422
+
+
+def test_a_running_pod_gets_its_grace(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p", nodeName="n1", terminationGracePeriodSeconds=17))
+    marked = client.delete(pods(ns, "p")).json["metadata"]
+    assert marked["deletionGracePeriodSeconds"] == 17
+    shorter = client.delete(pods(ns, "p"), {"gracePeriodSeconds": 5}).json["metadata"]
+    assert shorter["deletionGracePeriodSeconds"] == 5
+    assert shorter["deletionTimestamp"] < marked["deletionTimestamp"]
+    longer = client.delete(pods(ns, "p"), {"gracePeriodSeconds": 50}).json["metadata"]
+    assert longer["deletionGracePeriodSeconds"] == 5
+    assert client.delete(pods(ns, "p"), {"gracePeriodSeconds": 0}).status == 200  # the kubelet's last word
+    assert client.get(pods(ns, "p")).status == 404
+
+
+def test_a_pod_that_never_ran_goes_at_once(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p"))
+    client.delete(pods(ns, "p"))
+    assert client.get(pods(ns, "p")).status == 404
+
+
+def test_delete_collection_takes_what_is_selected(client: Client, ns: str) -> None:
+    for number in range(4):
+        body = config_map(f"c{number}") | {"metadata": {"name": f"c{number}", "labels": {"odd": str(number % 2)}}}
+        client.post(maps(ns), body)
+    deleted = client.request("DELETE", f"{maps(ns)}?labelSelector=odd%3D1")
+    assert {item["metadata"]["name"] for item in deleted.json["items"]} == {"c1", "c3"}
+    assert {item["metadata"]["name"] for item in client.get(maps(ns)).json["items"]} == {"c0", "c2"}
+
+
+def test_a_namespace_waits_for_its_controller(client: Client) -> None:
+    made = client.post("/api/v1/namespaces", {"metadata": {"name": "going"}}).json
+    assert made["metadata"]["labels"] == {"kubernetes.io/metadata.name": "going"}
+    assert made["spec"]["finalizers"] == ["kubernetes"]
+    marked = client.delete("/api/v1/namespaces/going").json
+    assert marked["status"]["phase"] == "Terminating"
+    refused = client.post(maps("going"), config_map("a"))
+    assert refused.status == 403
+    assert refused.json["message"] == ('configmaps "a" is forbidden: unable to create new content in namespace going '
+                                       "because it is being terminated")
+    assert refused.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    marked["spec"]["finalizers"] = []
+    assert client.put("/api/v1/namespaces/going/finalize", marked).status == 200
+    assert client.get("/api/v1/namespaces/going").status == 404
+
+
+def test_nothing_is_made_where_there_is_no_namespace(client: Client) -> None:
+    answer = client.post(maps("nowhere"), config_map("a"))
+    assert answer.status == 404
+    assert answer.json["message"] == 'namespaces "nowhere" not found'
+
+
+def test_some_namespaces_stay(client: Client) -> None:
+    answer = client.delete("/api/v1/namespaces/kube-system")
+    assert answer.status == 403
+    assert answer.json["message"] == 'namespaces "kube-system" is forbidden: this namespace may not be deleted'
+
+
+def test_what_the_server_needs_is_there(client: Client) -> None:
+    names = {item["metadata"]["name"] for item in client.get("/api/v1/namespaces").json["items"]}
+    assert {"default", "kube-system", "kube-public", "kube-node-lease"} <= names
+    assert client.get("/api/v1/namespaces/default/services/kubernetes").json["spec"]["clusterIP"] == "10.96.0.1"
+
+
+def test_a_pod_is_completed(client: Client, ns: str) -> None:
+    made = client.post(pods(ns), pod("p")).json
+    spec = made["spec"]
+    assert (spec["restartPolicy"], spec["dnsPolicy"], spec["terminationGracePeriodSeconds"]) == ("Always", "ClusterFirst", 30)
+    assert spec["serviceAccountName"] == "default"
+    volume = spec["volumes"][0]
+    assert volume["name"].startswith("kube-api-access-")
+    assert spec["containers"][0]["volumeMounts"][0]["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert [item["key"] for item in spec["tolerations"]] == ["node.kubernetes.io/not-ready",
+                                                              "node.kubernetes.io/unreachable"]
+    assert (spec["priority"], spec["preemptionPolicy"]) == (0, "PreemptLowerPriority")
+    assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
+
+
+def test_a_pod_without_an_account_is_refused(client: Client, ns: str) -> None:
+    answer = client.post(pods(ns), pod("p", serviceAccountName="ghost"))
+    assert answer.status == 403
+    assert answer.json["message"] == (f'pods "p" is forbidden: error looking up service account {ns}/ghost: '
+                                      'serviceaccount "ghost" not found')
+
+
+def test_binding_sets_the_node_once(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p"))
+    body = {"target": {"kind": "Node", "name": "n1"}}
+    assert client.post(f"{pods(ns, 'p')}/binding", body).status == 201
+    bound = client.get(pods(ns, "p")).json
+    assert bound["spec"]["nodeName"] == "n1"
+    assert bound["status"]["conditions"][0]["type"] == "PodScheduled"
+    assert bound["metadata"]["generation"] == 2
+    again = client.post(f"{pods(ns, 'p')}/binding", body)
+    assert again.status == 409
+    assert 'pod p is already assigned to node "n1"' in again.json["message"]
+
+
+def test_a_pod_cannot_move(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p"))
+    moved = client.patch(pods(ns, "p"), {"spec": {"hostNetwork": True}})
+    assert moved.status == 422
+    assert "pod updates may not change fields other than `spec.containers[*].image`" in moved.json["message"]
+    assert client.patch(pods(ns, "p"), {"spec": {"containers": [{"name": "c", "image": "nginx"}]}}, "strategic").status == 200
+
+
+def test_an_ephemeral_container_joins_a_pod(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p"))
+    body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
+    joined = client.patch(f"{pods(ns, 'p')}/ephemeralcontainers", body, "strategic")
+    assert joined.status == 200
+    assert joined.json["spec"]["ephemeralContainers"][0]["terminationMessagePath"] == "/dev/termination-log"
+    assert client.patch(pods(ns, "p"), {"spec": {"ephemeralContainers": None}}).status == 422
+
+
+def test_eviction_asks_the_budget(client: Client, ns: str) -> None:
+    budgets = f"/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets"
+    client.post(budgets, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}})
+    client.post(pods(ns), pod("p") | {"metadata": {"name": "p", "labels": {"a": "b"}}})
+    client.patch(f"{pods(ns, 'p')}/status", {"status": {"phase": "Running"}})
+    client.patch(f"{budgets}/b/status", {"status": {"observedGeneration": 1, "disruptionsAllowed": 0}})
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    refused = client.post(f"{pods(ns, 'p')}/eviction", body)
+    assert refused.status == 429
+    assert refused.json["message"] == "Cannot evict pod as it would violate the pod's disruption budget."
+    client.patch(f"{budgets}/b/status", {"status": {"disruptionsAllowed": 1}})
+    assert client.post(f"{pods(ns, 'p')}/eviction", body).status == 201
+    assert client.get(pods(ns, "p")).status == 404
+    assert client.get(f"{budgets}/b").json["status"]["disruptionsAllowed"] == 0
+
+
+def test_events_are_the_same_in_both_apis(client: Client, ns: str) -> None:
+    client.post(f"/api/v1/namespaces/{ns}/events", {
+        "metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "p", "namespace": ns}, "reason": "Testing",
+        "message": "hello", "type": "Normal", "firstTimestamp": "2026-01-01T00:00:00Z"})
+    new = client.get(f"/apis/events.k8s.io/v1/namespaces/{ns}/events/e").json
+    assert new["apiVersion"] == "events.k8s.io/v1"
+    assert (new["note"], new["regarding"]["name"]) == ("hello", "p")
+    made = client.post(f"/apis/events.k8s.io/v1/namespaces/{ns}/events", {
+        "metadata": {"name": "f"}, "regarding": {"kind": "Pod", "name": "p", "namespace": ns}, "reason": "Testing",
+        "note": "new", "type": "Normal", "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Test",
+        "reportingController": "test", "reportingInstance": "t1"})
+    assert made.status == 201
+    assert client.get(f"/api/v1/namespaces/{ns}/events/f").json["message"] == "new"
+    stray = client.post(f"/api/v1/namespaces/{ns}/events", {
+        "metadata": {"name": "g"}, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}})
+    assert stray.status == 422
+
+
+def test_yaml_bodies_are_read_and_written(client: Client, ns: str) -> None:
+    body = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: y, namespace: {ns}}}\ndata: {{day: '2026-01-01'}}\n"
+    assert client.request("POST", maps(ns), body.encode(), kind="application/yaml").status == 201
+    answer = client.get(maps(ns, "y"), Accept="application/yaml")
+    assert answer.headers["Content-Type"] == "application/yaml"
+    assert b"day: '2026-01-01'" in answer.body
+
+
+def test_a_protobuf_body_is_read(client: Client, ns: str) -> None:
+    """The Namespace that `kubectl create namespace` sends, byte for byte: TypeMeta, then ObjectMeta with a name."""
+    name = b"proto"
+    metadata = b"\x0a" + bytes([len(name)]) + name
+    raw = b"\x0a" + bytes([len(metadata)]) + metadata + b"\x12\x00\x1a\x00"
+    kind = b"\x0a\x02v1\x12\x09Namespace"
+    body = b"k8s\x00" + b"\x0a" + bytes([len(kind)]) + kind + b"\x12" + bytes([len(raw)]) + raw + b"\x1a\x00\x22\x00"
+    made = client.request("POST", "/api/v1/namespaces", body, kind="application/vnd.kubernetes.protobuf")
+    assert made.status == 201, made.body
+    assert made.json["metadata"]["name"] == "proto"
+    assert ns != "proto"
