@@ -124,7 +124,7 @@ def decide(daemonset: Object, nodes: Sequence[Object], pods: Sequence[Object], r
     delete += [pod for pod in pods if not node_of(pod) and not meta.deleting(pod) and target_node(pod) not in names]
     if _strategy(daemonset).get("type", "RollingUpdate") == "RollingUpdate":
         wanting = [meta.name(node) for node in nodes if node_wants(spec, node)[0]]
-        groups = {name: placed[name] for name in wanting if name in placed}
+        groups = {name: placed.get(name, []) for name in wanting}
         chosen = {meta.uid(pod) for pod in delete}
         if surge:
             create += _surge(daemonset, groups, revision, now, surge)

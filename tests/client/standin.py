@@ -151,5 +151,5 @@ async def standin() -> AsyncIterator[tuple[StandIn, Client]]:
 async def until(condition, seconds: float = 5.0) -> None:
     """Wait until a condition holds, turn by turn of the loop."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)

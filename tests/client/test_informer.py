@@ -53,7 +53,8 @@ def test_lists_then_watches_and_tells_each_change_once():
                 await server.put(PODS, "a", spec={"n": 1})
                 await server.drop(PODS, "b")
                 await until(lambda: informer.revision == str(server.revision))
-                assert informer.keys() == ["a"] and mirror.objects["a"]["spec"] == {"n": 1}
+                assert informer.keys() == ["a"]
+                assert mirror.objects["a"]["spec"] == {"n": 1}
                 assert informer.get("a")["kind"] == "Pod"
                 assert (mirror.calls, mirror.wrong, server.lists) == (4, [], 1)
     asyncio.run(body())

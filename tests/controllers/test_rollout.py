@@ -78,7 +78,8 @@ def test_paused_scales_but_does_not_roll():
     assert rollout.decide(deployment, None, [a_replicaset(4, desired=4, maximum=5)], old_pods_run=True) == \
         rollout.Plan()
     plan = rollout.decide(deployment, None, [a_replicaset(2, desired=2, maximum=3)], old_pods_run=True)
-    assert sizes(plan) == {"web-i-1": 4} and plan.create is None
+    assert sizes(plan) == {"web-i-1": 4}
+    assert plan.create is None
 
 
 def test_history_is_trimmed_when_all_is_done():
