@@ -87,7 +87,7 @@ def check_ids(uid: int, gid: int, groups: Sequence[int]) -> None:
     if not exists(uid):
         raise Unsupported(f"user {uid} does not exist here: this lab runs rootless, with uid 0 alone", hint=cure)
     for group in {gid, *groups}:
-        if not _mapped("gid_map", group) or (groups and not _setgroups_allowed()):
+        if not _mapped("gid_map", group) or (group != gid and not _setgroups_allowed()):
             raise Unsupported(f"group {group} can't be used here: this lab runs rootless, with gid 0 alone", hint=cure)
 
 

@@ -63,7 +63,7 @@ class Streams:
 
     async def wait(self) -> int:
         """Wait for the command (for attach: the container) to end and return its exit code, 128+n for signal n."""
-        return int(await self.client.call("wait", id=self.id))
+        return await self.client.wait(self.id)
 
     async def resize(self, width: int, height: int) -> None:
         """Set the terminal's size in characters."""
@@ -279,6 +279,10 @@ class ShimClient:
     async def list_container_stats(self) -> list[Stats]:
         """Return what every running container uses."""
         return [from_wire(Stats, s) for s in await self.call("list_container_stats")]
+
+    async def wait(self, id: str) -> int:
+        """Wait for a container's end and return its exit code, 128+n for signal n."""
+        return int(await self.call("wait", id=id))
 
     async def reopen_container_log(self, id: str) -> None:
         """Open the log file anew, after it was renamed."""

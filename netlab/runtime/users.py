@@ -23,7 +23,7 @@ def find_user(text: str, extra_groups: tuple[int, ...] = (), *, passwd: Path = P
     """Return the user that "name", "uid", "name:group", "uid:gid" or "" (root) means.
 
     A number needs no entry; its group is then 0 unless given. Without a given group the user's supplementary groups
-    are those of /etc/group.
+    are those of /etc/group; its own group is always one of them.
 
     Raises:
         StartRefused: a name is unknown.
@@ -45,7 +45,7 @@ def find_user(text: str, extra_groups: tuple[int, ...] = (), *, passwd: Path = P
         gid = int(match[2]) if match else int(wanted_group)
     elif row is not None and uid != 0:
         groups = {int(r[2]) for r in rows if row[0] in r[3].split(",")}
-    return User(uid, gid, tuple(sorted({*groups, *extra_groups})), home or "/")
+    return User(uid, gid, tuple(sorted({gid, *groups, *extra_groups})), home or "/")
 
 
 def _rows(path: Path, fields: int) -> list[list[str]]:
