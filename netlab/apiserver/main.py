@@ -18,7 +18,7 @@ from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.server import Server, tls_context
 from netlab.errors import UsageError
-from netlab.store import Store
+from netlab.store import Retention, Store
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = chosen.data_dir / _DATABASE
     synchronous: Literal["normal", "full"] = "full" if chosen.synchronous == "full" else "normal"
-    async with await Store.open(path, synchronous=synchronous) as store:
+    retention = Retention(seconds=chosen.history_seconds, revisions=chosen.history_revisions)
+    async with await Store.open(path, synchronous=synchronous, retention=retention) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await bootstrap.restore(api)
         server = Server(Dispatcher(api, GIT_VERSION), context)

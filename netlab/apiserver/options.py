@@ -22,7 +22,7 @@ default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:
 delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
 enable-bootstrap-token-auth:bool enable-garbage-collector:bool enable-priority-and-fairness:bool
 encryption-provider-config endpoint-reconciler-type etcd-cafile etcd-certfile etcd-keyfile etcd-prefix
-etcd-compaction-interval:duration event-ttl:duration external-hostname feature-gates:map goaway-chance:float
+event-ttl:duration external-hostname feature-gates:map goaway-chance:float
 http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet-timeout:duration
 lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency:duration logging-format
 max-connection-bytes-per-sec:int max-mutating-requests-inflight:int max-requests-inflight:int
@@ -43,6 +43,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("secure-port", "int", 6443, "the port to serve HTTPS on; 0 lets the kernel choose"),
     Flag("data-dir", default="", help="the directory of the store; empty keeps everything in memory"),
     Flag("store-synchronous", default="normal", help="normal, or full: an acknowledged write survives a power cut"),
+    Flag("etcd-compaction-interval", "duration", 300.0, "how long the history of changes is kept for watches"),
+    Flag("store-retention-revisions", "int", 10_000, "how many revisions of history are kept at most"),
     Flag("client-ca-file", help="the CA that signs client certificates"),
     Flag("tls-cert-file", help="the server's certificate"),
     Flag("tls-private-key-file", help="the key of the server's certificate"),
@@ -78,6 +80,8 @@ class Options:
     advertise: str
     data_dir: Path | None
     synchronous: str
+    history_seconds: float
+    history_revisions: int
     certificate: str
     key: str
     client_ca: str
@@ -122,6 +126,7 @@ def parse(argv: Sequence[str]) -> Options | str:
     return Options(
         bind=bind, port=found["secure-port"], advertise=found["advertise-address"] or _advertised(bind),
         data_dir=Path(found["data-dir"]) if found["data-dir"] else None, synchronous=found["store-synchronous"],
+        history_seconds=found["etcd-compaction-interval"], history_revisions=found["store-retention-revisions"],
         certificate=found["tls-cert-file"], key=found["tls-private-key-file"], client_ca=found["client-ca-file"],
         kubelet_certificate=found["kubelet-client-certificate"], kubelet_key=found["kubelet-client-key"],
         kubelet_ca=found["kubelet-certificate-authority"],

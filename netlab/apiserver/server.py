@@ -26,6 +26,7 @@ IDLE_SECONDS = 120.0
 SEND_SECONDS = 60.0
 """A client that takes nothing for so long is cut off."""
 _HIGH_WATER = 1024 * 1024
+_READING = ("GET", "HEAD")
 
 
 def tls_context(*, certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
@@ -53,7 +54,7 @@ class Server:
     def __init__(self, handler: Handler, context: ssl.SSLContext | None) -> None:
         self._handler, self._context = handler, context
         self._web = web.Server(self._serve, access_log=None, keepalive_timeout=IDLE_SECONDS,
-                               auto_decompress=True,
+                               auto_decompress=True, handler_cancellation=True,
                                max_line_size=64 * 1024, max_field_size=64 * 1024, lingering_time=1.0)
         self._listeners: list[asyncio.Server] = []
         self.in_flight = 0
@@ -87,12 +88,14 @@ class Server:
                           else None)
         self.in_flight += 1
         try:
-            response: Response = await self._handler(request)
+            response: Response
+            if raw.method in _READING:
+                response = await self._handler(request)
+            else:  # a client that goes away must not leave a write half done
+                response = await asyncio.shield(self._handler(request))
             return await _send(raw, request, response)
         except ApiError as error:
             return _plain(request, error_reply(error))
-        except (ConnectionError, asyncio.CancelledError):
-            raise
         except Exception as error:
             log.exception("%s %s", request.method, path)
             return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}")))
@@ -160,9 +163,15 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
     stream.enable_chunked_encoding()
     if raw.transport is not None:
         raw.transport.set_write_buffer_limits(high=_HIGH_WATER)
-    await stream.prepare(raw)
-    await response.run(_Sink(stream))
-    await stream.write_eof()
+    try:
+        await stream.prepare(raw)
+        await response.run(_Sink(stream))
+    except ConnectionError:
+        stream.force_close()
+    except Exception:
+        log.exception("%s %s: the stream broke off", request.method, request.path)
+        if raw.transport is not None:
+            raw.transport.abort()
     return stream
 
 

@@ -78,9 +78,19 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
-def expired(message: str) -> ApiError:
-    """410: the asked-for revision is compacted."""
-    return ApiError(410, "Expired", message)
+class Expired(ApiError):
+    """410: the asked-for revision is compacted. `token` lets a list go on at the newest state; "" where there is none."""
+
+    def __init__(self, message: str, *, token: str = "") -> None:
+        super().__init__(410, "Expired", message)
+        self.token = token
+
+    def status(self) -> dict[str, Any]:
+        """Return the Status, the token to go on with in its metadata."""
+        found = super().status()
+        if self.token:
+            found["metadata"] = {"continue": self.token}
+        return found
 
 
 def too_large_resource_version(wanted: int, current: int) -> ApiError:

@@ -100,7 +100,7 @@ async def collect(call: Call, chosen: Selection, prefix: bytes, page: Page,
         except Compacted:
             if page.after:
                 raise _expired(prefix, page.after) from None
-            raise status.expired(f"The resourceVersion for the provided list is too old: {revision}") from None
+            raise status.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
         revision = part.revision
         for position, kv in enumerate(part.kvs):
             if chosen.empty or chosen.matches(endpoint.view(kv)):
@@ -149,6 +149,4 @@ def _start(token: str, prefix: bytes) -> tuple[int, bytes]:
 
 
 def _expired(prefix: bytes, after: bytes) -> ApiError:
-    error = status.expired(_EXPIRED)
-    error.list_continue = _token(-1, prefix, after)  # type: ignore[attr-defined]
-    return error
+    return status.Expired(_EXPIRED, token=_token(-1, prefix, after))

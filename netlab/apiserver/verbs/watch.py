@@ -49,7 +49,7 @@ async def watch(call: Call) -> Response:
     try:
         source = store.watch(prefix, after=min(start, store.revision) or store.revision, limit=_QUEUE)
     except Compacted as error:
-        gone = status.expired(f"too old resource version: {wanted} ({error.compacted + 1})")
+        gone = status.Expired(f"too old resource version: {wanted} ({error.compacted + 1})")
         return Stream(lambda sink: sink.write(_error_line(gone)))
     if call.api.stopping:
         source.close()
