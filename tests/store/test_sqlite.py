@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netlab.store import Corrupt, Store, StorageFailed, StorageFull
+from netlab.store import Corrupt, StorageFailed, StorageFull, Store
 from netlab.store.sqlite import salvage
 
 

@@ -7,52 +7,62 @@ difference of two values as sets, merging, and removing fields.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from netlab.api.meta import Object
-from netlab.api.patch.fieldset import Set, below, is_member, with_member
-from netlab.api.schema import Field, Struct, Type, struct_of, table
+from netlab.api.patch.fieldset import MEMBER, Set, below, is_member, with_member
+from netlab.api.schema import Field, Struct, Type, table
 
+_PLAIN = re.compile(r"[-A-Za-z0-9_./]*").fullmatch  # what JSON writes as it is
 Kind: TypeAlias = Literal["leaf", "struct", "map", "keyed", "set", "untyped"]
 
 
-@dataclass(frozen=True)
 class Shape:
     """How a value is owned: a leaf as a whole, a struct or map by field, a keyed list by item, a set by value.
 
-    `untyped` is what no schema tells about: maps are owned by field, lists and scalars as a whole.
+    `untyped` is what no schema tells about: maps are owned by field, lists and scalars as a whole. `item` is the shape
+    of a list's items or a map's values, `keys` what a keyed list knows its items by.
     """
 
-    kind: Kind
-    struct: Struct | None = None
-    item: Shape | None = None
-    keys: tuple[str, ...] = ()
+    __slots__ = ("_absent", "_children", "item", "keys", "kind", "struct")
+
+    def __init__(self, kind: Kind, struct: Struct | None = None, *, item: Shape | None = None,
+                 keys: tuple[str, ...] = ()) -> None:
+        self.kind, self.struct, self.item, self.keys = kind, struct, item, keys
+        self._children: dict[str, Shape] = {}
+        self._absent: Mapping[str, Any] | None = None
 
     def child(self, name: str) -> Shape:
         """Return the shape of a field or entry."""
-        if self.struct is not None and self.kind == "struct":
-            field = self.struct.fields.get(name)
-            return UNTYPED if field is None else shape_of(field)
-        return self.item or UNTYPED
+        found = self._children.get(name)
+        if found is not None:
+            return found
+        field = self.struct.fields.get(name) if self.struct is not None else None
+        if field is None:
+            return self.item or UNTYPED
+        found = self._children[name] = _of_field(field)
+        return found
 
     def declares(self, name: str) -> bool:
         """Tell whether this is a struct that has the field."""
-        return self.struct is not None and self.kind == "struct" and name in self.struct.fields
+        return self.struct is not None and name in self.struct.fields
 
-    def when_absent(self, name: str) -> Any:
-        """Return what Go has in place of a missing field: {} for a struct without pointer, [] for a required list."""
-        field = self.struct.fields.get(name) if self.struct is not None else None
-        if field is None or not field.number:
-            return None
-        if field.type.code == "list":
-            return [] if field.required else None
-        return {} if field.type.code in {"struct", "map"} and (field.required or (
-            field.type.code == "struct" and not field.pointer)) else None
+    @property
+    def when_absent(self) -> Mapping[str, Any]:
+        """Return what Go has in place of missing fields: {} for a struct without pointer, [] for a required list."""
+        if self._absent is None:
+            fields = self.struct.fields.values() if self.struct is not None else ()
+            self._absent = {field.name: [] if field.type.code == "list" else {} for field in fields if field.number
+                            and ((field.type.code == "struct" and not field.pointer)
+                                 or (field.type.code in {"list", "map"} and field.required))}
+        return self._absent
 
 
+_CONTAINERS = (dict, list)
 LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
 
 
@@ -60,31 +70,34 @@ LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
 def root(api_version: str, kind: str) -> Shape:
     """Return the shape of a kind's objects; of one that the table does not know, all but the metadata is untyped."""
     struct = table().kind(api_version, kind)
-    return Shape("struct", struct or table().struct("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"))
+    return _of_struct((struct or table().struct("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")).name)
 
 
 @cache
-def shape_of(field: Field) -> Shape:
-    """Return the shape of a field."""
+def _of_struct(name: str) -> Shape:
+    struct = table().struct(name)
+    return LEAF if struct.map_type == "atomic" else Shape("struct", struct)
+
+
+def _of_field(field: Field) -> Shape:
     kind = field.type
     if field.map_type == "atomic":
         return LEAF
     if kind.code != "list" or kind.item is None:
-        return _shape(kind)
+        return _of_type(kind)
     style, keys = field.list_type, field.list_keys
     if not style and "merge" in field.patch_strategy:  # before list types there were patch strategies
         style, keys = ("map", (field.merge_key,)) if field.merge_key else ("set", ())
     if style == "map" and keys:
-        return Shape("keyed", item=_shape(kind.item), keys=tuple(sorted(keys)))
+        return Shape("keyed", item=_of_type(kind.item), keys=tuple(sorted(keys)))
     return Shape("set", item=LEAF) if style == "set" else LEAF
 
 
-def _shape(kind: Type) -> Shape:
-    struct = struct_of(kind)
-    if struct is not None:
-        return LEAF if struct.map_type == "atomic" else Shape("struct", struct)
+def _of_type(kind: Type) -> Shape:
+    if kind.code == "struct":
+        return _of_struct(kind.struct)
     if kind.code == "map" and kind.item is not None:
-        return Shape("map", item=_shape(kind.item))
+        return Shape("map", item=_of_type(kind.item))
     return UNTYPED if kind.code == "any" else LEAF
 
 
@@ -105,6 +118,8 @@ def element(item: Any, shape: Shape) -> str:
         return "v:" + json.dumps(item, separators=(",", ":"), sort_keys=True)
     if not isinstance(item, dict):
         return "v:" + json.dumps(item)
+    if len(shape.keys) == 1 and isinstance(value := item.get(shape.keys[0]), str) and _PLAIN(value):
+        return f'k:{{"{shape.keys[0]}":"{value}"}}'
     struct = shape.item.struct if shape.item is not None else None
     key = {}
     for name in shape.keys:
@@ -178,19 +193,18 @@ _SAME: _Sides = (None, None, None)
 
 def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
     kind = _shown(new if old is None else old, shape)
-    if kind == "leaf" or (not old and not new) or (old is not None and new is not None and _shown(new, shape) != kind):
-        if old is None:
-            return {}, None, None
+    if old is None:
+        return _all(new, shape), None, None
+    if kind == "leaf" or (not old and not new) or (new is not None and _shown(new, shape) != kind):
         return (None, {}, None) if new is None else (None, None, {})
     added: Set = {}
     removed: Set = {}
     modified: Set = {}
     for pe, before, after, child in _pairs(old, new, shape, kind):
-        if before is after is None:  # null in a new object is written, in an old one it is as absent
-            if old is None:
-                added[pe] = {}
+        if before is after or before == after:
             continue
-        if before == after:
+        if before is None and type(after) not in _CONTAINERS:
+            added[pe] = {}
             continue
         more, less, other = _compare(before, after, child)
         if more is not None:
@@ -199,25 +213,39 @@ def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
             removed[pe] = less
         if other is not None:
             modified[pe] = other
-    if old is None:
-        return with_member(added), None, None
     if new is None:
         return None, with_member(removed), None
     return added or None, removed or None, modified or None
 
 
-def _pairs(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
-    """Yield (path element, before, after, shape) of what lies directly below."""
+def _all(value: Any, shape: Shape) -> Set:
+    """Return the set of a value that was not there before, each part of it a member, and nulls too."""
+    kind = _shown(value, shape)
+    if not value or kind == "leaf":
+        return {}
+    out: Set = {MEMBER: {}}
     if kind in {"struct", "map"}:
-        for name in dict.fromkeys((*(old or ()), *(new or ()))):
-            before, after = (old or {}).get(name), (new or {}).get(name)
-            if old is not None and before is None:
-                before = shape.when_absent(name)
-            if new is not None and after is None:
-                after = shape.when_absent(name)
+        for name, inner in value.items():
+            out[f"f:{name}"] = _all(inner, shape.child(name)) if type(inner) in _CONTAINERS else {}
+    else:
+        for pe, item in by_element(value, shape).items():
+            out[pe] = _all(item, shape.item or LEAF)
+    return out
+
+
+def _pairs(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
+    """Yield (path element, before, after, shape) of what lies directly below; `new` may be None."""
+    if kind in {"struct", "map"}:
+        absent = shape.when_absent
+        for name in dict.fromkeys((*old, *(new or ()))):
+            before, after = old.get(name), None if new is None else new.get(name)
+            if before is None:
+                before = absent.get(name)
+            if after is None and new is not None:
+                after = absent.get(name)
             yield f"f:{name}", before, after, shape.child(name)
     else:
-        mine, theirs = by_element(old or (), shape), by_element(new or (), shape)
+        mine, theirs = by_element(old, shape), by_element(new or (), shape)
         for pe in dict.fromkeys((*mine, *theirs)):
             yield pe, mine.get(pe), theirs.get(pe), shape.item or LEAF
 
@@ -301,7 +329,7 @@ def remove(value: Any, gone: Set, shape: Shape) -> Any:
         out = {}
         for name, inner in value.items():
             kept = _rest(inner, gone.get(f"f:{name}"), shape.child(name))
-            if kept is None and kind == "struct" and shape.when_absent(name) == {}:
+            if kept is None and shape.when_absent.get(name) == {}:
                 kept = {}  # Go can't leave it out
             if kept is not None:
                 out[name] = kept
