@@ -23,10 +23,11 @@ _BPF_PROG_TYPE_TRACEPOINT = 5
 
 
 def enter() -> None:
-    """Give this process namespaces of its own, and a private tmpfs on /tmp."""
+    """Give this process namespaces of its own, and a private tmpfs on /tmp and /run."""
     libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWPID | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS)
     libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
-    libc.mount("tmpfs", "/tmp", "tmpfs", 0)
+    for place in ("/tmp", "/run"):  # iptables keeps a lock in /run
+        libc.mount("tmpfs", place, "tmpfs", 0)
 
 
 def cables() -> str:

@@ -112,6 +112,9 @@ class Holder:
                     raise UsageError(f"the holder knows no {other}")
         except NetlabError as error:
             answer = {"error": str(error), "hint": error.hint}
+        except Exception as error:
+            log.exception("the request %s failed", message.get("op"))
+            answer = {"error": f"{type(error).__name__}: {error}"}
         finally:
             for fd in fds:
                 with contextlib.suppress(OSError):

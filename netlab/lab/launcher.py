@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,11 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
     """
     rootless = probe.mode() == "rootless"
     lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, proxy_mode=scenario.proxy_mode)
-    record = _begin(scenario, options, rootless=rootless)
-    with _signals_as_exceptions():
+    with _signals_as_exceptions(), _no_signals() as allow:
+        record = _begin(scenario, options, rootless=rootless)
         launch = _Launch(record, lab, options, progress)
         try:
+            allow()
             return launch.run(scenario)
         except BaseException as error:
             progress.failed()
@@ -129,8 +130,8 @@ class _Launch:
             self._save(ready=True)
 
     def abort(self) -> None:
-        """Remove everything."""
-        with state.locked():
+        """Remove everything; a second Ctrl-C does not stop that."""
+        with _no_signals(), state.locked():
             teardown.destroy(self.record)
 
     def last_words(self) -> str:
@@ -270,6 +271,20 @@ def _signals_as_exceptions() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and its kin back during the body, or until the body calls what it is given."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+    def allow() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield allow
+    finally:
+        allow()
 
 
 def down(name: str) -> bool:

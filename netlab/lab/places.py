@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netlab.api import meta
@@ -17,7 +17,7 @@ from netlab.client import config
 from netlab.client.client import Client
 from netlab.errors import ApiError, KernelError, NetlabError, NotFound, UsageError
 from netlab.kernel import libc
-from netlab.lab import control, state
+from netlab.lab import control, plan, state
 from netlab.lab.state import LabRecord
 from netlab.runtime.shimclient import ShimClient
 
@@ -143,8 +143,12 @@ class Places:
         raise NotFound(f'lab "{self._lab.name}" has no node "{node}"')
 
     def client(self) -> Client:
-        """Return a client of the lab's API server, through the gate, as its administrator."""
-        return Client(config.load(str(self._lab.admin_conf)), "netlab")
+        """Return a client of the lab's API server as its administrator: through the gate, from inside directly."""
+        found = config.load(str(self._lab.admin_conf))
+        if inside_lab(self._lab):
+            control_plane = next(node for node in self._lab.nodes if node.role == "control-plane")
+            found = replace(found, server=f"https://{control_plane.ip}:{plan.API_PORT}")
+        return Client(found, "netlab")
 
 
 @contextlib.contextmanager
@@ -184,21 +188,31 @@ async def _pod_of_deployment(client: Client, namespace: str, name: str) -> Objec
 
 
 def enter_lab(lab: LabRecord) -> None:
-    """Let this process open sockets in a lab's namespaces: for a rootless lab, move into its user namespace for good.
+    """Let this process open sockets in a lab's namespaces: for a rootless lab, move into it for good.
 
-    We are root there, so this user's folders are pinned first. The process must have one thread.
+    We are root in its user namespace, which owns its networks. The network that this process was in does not belong to
+    it, and there would be no way back, so the process moves to the fabric as well, where the API server can be reached
+    without the gate. This user's folders are pinned first. The process must have one thread.
 
     Raises:
         KernelError: the kernel refuses; not ours, or several threads.
     """
-    if not lab.rootless or os.geteuid() == 0:
+    if not lab.rootless or inside_lab(lab):
         return
     found = state.dirs()
     os.environ |= {"NETLAB_RUN_DIR": str(found.run), "NETLAB_STATE_DIR": str(found.state)}
-    fd = Places(lab).user_namespace()
+    places = Places(lab)
+    user, (fabric,) = places.user_namespace(), places.own("fabric")
     try:
-        libc.setns(fd, libc.CLONE_NEWUSER)
+        libc.setns(user, libc.CLONE_NEWUSER)
+        libc.setns(fabric.fd, libc.CLONE_NEWNET)
     except OSError as error:
-        raise KernelError(f"cannot enter the lab's user namespace: {error.strerror}", errno=error.errno or 0) from None
+        raise KernelError(f"cannot enter the lab: {error.strerror}", errno=error.errno or 0) from None
     finally:
-        os.close(fd)
+        os.close(user)
+        os.close(fabric.fd)
+
+
+def inside_lab(lab: LabRecord) -> bool:
+    """Tell whether this process has moved into a rootless lab."""
+    return lab.rootless and os.geteuid() == 0

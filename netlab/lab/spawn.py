@@ -44,7 +44,8 @@ def holder(lab: str, leash: socket.socket, log: Path, *, rootless: bool) -> int:
     def middle() -> None:
         if rootless:
             _become_root()
-        libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS)
+        # a network of its own too, though nothing is in it: who steps into a node's has to be allowed back
+        libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS | libc.CLONE_NEWNET)
         pid = os.fork()
         if pid:
             os.write(tell, f"{pid}\n".encode())

@@ -227,7 +227,9 @@ def find(name: str = "") -> LabRecord:
     if len(alive) == 1:
         return alive[0]
     if not alive:
-        raise NotFound("no lab runs", hint=_where_else([]))
+        dead = [record.name for record in all_labs() if phase(record) == "Dead"]
+        raise NotFound("no lab runs", hint=f'lab "{dead[0]}" has died: netlab down --name {dead[0]} clears it away'
+                       if dead else _where_else([]))
     names = ", ".join(record.name for record in alive)
     raise NotFound(f"several labs run: {names}", hint="choose one by --name LAB, or by NETLAB_NAME in the environment")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from netlab.api.meta import Object
 from netlab.errors import NetlabError, NotFound
-from netlab.kernel import libc, link
+from netlab.kernel import link
 from netlab.kernel.rtnl import Rtnl
-from netlab.lab.places import Namespace, Places, closing
+from netlab.lab.places import Namespace, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.trace import run
 from netlab.trace.event import Trace
@@ -52,7 +52,7 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
     known = await objects(lab, places)
     on = {f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"].get("nodeName", "")
           for pod in known.pods}
-    enter(lab, places)
+    enter_lab(lab)
     with closing(await places.all()) as namespaces:
         taps = [run.Tap(entry.place, entry.fd, on.get(entry.place, "")) for entry in namespaces]
         here = source.name
@@ -81,16 +81,6 @@ async def objects(lab: LabRecord, places: Places) -> Objects:
 def _node(record: NodeRecord) -> Object:
     return {"metadata": {"name": record.name},
             "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in record.ips]}}
-
-
-_entered: set[str] = set()
-
-
-def enter(lab: LabRecord, places: Places) -> None:
-    """Join the user namespace of a rootless lab, whose network namespaces only its members may enter. Once."""
-    if lab.rootless and lab.name not in _entered:
-        libc.setns(places.user_namespace(), libc.CLONE_NEWUSER)
-        _entered.add(lab.name)
 
 
 def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
@@ -140,7 +130,7 @@ def namespace_of(lab: LabRecord, place: str) -> Iterator[int]:
         NotFound: there is no such place.
     """
     places = Places(lab)
-    enter(lab, places)
+    enter_lab(lab)
 
     async def find() -> Namespace:
         return await places.namespace(await places.resolve(place))
