@@ -167,12 +167,12 @@ def _build_root(spec: NodeSpec) -> None:
     for name in ("etc", "var", "opt", "root"):
         (top / name).mkdir(exist_ok=True)
         mount.bind(state / name, top / name)
-    for path in rootfs.host_paths():
+    mount.tmpfs(top / "run", flags=libc.MS_NOSUID | libc.MS_NODEV)
+    mount.tmpfs(top / "tmp", mode=0o1777, flags=libc.MS_NOSUID | libc.MS_NODEV)
+    for path in rootfs.host_paths():  # a checkout may lie below any of these
         target = top / path.relative_to("/")
         target.mkdir(parents=True, exist_ok=True)
         mount.bind(path, target, readonly=True)
-    mount.tmpfs(top / "run", flags=libc.MS_NOSUID | libc.MS_NODEV)
-    mount.tmpfs(top / "tmp", mode=0o1777, flags=libc.MS_NOSUID | libc.MS_NODEV)
     mount.proc(top / "proc")
     mount.sysfs(top / "sys")
     mount.dev(top / "dev")
