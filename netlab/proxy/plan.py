@@ -22,6 +22,8 @@ PIECE = 400
 _FIRST = ("nat", names.MARK_MASQ)
 """The shared chain that chains of Services jump to."""
 
+_CALLING_ORDER = ("KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
+
 
 @dataclass(frozen=True)
 class Change:
@@ -161,7 +163,7 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
         piece, names_ = names_[:size], names_[size:]
         yield _transaction("nat", [f":{name} - [0:0]" for name in piece],
                            (rule.text for name in piece for rule in own[name]))
-    stale = list(change.stale)
+    stale = sorted(change.stale, key=_callers_first)
     with_last = stale if len(names_) + len(stale) <= size else []
     for table in ("filter", "nat"):
         heads = head.get(table, [])
@@ -179,6 +181,17 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
         for at in range(0, len(stale), size):
             piece = stale[at:at + size]
             yield _transaction("nat", [f":{name} - [0:0]" for name in piece], (f"-X {name}" for name in piece))
+
+
+def deletions(change: Change) -> Iterator[str]:
+    """Yield a transaction for each stale chain alone: one that a foreign rule holds then keeps no other in place."""
+    for name in sorted(change.stale, key=_callers_first):
+        yield _transaction("nat", [f":{name} - [0:0]"], [f"-X {name}"])
+
+
+def _callers_first(chain: str) -> int:
+    """Sort chains so that each comes before those that it jumps to: what is jumped to cannot be deleted."""
+    return next((at for at, prefix in enumerate(_CALLING_ORDER) if chain.startswith(prefix)), 0)
 
 
 def _transaction(table: str, heads: Iterable[str], body: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from netlab.netfilter import parse
 from netlab.proxy import conntrack, layout, names
 from netlab.proxy.addresses import Family
 from netlab.proxy.metrics import Metrics
-from netlab.proxy.plan import Change, Wanted, texts
+from netlab.proxy.plan import Change, Wanted, deletions, texts
 from netlab.proxy.services import bad_addresses
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import LARGE, Tracker, rebuild
@@ -159,7 +159,17 @@ class Proxier:
         return change
 
     async def _write(self, change: Change) -> None:
-        await iptables.restore_async(self.tool, texts(change), netns=self.netns, where=self.settings.node)
+        if not self._complained:
+            await iptables.restore_async(self.tool, texts(change), netns=self.netns, where=self.settings.node)
+            return
+        # The last write failed. A stale chain that a foreign rule jumps to must not keep the others from being written.
+        await iptables.restore_async(self.tool, texts(replace(change, stale=())), netns=self.netns,
+                                     where=self.settings.node)
+        for text in deletions(change):
+            try:
+                await iptables.restore_async(self.tool, (text,), netns=self.netns, where=self.settings.node)
+            except KernelError as error:
+                log.warning("%s: a chain that nobody needs stays: %s", self.family, error)
 
     def _make_counters(self) -> None:
         found = set()

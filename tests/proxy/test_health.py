@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from netlab.proxy.health import ProxyHealth
+from netlab.proxy.metrics import KINDS, Metrics
+from tests.proxy.builders import a_node
+
+
+def health() -> ProxyHealth:
+    made = ProxyHealth(patience=60.0)
+    made.expect("IPv4", "IPv6")
+    return made
+
+
+def test_not_healthy_before_every_family_wrote_once():
+    made = health()
+    assert not made.healthy(100)
+    made.updated("IPv4", 100)
+    assert not made.healthy(101)
+    made.updated("IPv6", 101)
+    assert made.healthy(102)
+    assert made.healthy(10_000), "with nothing to write, silence is health"
+
+
+def test_a_change_that_waits_too_long():
+    made = health()
+    for family in ("IPv4", "IPv6"):
+        made.updated(family, 100)
+    made.queued("IPv4", 200)
+    made.queued("IPv4", 250)
+    assert made.healthy(260)
+    assert not made.healthy(261)
+    made.updated("IPv4", 262)
+    assert made.healthy(263)
+
+
+@pytest.mark.parametrize(("node", "eligible"), [
+    (a_node(), True), (None, False), (a_node(taints=[{"key": "ToBeDeletedByClusterAutoscaler"}]), False),
+    (a_node(taints=[{"key": "other"}]), True),
+    (a_node() | {"metadata": {"name": "node1", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, False)])
+def test_load_balancers_leave_a_node_that_goes(node, eligible: bool):
+    made = health()
+    made.see_node(node)
+    assert made.node_eligible is eligible
+
+
+def test_the_answer_s_shape():
+    made = health()
+    made.updated("IPv4", 1_700_000_000.5)
+    body = made.body(1_700_000_001, with_node=True)
+    assert body["lastUpdated"] == "2023-11-14T22:13:20.500000000Z"
+    assert (body["healthy"], body["nodeEligible"]) == (False, True)
+    assert body["status"]["IPv4"]["healthy"] is True
+    assert body["status"]["IPv6"] == {"lastUpdated": "0001-01-01T00:00:00Z", "healthy": False}
+    assert "nodeEligible" not in made.body(1, with_node=False)
+
+
+def test_metrics_text():
+    metrics = Metrics()
+    metrics.observe("sync_proxy_rules_duration_seconds", 0.003, "IPv4")
+    metrics.observe("sync_proxy_rules_duration_seconds", 99.0, "IPv4")
+    metrics.put("sync_proxy_rules_iptables_total", 42, "nat", "IPv4")
+    metrics.add("proxy_healthz_total", "200")
+    lines = metrics.text().splitlines()
+    assert 'kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} 42' in lines
+    assert 'kubeproxy_proxy_healthz_total{code="200"} 1' in lines
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.002"} 0' in lines
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.004"} 1' in lines
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="+Inf"} 2' in lines
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_sum{ip_family="IPv4"} 99.003' in lines
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2' in lines
+
+
+def test_every_metric_has_a_help_and_counters_end_in_total():
+    for name, kind in KINDS.items():
+        assert kind.help
+        assert kind.type != "counter" or name.endswith("_total"), name
