@@ -79,7 +79,7 @@ def too_large(limit: int) -> ApiError:
 
 
 class Expired(ApiError):
-    """410: the asked-for revision is compacted. `token` lets a list go on at the newest state; "" where there is none."""
+    """410: the asked-for revision is compacted. `token` lets a list go on at the newest state, "" where none does."""
 
     def __init__(self, message: str, *, token: str = "") -> None:
         super().__init__(410, "Expired", message)

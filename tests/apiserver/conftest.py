@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from cryptography import x509
@@ -59,7 +59,7 @@ class Pki:
         (self.dir / name).write_bytes(data)
 
     def _sign(self, key: Any, subject: x509.Name, *, ca: bool = False, usage: Any = None, sans: Any = ()) -> Any:
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.subject).public_key(key.public_key())
                    .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
                    .not_valid_after(now + datetime.timedelta(days=1))
@@ -169,7 +169,7 @@ class Watching:
         self.connection.request("GET", path, headers=sent | headers)
         self.reply = self.connection.getresponse()
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,11 +6,12 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netlab.api.meta import Object
 from netlab.apiserver import allocator, status
 from netlab.apiserver.strategies.base import Strategy, Undo
+from netlab.apiserver.strategies.service_change import WITH_PORTS, carry_over, drop_unneeded, needs_ports
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation import services as checks
 from netlab.apiserver.validation.errors import FieldError, invalid, invalid_object
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from netlab.api.kinds import Resource
     from netlab.apiserver.allocator import ServiceStock
 
-_WITH_PORTS = ("NodePort", "LoadBalancer")
 _STICKY_SECONDS = 10800
 
 
@@ -70,10 +70,10 @@ class ServiceStrategy(Strategy):
             if not port.get("targetPort"):
                 port["targetPort"] = port.get("port")
         kind = spec["type"]
-        facing = kind in _WITH_PORTS or (kind == "ClusterIP" and spec.get("externalIPs"))
+        facing = kind in WITH_PORTS or (kind == "ClusterIP" and spec.get("externalIPs"))
         if facing and not spec.get("externalTrafficPolicy"):
             spec["externalTrafficPolicy"] = "Cluster"
-        if kind in ("ClusterIP", *_WITH_PORTS) and not spec.get("internalTrafficPolicy"):
+        if kind in ("ClusterIP", *WITH_PORTS) and not spec.get("internalTrafficPolicy"):
             spec["internalTrafficPolicy"] = "Cluster"
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -87,7 +87,8 @@ class ServiceStrategy(Strategy):
         """Keep the status, and what the server chose before unless it is given up."""
         obj["status"] = old.get("status", {})
         spec, before = obj["spec"], old.get("spec", {})
-        _carry_over(spec, before)
+        carry_over(spec, before)
+        drop_unneeded(spec, before)
         self._settle(spec, before)
 
     def validate(self, obj: Object) -> list[FieldError]:
@@ -231,7 +232,7 @@ class ServiceStrategy(Strategy):
         spec = obj["spec"]
         held = _ports_of(old.get("spec", {})) if old else set()
         keep: set[int] = set()
-        if _needs_ports(spec):
+        if needs_ports(spec):
             self._node_ports(obj, held, keep, taken)
         else:
             for port in spec.get("ports") or []:
@@ -287,11 +288,6 @@ class ServiceStrategy(Strategy):
             raise status.internal(f"failed to allocate a nodePort: {error}") from None
 
 
-def _needs_ports(spec: Object) -> bool:
-    kind = spec.get("type")
-    return kind == "NodePort" or (kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True))
-
-
 def _family(address: str) -> str:
     try:
         return "IPv4" if ipaddress.ip_address(address).version == 4 else "IPv6"
@@ -311,28 +307,3 @@ def _ports_of(spec: Object) -> set[int]:
     if spec.get("healthCheckNodePort"):
         found.add(spec["healthCheckNodePort"])
     return found
-
-
-def _carry_over(spec: Object, before: Object) -> None:
-    """Keep addresses and ports that a client left out, as someone who replaces a Service from a file does."""
-    if spec.get("type") != "ExternalName" and before.get("type") != "ExternalName":
-        if not spec.get("clusterIP") and not spec.get("clusterIPs") and before.get("clusterIP"):
-            spec["clusterIP"], spec["clusterIPs"] = before["clusterIP"], list(before.get("clusterIPs") or [])
-        elif spec.get("clusterIP") == before.get("clusterIP") and not spec.get("clusterIPs") \
-                and before.get("clusterIPs"):
-            spec["clusterIPs"] = list(before["clusterIPs"])
-        for part in ("ipFamilies", "ipFamilyPolicy"):
-            if not spec.get(part) and before.get(part):
-                spec[part] = before[part]
-    if _needs_ports(spec) and before.get("type") in _WITH_PORTS:
-        by_key: dict[Any, int] = {(port.get("protocol"), port.get("port")): port["nodePort"]
-                                  for port in before.get("ports") or [] if port.get("nodePort")}
-        used = {(port.get("protocol"), port.get("nodePort")) for port in spec.get("ports") or []
-                if port.get("nodePort")}
-        for port in spec.get("ports") or []:
-            known = by_key.get((port.get("protocol"), port.get("port")))
-            if not port.get("nodePort") and known and (port.get("protocol"), known) not in used:
-                port["nodePort"] = known
-    if spec.get("type") == before.get("type") == "LoadBalancer" and before.get("healthCheckNodePort") \
-            and not spec.get("healthCheckNodePort"):
-        spec["healthCheckNodePort"] = before["healthCheckNodePort"]
