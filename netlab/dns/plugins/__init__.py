@@ -1,0 +1,1 @@
+"""The plugins: each a link of the chain, made from its lines of the Corefile."""
