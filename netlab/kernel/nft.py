@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -147,11 +147,18 @@ _RULE = re.compile(r"^\s*(.+?) # handle (\d+)$")
 _BASE = re.compile(r"^\s*type \S+ hook (\S+) ")
 
 
-def native_rules(netns: int) -> tuple[dict[tuple[str, str, int], str], dict[tuple[str, str], str]]:
-    """Return nft's own words for every rule, by (table, chain, handle), and the hook of each base chain."""
+def native_rules(netns: int, skip: Collection[tuple[str, str]] = (),
+                 ) -> tuple[dict[tuple[str, str, int], str], dict[tuple[str, str], str]]:
+    """Return nft's own words for every rule, by (table, chain, handle), and the hook of each base chain.
+
+    `skip` names tables, by (family, name), that need not be read: those which iptables-nft-save has words for.
+    (libnftables cannot say iptables' own extensions, and complains about each on standard error.)
+    """
     nft = Nft(netns)
     try:
-        listing = nft.run("list ruleset", flags=HANDLES)
+        tables = [tuple(line.split()[1:3]) for line in nft.run("list tables").splitlines() if line.startswith("table ")]
+        listing = "\n".join(nft.run(f"list table {family} {name}", flags=HANDLES)
+                            for family, name in tables if (family, name) not in skip and name != TRACE_TABLE)
     finally:
         nft.close()
     texts: dict[tuple[str, str, int], str] = {}

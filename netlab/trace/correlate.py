@@ -73,10 +73,11 @@ def segments(seen: Iterable[Seen], visits: Iterable[Visit]) -> list[Segment]:
             result.append(mine[-1])
         mine[-1].seen.append(event)
     for visit in visits:
-        free = [s for s in by_place.get(visit.place, []) if s.visit is None and s.local == visit.local]
+        free = [s for s in by_place.get(visit.place, []) if s.visit is None and s.local == visit.local
+                and (visit.local or s.seen[0].packet.addresses == visit.first.addresses)]
         if free:
             free[0].visit = visit
-        elif not any(s.visit is not None and s.local == visit.local for s in by_place.get(visit.place, [])):
+        elif visit.local and not any(s.local for s in by_place.get(visit.place, [])):
             alone = Segment(visit.place, visit=visit)  # it never reached an interface: it died in its own OUTPUT
             by_place.setdefault(visit.place, []).append(alone)
             result.insert(0, alone)

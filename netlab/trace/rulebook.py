@@ -52,20 +52,25 @@ def load(netns: int, *, legacy: bool = False) -> RuleBook:
     Args:
         legacy: read iptables-legacy's tables too (looking creates them, so only where they were seen at work).
     """
-    texts, hooks = nft.native_rules(netns)
-    by_handle = {(0, table, chain, handle): _native(line) for (table, chain, handle), line in texts.items()}
+    by_handle: dict[tuple[int, str, str, int], RuleText] = {}
     by_number: dict[tuple[int, str, str, int], RuleText] = {}
+    said: set[tuple[str, str]] = set()
     for family, tool in ((socket.AF_INET, "iptables"), (socket.AF_INET6, "ip6tables")):
         handles = nft.rule_handles(netns, family)
         if handles:
             lines = split_save(nft.saved(netns, f"{tool}-nft-save"))
+            unsaid = {place[0] for place in handles if len(handles[place]) != len(lines.get(place, ()))}
+            name = "ip" if family == socket.AF_INET else "ip6"
+            said |= {(name, table) for table, _ in handles if table not in unsaid}
             for place, numbers in handles.items():
                 if len(numbers) == len(lines.get(place, ())):
-                    by_handle |= {(family, *place, handle): parse_line(line)
-                                  for handle, line in zip(numbers, lines[place], strict=True)}
+                    by_handle.update(((family, *place, handle), parse_line(line))
+                                     for handle, line in zip(numbers, lines[place], strict=True))
         if legacy:
             for (table, chain), rules in split_save(nft.saved(netns, f"{tool}-legacy-save")).items():
                 by_number |= {(family, table, chain, n): parse_line(line) for n, line in enumerate(rules, 1)}
+    texts, hooks = nft.native_rules(netns, skip=said)
+    by_handle |= {(0, table, chain, handle): _native(line) for (table, chain, handle), line in texts.items()}
     return RuleBook(by_handle, by_number, hooks)
 
 
