@@ -93,7 +93,6 @@ def make(pod: Object, record: PodRecord, status: Object, old: Sequence[Object], 
         was = before.get(condition["type"], {})
         same = was.get("status") == condition["status"] and was.get("lastTransitionTime")
         condition["lastTransitionTime"] = was["lastTransitionTime"] if same else meta.timestamp(now)
-        condition.setdefault("lastProbeTime", None)
         if generation:
             condition["observedGeneration"] = generation
     return others + mine

@@ -51,6 +51,13 @@ class Hands:
     def _tell(self) -> Tell:
         return self._node.means.tell
 
+    def references_changed(self) -> None:
+        """Look at the volumes again, and at once at what could not start for want of a ConfigMap or Secret."""
+        self.stale_volumes = True
+        for name, (reason, _) in self.waiting.items():
+            if reason == "CreateContainerConfigError":
+                self.held_until.pop(name, None)
+
     def note_held(self, plan: Plan) -> None:
         """Note which containers wait because they crash, and tell of each once per crash."""
         now = time.time()

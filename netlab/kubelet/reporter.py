@@ -57,7 +57,7 @@ class Reporter:
             row.clean.clear()
             row.changed.set()
             if row.task is None or row.task.done():
-                row.task = asyncio.create_task(self._write(uid, row), name=f"status of {uid}")
+                row.task = asyncio.create_task(self._keep_writing(uid, row), name=f"status of {uid}")
         elif row.task is None or row.task.done():
             row.clean.set()
 
@@ -86,7 +86,16 @@ class Reporter:
         target = self._find(uid)
         return self._client is not None and target is not None and bool(changes(self._base(row, target), row.wanted))
 
+    async def _keep_writing(self, uid: str, row: _Row) -> None:
+        try:
+            await self._write(uid, row)
+        except Exception:  # a status that can't be written must not hold up its Pod's end
+            log.exception("status of %s", uid)
+        finally:
+            row.clean.set()
+
     async def _write(self, uid: str, row: _Row) -> None:
+        sent: Object = {}
         delay = _FIRST_DELAY
         while self._client is not None:
             target = self._find(uid)
@@ -102,7 +111,7 @@ class Reporter:
                     pass
             row.changed.clear()
             patch = changes(base, row.wanted)
-            if not patch:
+            if not patch or patch == sent:  # said and acknowledged: a server that keeps it differently is right
                 break
             body = {"metadata": {"uid": meta.uid(target)}, "status": patch}
             try:
@@ -120,9 +129,8 @@ class Reporter:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
                 continue
-            delay = _FIRST_DELAY
+            delay, sent = _FIRST_DELAY, patch
             row.written, row.revision = answer.get("status") or {}, meta.revision(answer)
-        row.clean.set()
 
 
 def _being_created(status: Object) -> bool:

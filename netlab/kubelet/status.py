@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -86,17 +87,25 @@ def changes(old: Object, new: Object) -> Object:
         if key in ("qosClass", "nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"):
             continue
         if key == "conditions":
-            before = {c.get("type"): c for c in old.get(key) or []}
-            mine = [c for c in new.get(key) or [] if c["type"] in conditions.OWNED and before.get(c["type"]) != c]
+            before = {c.get("type"): _said(c) for c in old.get(key) or []}
+            mine = [{**dict.fromkeys(before.get(c["type"], {})), **c} for c in new.get(key) or []
+                    if c["type"] in conditions.OWNED and before.get(c["type"]) != _said(c)]
             if mine:
                 patch[key] = mine
         elif key in ("podIPs", "hostIPs"):
             if old.get(key) != new.get(key):
                 gone = [ip["ip"] for ip in old.get(key) or [] if ip not in (new.get(key) or [])]
                 patch[key] = [*(new.get(key) or []), *({"ip": ip, "$patch": "delete"} for ip in gone)]
-        elif old.get(key) != new.get(key):
+        elif _said(old.get(key)) != _said(new.get(key)):
             patch[key] = new.get(key)
     return patch
+
+
+def _said(value: Any) -> Any:
+    """Return a value without what says nothing: nulls, and empty objects, which one server keeps and another drops."""
+    if isinstance(value, dict):
+        return {k: said for k, v in value.items() if (said := _said(v)) not in (None, {})}
+    return [_said(v) for v in value] if isinstance(value, list) else value
 
 
 def _ips(pod: Object, record: PodRecord, old: Object, facts: Facts) -> Sequence[str]:

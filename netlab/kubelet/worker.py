@@ -87,7 +87,7 @@ class Worker:
 
     def refresh(self) -> None:
         """A ConfigMap or Secret of the Pod has changed."""
-        self._hands.stale_volumes = True
+        self._hands.references_changed()
         self.wake()
 
     def verdict(self, found: Container) -> bool:
