@@ -17,10 +17,10 @@ import netlab
 
 USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
-_ETC = ("alternatives", "bash.bashrc", "ca-certificates.conf", "debian_version", "ethertypes", "gai.conf", "host.conf",
-        "inputrc", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "locale.alias", "magic",
-        "mime.types", "netconfig", "networks", "nftables.conf", "os-release", "profile", "protocols", "rpc", "services",
-        "ssl/certs/ca-certificates.crt", "ssl/openssl.cnf", "terminfo", "timezone", "xtables")
+_ETC = ("bash.bashrc", "debian_version", "ethertypes", "gai.conf", "host.conf", "inputrc", "iproute2", "ld.so.cache",
+        "ld.so.conf", "ld.so.conf.d", "localtime", "netconfig", "networks", "nftables.conf", "os-release", "profile",
+        "protocols", "services", "ssl/openssl.cnf", "terminfo", "xtables")
+_COMMANDS = ("/usr/bin/", "/usr/sbin/", "/usr/local/", "/bin/", "/sbin/")
 
 _PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -95,11 +95,23 @@ def fill_etc(etc: Path) -> None:
         if source.exists() and not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             copy(source, target)
+    _choose_alternatives(etc)
     for name, text in _WRITTEN.items():
         if not os.path.lexists(etc / name):
             (etc / name).write_text(text)
     if not os.path.lexists(etc / "mtab"):
         (etc / "mtab").symlink_to("/proc/self/mounts")
+
+
+def _choose_alternatives(etc: Path) -> None:
+    """Copy the links of Debian's alternatives that lead to commands; nine of ten are for manual pages."""
+    host, own = Path("/etc/alternatives"), etc / "alternatives"
+    if not host.is_dir() or own.is_dir():
+        return
+    own.mkdir()
+    for entry in os.scandir(host):
+        if entry.is_symlink() and (target := os.readlink(entry.path)).startswith(_COMMANDS):
+            os.symlink(target, own / entry.name)
 
 
 def fill_var(var: Path) -> None:
