@@ -91,7 +91,7 @@ class _Reader:
         elif name == "kubernetes":
             return make_kubernetes(self._kubernetes(block))
         elif name == "forward":
-            return Forward(self._forward())
+            return Forward(self._forward(block.port))
         elif name in _PLAIN:
             return _PLAIN[name]()
         return None
@@ -121,7 +121,7 @@ class _Reader:
             raise self.wrong(f"kubernetes: pods is disabled, insecure or verified, not '{pods}'")
         return kubernetes.Config(zones, pods, ttl, through, namespaces)  # type: ignore[arg-type]
 
-    def _forward(self) -> forward.Config:
+    def _forward(self, port: int) -> forward.Config:
         words = self._directive.args
         if len(words) < 2:
             raise self.wrong("forward: want `forward FROM TO...`")
@@ -141,11 +141,14 @@ class _Reader:
                 options[name] = option.args[0]
             elif name == "next":
                 raise self.wrong("forward: the option next is not supported here", option.line)
-        upstreams = tuple(upstream for word in words[1:] for upstream in self._upstreams(word))
+        upstreams = tuple(upstream for word in words[1:] for upstream in self._upstreams(word, port))
         return forward.Config(corefile.zones_of(words[0]), upstreams, **options)  # type: ignore[arg-type]
 
-    def _upstreams(self, word: str) -> list[tuple[str, int]]:
-        """Return the servers a word names: a file in the form of resolv.conf, or an address."""
+    def _upstreams(self, word: str, own_port: int) -> list[tuple[str, int]]:
+        """Return the servers a word names: a file in the form of resolv.conf, or an address.
+
+        A loopback address in a file would be this server itself: a container whose node knows no name server gets one.
+        """
         scheme, found, rest = word.partition("://")
         if found and scheme != "dns":
             raise self.wrong(f"forward: {scheme}:// is not supported here")
@@ -156,7 +159,8 @@ class _Reader:
             except OSError as error:
                 raise self.wrong(f"forward: cannot read {text}: {error.strerror}") from None
             listed = [line.split()[1] for line in lines if line.split()[:1] == ["nameserver"] and len(line.split()) > 1]
-            return [(self._ip(ip.partition("%")[0]), corefile.PORT) for ip in listed]
+            ips = [self._ip(ip.partition("%")[0]) for ip in listed]
+            return [(ip, corefile.PORT) for ip in ips if own_port != corefile.PORT or not ip_address(ip).is_loopback]
         host, colon, port = text.rpartition(":")
         if colon and port.isdigit() and ("." in host or host.startswith("[")):
             return [(self._ip(host.strip("[]")), int(port))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from netlab.dns import corefile
@@ -48,6 +50,14 @@ def test_kubeadms_corefile() -> None:
     assert (settings.lameduck, settings.reload) == (5.0, 30.0)
     names = [plugin.name for plugin in settings.chains[53][0].plugins]
     assert names == ["prometheus", "errors", "loadbalance", "cache", "whoami", "forward"]
+
+
+def test_a_server_does_not_forward_to_itself(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("search a.example\nnameserver 127.0.0.1\nnameserver 192.0.2.1\n")
+    for port, expected in ((53, [("192.0.2.1", 53)]), (1053, [("127.0.0.1", 53), ("192.0.2.1", 53)])):
+        settings = build(corefile.parse(f".:{port} {{\n forward . {file}\n}}\n"), "Corefile", lambda config: WhoAmI())
+        assert list(settings.chains[port][0].plugins[0]._config.upstreams) == expected
 
 
 def test_several_blocks_zones_and_ports() -> None:
