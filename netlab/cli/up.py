@@ -60,12 +60,14 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, use
             click.echo(shown.waterfall(progress))
     if quiet:
         return
-    click.echo(f'lab "{record.name}" is up: {len(record.nodes)} nodes, {progress.elapsed():.1f} s'
+    count = len(record.nodes)
+    click.echo(f'lab "{record.name}" is up: {count} node{"s" if count > 1 else ""}, {progress.elapsed():.1f} s'
                + (", rootless" if record.rootless else ""))
-    suffix = f" --name {record.name}" if _several() else ""
     if record.kubeconfig:
         click.echo(f"kubectl's context is now netlab-{record.name}")
-    tries = [*(chosen.next or ("netlab kubectl get nodes -o wide", "netlab status")), f"netlab down{suffix}"]
+    tries = [*(chosen.next or ("netlab kubectl get nodes -o wide", "netlab status")), "netlab down"]
+    if _several():
+        tries = [f"netlab --name {record.name}{line.removeprefix('netlab')}" for line in tries]
     click.echo("\ntry:\n" + "\n".join(f"  {line}" for line in tries))
 
 

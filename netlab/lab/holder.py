@@ -99,7 +99,7 @@ class Holder:
         try:
             match message.get("op"):
                 case "network":
-                    answer = self._network(message, fds[0])
+                    answer = self._network(message, *fds)
                 case "nodes":
                     answer = await self._nodes(message["specs"])
                 case "places":
@@ -125,16 +125,12 @@ class Holder:
             for fd in out:
                 os.close(fd)
 
-    def _network(self, message: control.Message, gate_fd: int) -> control.Message:
+    def _network(self, message: control.Message, gate_fd: int, listener_fd: int) -> control.Message:
         """Make the lab's network, listen for commands, and tell the gate the way in."""
         lab = message["lab"]
         net = self.net = network.make(Lab(**{**lab, "nodes": tuple(Node(**node) for node in lab["nodes"])}))
         self._keep(self._accept(control.listen(Path(message["socket"]))))
-        gate = socket.socket(fileno=os.dup(gate_fd))  # the gate ends when this end closes
-        with _user_namespace() as user:
-            control.send(gate, {"targets": [[node.ip, message["port"]] for node in net.lab.control_planes]},
-                         [net.fabric, user])
-        self._keep(self._hold(gate))
+        self._keep(self._hold_gate(net, socket.socket(fileno=os.dup(gate_fd)), os.dup(listener_fd), message["port"]))
         return {"fabric": net.fabric, "outside": net.outside, "nodes": net.nodes}
 
     async def _nodes(self, specs: list[dict[str, Any]]) -> control.Message:
@@ -166,11 +162,22 @@ class Holder:
             sock.setblocking(True)  # messages are whole packets: once readable, receive() returns at once
             self._serve(sock)
 
-    async def _hold(self, gate: socket.socket) -> None:
-        try:
-            await self.ending.wait()
-        finally:
-            gate.close()
+    async def _hold_gate(self, net: network.Network, gate: socket.socket, listener: int, port: int) -> None:
+        """Keep a gate running: each ends when our end of its socket closes. A substitute for one that died is ours.
+
+        The listening socket belongs to the host's network whoever holds it, so the port stays the same.
+        """
+        while True:
+            with gate, contextlib.suppress(OSError):
+                with _user_namespace() as user:
+                    control.send(gate, {"targets": [[node.ip, port] for node in net.lab.control_planes]},
+                                 [net.fabric, user])
+                await _readable(gate)
+            log.warning("the gate is gone, starting another")
+            await asyncio.sleep(_RESTART_DELAY)
+            gate, theirs = control.pair()
+            with theirs:
+                _spawn(["gate", self.name], listener, theirs.fileno())
 
     # --- nodes ---
 
@@ -262,11 +269,19 @@ async def _readable(sock: socket.socket) -> None:
 def spawn_template() -> socket.socket:
     """Start a template in a fresh interpreter and return the socket to it; it answers once it is warm."""
     ours, theirs = control.pair()
-    os.set_inheritable(theirs.fileno(), True)
-    argv = [sys.executable, "-s", "-P", "-m", "netlab.programs", "template", str(theirs.fileno())]
-    os.posix_spawn(sys.executable, argv, dict(os.environ))
-    theirs.close()
+    with theirs:
+        _spawn(["template"], theirs.fileno())
     return ours
+
+
+def _spawn(program: list[str], *fds: int) -> None:
+    """Start a program of ours in a fresh interpreter, with these descriptors as its last arguments."""
+    for fd in fds:
+        os.set_inheritable(fd, True)
+    argv = [sys.executable, "-s", "-P", "-m", "netlab.programs", *program, *(str(fd) for fd in fds)]
+    os.posix_spawn(sys.executable, argv, dict(os.environ))
+    for fd in fds:
+        os.set_inheritable(fd, False)
 
 
 def main(argv: list[str]) -> int:

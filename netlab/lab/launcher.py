@@ -107,8 +107,9 @@ class _Launch:
         progress = self._progress
         progress.step("Preparing the network and the keys")
         leash = self._leash = self._start_processes()
-        control.send(leash, self._network_request(), [self._gate_end.fileno()])
+        control.send(leash, self._network_request(), [self._gate_end.fileno(), self._listener.fileno()])
         self._gate_end.close()
+        self._listener.close()
         admin = self._write_files()
         self._publish_network(control.answer(leash)[0])
         progress.mark("network and files made")
@@ -152,8 +153,8 @@ class _Launch:
         log = record.state_dir / "log"
         leash, holder_end = control.pair()
         self._gate_end, gate_end = control.pair()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with holder_end, gate_end, listener:
+        listener = self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with holder_end, gate_end:
             listener.bind(("127.0.0.1", 0))
             listener.listen(256)
             # recorded before anything else happens, so that `down` finds it whatever becomes of us

@@ -112,8 +112,11 @@ def _static(name: str, command: list[str], *, port: int, host: str, cpu: str,
                              for volume, path, kind, _ in volumes]}}
 
 
-def kubelet_config(node: Node) -> Object:
-    """Return /var/lib/kubelet/config.yaml: kubeadm's, with certificates in files instead of by bootstrap."""
+def kubelet_config(lab: Lab, node: Node) -> Object:
+    """Return /var/lib/kubelet/config.yaml: kubeadm's, with certificates in files instead of by bootstrap.
+
+    A control plane that is the only node is not tainted, or nothing could run.
+    """
     config: Object = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True},
@@ -124,7 +127,7 @@ def kubelet_config(node: Node) -> Object:
         "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "rotateCertificates": False,
         "staticPodPath": "/etc/kubernetes/manifests",
         "tlsCertFile": "/var/lib/kubelet/pki/kubelet.crt", "tlsPrivateKeyFile": "/var/lib/kubelet/pki/kubelet.key"}
-    if node.control:
+    if node.control and len(lab.nodes) > 1:
         config["registerWithTaints"] = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
     return config
 

@@ -37,7 +37,7 @@ def write(root: Path, lab: Lab, node: Node, keys: Keys) -> None:
         "etc/kubernetes/kubelet.conf": kubeconfig.text(kubeconfig.document(
             server=lab.api_url, ca=keys.ca.pair.certificate, name=lab.name, user=f"system:node:{node.name}",
             certificate_file="/var/lib/kubelet/pki/kubelet-client-current.pem")),
-        "var/lib/kubelet/config.yaml": manifests.dump(manifests.kubelet_config(node))}
+        "var/lib/kubelet/config.yaml": manifests.dump(manifests.kubelet_config(lab, node))}
     client = keys.ca.client(f"system:node:{node.name}", "system:nodes")
     files["var/lib/kubelet/pki/kubelet-client-current.pem"] = client.certificate + client.key
     _pair(files, "var/lib/kubelet/pki/kubelet", keys.ca.server(f"system:node:{node.name}", names=[node.name, node.ip]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from netlab.api import meta
@@ -18,7 +19,7 @@ async def collect(record: LabRecord) -> dict[str, Any]:
     result: dict[str, Any] = {
         "name": record.name, "state": phase(record), "scenario": record.scenario, "rootless": record.rootless,
         "created": record.created, "apiServer": f"https://127.0.0.1:{record.port}",
-        "gate": "up" if record.gate.alive() else "down", "kubeconfig": str(record.admin_conf),
+        "gate": "up" if _listens(record.port) else "down", "kubeconfig": str(record.admin_conf),
         "context": f"netlab-{record.name}" if record.kubeconfig else "", "trouble": []}
     shims: dict[str, Any] = {}
     try:
@@ -38,6 +39,14 @@ async def collect(record: LabRecord) -> dict[str, Any]:
     used = usage.by_name(usage.processes(record))
     result["memory"] = {"total": sum(used.values()), "byProcess": used}
     return result
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def _node(name: str, role: str, ip: str, shim: Object, nodes: list[Object], pods: list[Object]) -> Object:

@@ -59,7 +59,7 @@ def _name(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
-    return os.path.basename(words[0].decode(errors="replace"))
+    return os.path.basename(words[0].decode(errors="replace").partition(":")[0])  # `netlab-shim: LAB/NODE`
 
 
 def _pss(pid: int) -> int:

@@ -42,8 +42,10 @@ def test_every_account_of_an_add_on_is_made_too():
 
 
 def test_only_the_control_plane_is_tainted():
-    assert "registerWithTaints" in manifests.kubelet_config(LAB.nodes[0])
-    assert "registerWithTaints" not in manifests.kubelet_config(LAB.nodes[1])
+    assert "registerWithTaints" in manifests.kubelet_config(LAB, LAB.nodes[0])
+    assert "registerWithTaints" not in manifests.kubelet_config(LAB, LAB.nodes[1])
+    alone = plan.make("alone", workers=0)
+    assert "registerWithTaints" not in manifests.kubelet_config(alone, alone.nodes[0])
 
 
 def test_addresses_and_names_of_a_plan():
