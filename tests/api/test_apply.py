@@ -222,7 +222,7 @@ def test_a_kind_without_a_schema_is_owned_by_field_too():
 
 
 SETS = st.recursive(st.just({}), lambda inner: st.dictionaries(st.sampled_from(["f:a", "f:b", "v:1", "."]), inner, max_size=3),
-                    max_leaves=12).map(lambda node: fieldset.below(node))
+                    max_leaves=12).map(fieldset.below)
 
 
 def members(node: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

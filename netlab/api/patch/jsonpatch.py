@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from netlab.errors import ApiError
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 << 20
+
+
+_NAMES = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+_NUMBER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII).fullmatch
 
 
 class _DoesNotApplyError(Exception):
@@ -23,8 +29,10 @@ def apply(target: Any, operations: Any) -> Any:
         ApiError: 400 if `operations` is no JSON patch, 413 if it has too many, 422 if one does not apply.
     """
     if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
-        raise ApiError(400, "BadRequest", "error decoding patch: json: cannot unmarshal object into Go value of type "
-                                          "jsonpatch.Patch")
+        wrong = operations if not isinstance(operations, list) else next(
+            one for one in operations if not isinstance(one, dict))
+        name, goal = _NAMES.get(type(wrong), "null"), "Patch" if wrong is operations else "Operation"
+        raise ApiError(400, "BadRequest", f"json: cannot unmarshal {name} into Go value of type jsonpatch.{goal}")
     if len(operations) > MAX_OPERATIONS:
         raise ApiError(413, "RequestEntityTooLarge", "Request entity too large: The allowed maximum operations in a "
                        f"JSON patch is {MAX_OPERATIONS}, got {len(operations)}")
@@ -35,169 +43,178 @@ def apply(target: Any, operations: Any) -> Any:
             step = _STEPS.get(kind) if isinstance(kind, str) else None
             if step is None:
                 raise _DoesNotApplyError(f"Unexpected kind: {kind or 'unknown'}")
-            if kind == "copy":
-                copied += len(json.dumps(_at(target, _pointer(operation, "from"), "copy")))
-                if copied > MAX_COPIED_BYTES:
-                    raise _DoesNotApplyError("Unable to complete the copy, the accumulated size increase of copy is "
-                                             f"{copied}, exceeding the limit {MAX_COPIED_BYTES}")
-            target = step(target, operation)
+            target, size = step(target, operation)
+            copied += size
+            if copied > MAX_COPIED_BYTES:
+                raise _DoesNotApplyError("Unable to complete the copy, the accumulated size increase of copy is "
+                                         f"{copied}, exceeding the limit {MAX_COPIED_BYTES}")
     except _DoesNotApplyError as error:
         raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request",
                        details={"causes": [{"message": str(error)}]}) from error
     return target
 
 
-def _missing(verb: str, path: str) -> _DoesNotApplyError:
-    return _DoesNotApplyError(f'{verb} operation does not apply: doc is missing path: "{path}": missing value')
-
-
-def _pointer(operation: Mapping[str, Any], member: str = "path") -> list[str]:
-    """Return the parts of a JSON pointer (RFC 6901)."""
+def _pointer(operation: Mapping[str, Any], member: str = "path") -> tuple[str, list[str]]:
+    """Return a JSON pointer (RFC 6901) as text and in parts."""
     text = operation.get(member)
     if not isinstance(text, str):
-        raise _DoesNotApplyError(f"{operation.get('op')} operation: operation missing {member} field: missing value")
-    if not text:
-        return []
-    if not text.startswith("/"):
-        raise _missing(operation["op"], text)
-    return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
+        missing = "operation, missing from field: " if member == "from" else ""
+        raise _DoesNotApplyError(f"{operation['op']} operation failed to decode {member}: {missing}missing value")
+    return text, [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
-def _text(parts: list[str]) -> str:
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+def _missing(verb: str, what: str, where: str) -> _DoesNotApplyError:
+    return _DoesNotApplyError(f"{verb} operation does not apply: doc is missing {what}: {where}: missing value")
+
+
+def _container(node: Any, parts: list[str]) -> Any:
+    """Return the dict or list that the last part of a pointer is in; None if there is none."""
+    if not parts:
+        return None
+    for part in parts[:-1]:
+        try:
+            node = _get(node, part)
+        except _DoesNotApplyError:
+            return None
+    return node if isinstance(node, (dict, list)) else None
+
+
+def _with(node: Any, parts: list[str], container: Any) -> Any:
+    """Return the document with another container at the place where the last part of a pointer leads."""
+    if len(parts) == 1:
+        return container
+    copy = node.copy()
+    key = parts[0] if isinstance(copy, dict) else _index(copy, parts[0])
+    copy[key] = _with(copy[key], parts[1:], container)
+    return copy
 
 
 def _index(items: list[Any], part: str, *, insert: bool = False) -> int:
     """Return the place that a part of a pointer names in a list; -1 is the last, as upstream allows."""
-    last = len(items) if insert else len(items) - 1
-    if insert and part == "-":
-        return last
-    digits = part.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
-        raise _DoesNotApplyError(f"Unable to access invalid index: {part}: invalid index referenced")
-    index = int(part)
-    if index < 0:
-        index += last + 1
-    if not 0 <= index <= last:
-        raise _DoesNotApplyError(f"Unable to access invalid index: {part}: invalid index referenced")
-    return index
+    if not _NUMBER(part):
+        proper = f"value was not a proper array index: '{part}': " if insert else ""
+        raise _DoesNotApplyError(f'{proper}strconv.Atoi: parsing "{part}": invalid syntax')
+    index, size = int(part), len(items) + insert
+    if not -size <= index < size:
+        raise _DoesNotApplyError(f"Unable to access invalid index: {index}: invalid index referenced")
+    return index + size if index < 0 else index
 
 
-def _child(node: Any, part: str) -> Any:
-    if isinstance(node, dict):
-        if part not in node:
-            raise KeyError(part)
-        return node[part]
-    if isinstance(node, list):
-        return node[_index(node, part)]
-    raise KeyError(part)
+def _get(container: Any, part: str) -> Any:
+    """Return a member; None if a dict has it not."""
+    if isinstance(container, dict):
+        return container.get(part)
+    if isinstance(container, list):
+        return container[_index(container, part)]
+    raise _DoesNotApplyError("no container")
 
 
-def _at(node: Any, parts: list[str], verb: str) -> Any:
-    try:
-        for part in parts:
-            node = _child(node, part)
-    except KeyError:
-        raise _missing(verb, _text(parts)) from None
-    return node
-
-
-def _change(node: Any, parts: list[str], verb: str, leaf: Callable[[Any, str], Any], path: str) -> Any:
-    """Return `node` with `leaf` applied to a copy of the container that the last part of the path is in."""
-    if len(parts) == 1:
-        if not isinstance(node, (dict, list)):
-            raise _missing(verb, path)
-        return leaf(node.copy(), parts[0])
-    try:
-        child = _child(node, parts[0])
-    except KeyError:
-        raise _missing(verb, path) from None
-    changed = _change(child, parts[1:], verb, leaf, path)
-    copy = node.copy()
-    copy[parts[0] if isinstance(copy, dict) else _index(copy, parts[0])] = changed
+def _added(container: Any, part: str, value: Any) -> Any:
+    copy = container.copy()
+    if isinstance(copy, dict):
+        copy[part] = value
+    else:
+        copy.insert(len(copy) if part == "-" else _index(copy, part, insert=True), value)
     return copy
 
 
-def _value(operation: Mapping[str, Any]) -> Any:
-    if "value" not in operation:
-        raise _DoesNotApplyError(f"{operation['op']} operation: operation missing value field: missing value")
-    return operation["value"]
+def _removed(container: Any, part: str) -> Any:
+    copy = container.copy()
+    if isinstance(copy, dict):
+        if part not in copy:
+            raise _DoesNotApplyError(f"Unable to remove nonexistent key: {part}: missing value")
+        del copy[part]
+    else:
+        del copy[_index(copy, part)]
+    return copy
 
 
-def _put(target: Any, parts: list[str], value: Any, verb: str) -> Any:
-    def leaf(container: Any, part: str) -> Any:
-        if isinstance(container, dict):
-            container[part] = value
-        else:
-            container.insert(_index(container, part, insert=True), value)
-        return container
-
-    return _change(target, parts, verb, leaf, _text(parts)) if parts else value
-
-
-def _take(target: Any, parts: list[str], verb: str) -> Any:
-    path = _text(parts)
-
-    def leaf(container: Any, part: str) -> Any:
-        if isinstance(container, dict):
-            if part not in container:
-                raise _DoesNotApplyError(f"error in {verb} for path: '{path}': Unable to remove nonexistent key: "
-                                         f"{part}: missing value")
-            del container[part]
-        else:
-            del container[_index(container, part)]
-        return container
-
-    if not parts:
-        raise _DoesNotApplyError(f"{verb} operation does not apply: the whole document can't be removed")
-    return _change(target, parts, verb, leaf, path)
-
-
-def _add(target: Any, operation: Mapping[str, Any]) -> Any:
-    return _put(target, _pointer(operation), _value(operation), "add")
-
-
-def _remove(target: Any, operation: Mapping[str, Any]) -> Any:
-    return _take(target, _pointer(operation), "remove")
-
-
-def _replace(target: Any, operation: Mapping[str, Any]) -> Any:
-    parts, value = _pointer(operation), _value(operation)
-    path = _text(parts)
-
-    def leaf(container: Any, part: str) -> Any:
-        if isinstance(container, dict):
-            if part not in container:
-                raise _DoesNotApplyError(f"replace operation does not apply: doc is missing key: {path}: missing value")
-            container[part] = value
-        else:
-            container[_index(container, part)] = value
-        return container
-
-    return _change(target, parts, "replace", leaf, path) if parts else value
-
-
-def _move(target: Any, operation: Mapping[str, Any]) -> Any:
-    source, parts = _pointer(operation, "from"), _pointer(operation)
-    value = _at(target, source, "move")
-    return _put(_take(target, source, "move"), parts, value, "move")
-
-
-def _copy(target: Any, operation: Mapping[str, Any]) -> Any:
-    return _put(target, _pointer(operation), _at(target, _pointer(operation, "from"), "copy"), "copy")
-
-
-def _test(target: Any, operation: Mapping[str, Any]) -> Any:
-    parts, wanted = _pointer(operation), operation.get("value")
+@contextmanager
+def _said(prefix: str) -> Iterator[None]:
+    """Say where it went wrong before what went wrong."""
     try:
-        actual = _at(target, parts, "test")
+        yield
+    except _DoesNotApplyError as error:
+        raise _DoesNotApplyError(f"{prefix}: {error}") from None
+
+
+def _add(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    text, parts = _pointer(operation)
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("add", "path", f'"{text}"')
+    with _said(f"error in add for path: '{text}'"):
+        return _with(target, parts, _added(container, parts[-1], operation.get("value"))), 0
+
+
+def _remove(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    text, parts = _pointer(operation)
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("remove", "path", f'"{text}"')
+    with _said(f"error in remove for path: '{text}'"):
+        return _with(target, parts, _removed(container, parts[-1])), 0
+
+
+def _replace(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    text, parts = _pointer(operation)
+    if not text:
+        return operation.get("value"), 0
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("replace", "path", text)
+    copy = container.copy()
+    try:
+        copy[parts[-1] if isinstance(copy, dict) else _index(copy, parts[-1])] = operation.get("value")
     except _DoesNotApplyError:
-        if wanted is not None:
-            raise
-        actual = None
-    if not _equal(actual, wanted):
-        raise _DoesNotApplyError(f"testing value {_text(parts)} failed: test failed")
-    return target
+        raise _missing("replace", "key", text) from None
+    return _with(target, parts, copy), 0
+
+
+def _move(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    source, parts = _pointer(operation, "from")
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("move", "from path", source)
+    with _said(f"error in move for path: '{parts[-1]}'"):
+        value = _get(container, parts[-1])
+        target = _with(target, parts, _removed(container, parts[-1]))
+    text, parts = _pointer(operation)
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("move", "destination path", text)
+    with _said(f"error in move for path: '{text}'"):
+        return _with(target, parts, _added(container, parts[-1], value)), 0
+
+
+def _copy(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    source, parts = _pointer(operation, "from")
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("copy", "from path", source)
+    with _said(f"error in copy for from: '{source}'"):
+        value = _get(container, parts[-1])
+    text, parts = _pointer(operation)
+    container = _container(target, parts)
+    if container is None:
+        raise _missing("copy", "destination path", text)
+    with _said("error while adding value during copy"):
+        return _with(target, parts, _added(container, parts[-1], value)), len(json.dumps(value))
+
+
+def _test(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
+    text, parts = _pointer(operation)
+    if text:
+        container = _container(target, parts)
+        if container is None:
+            raise _DoesNotApplyError(f"test operation does not apply: is missing path: {text}: missing value")
+        with _said(f"error in test for path: '{text}'"):
+            actual = _get(container, parts[-1])
+    else:
+        actual = target
+    if not _equal(actual, operation.get("value")):
+        raise _DoesNotApplyError(f"testing value {text} failed: test failed")
+    return target, 0
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -211,5 +228,5 @@ def _equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-_STEPS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+_STEPS: Mapping[str, Callable[[Any, Mapping[str, Any]], tuple[Any, int]]] = {
     "add": _add, "remove": _remove, "replace": _replace, "move": _move, "copy": _copy, "test": _test}

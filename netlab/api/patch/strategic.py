@@ -50,7 +50,7 @@ def _merge_map(original: Object, patch: Object, struct: Struct | None) -> Object
             return replaced
         if patch[DIRECTIVE] == "delete":
             return {}
-        raise _unfit(f"unknown patch type: {patch[DIRECTIVE]} in map: {patch}")
+        raise _unfit(f"unknown patch type: {patch[DIRECTIVE]} in map: {_go(patch)}")
     merged, todo = dict(original), dict(patch)
     if RETAIN in todo:
         merged = _retain(merged, todo)
@@ -123,7 +123,7 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field | None) -> l
             case "merge":
                 raise _unfit("merging lists cannot yet be specified in the patch")
             case other:
-                raise _unfit(f"unknown patch type: {other} in map: {item}")
+                raise _unfit(f"unknown patch type: {other} in map: {_go(item)}")
     if replace:
         return list(_clean(wanted))
     struct = field_struct(field)
@@ -151,7 +151,7 @@ def _merge_ordered(merged: Object, todo: Object, directive: str, struct: Struct 
         return
     key: _Key = _key_of(field.merge_key) if field is not None and field.merge_key else lambda item: item
     wanted = [key(item) for item in order]
-    _check_order(changes or [], wanted, key)
+    _check_order(changes or [], order, wanted, key)
     todo.pop(name, None)
     if before is None and changes is None:
         return
@@ -163,17 +163,18 @@ def _merge_ordered(merged: Object, todo: Object, directive: str, struct: Struct 
     merged[name] = _in_order(result, wanted, [key(item) for item in before or ()], key)
 
 
-def _check_order(changes: list[Any], wanted: list[Any], key: _Key) -> None:
+def _check_order(changes: list[Any], order: list[Any], wanted: list[Any], key: _Key) -> None:
     """A list in the patch must be a part of its `$setElementOrder`, in the same order."""
     at = 0
     for item in changes:
-        if isinstance(item, dict) and DIRECTIVE in item:
+        if isinstance(item, dict) and item.get(DIRECTIVE) == "delete":
             continue
         name = key(item)
         while at < len(wanted) and wanted[at] != name:
             at += 1
         if at == len(wanted):
-            raise _unfit(f"The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{wanted}\n")
+            raise _unfit(f"The order in patch list:\n{_go(changes)}\n doesn't match $setElementOrder list:\n"
+                         f"{_go(order)}\n")
         at += 1
 
 
@@ -216,7 +217,7 @@ def _hashable(key: Any) -> Any:
 def _key_of(merge_key: str) -> _Key:
     def key(item: Any) -> Any:
         if not isinstance(item, dict) or merge_key not in item:
-            raise _unfit(f"map: {item} does not contain declared merge key: {merge_key}")
+            raise _unfit(f"map: {_go(item)} does not contain declared merge key: {merge_key}")
         return item[merge_key]
 
     return key
@@ -230,6 +231,17 @@ def _holds_maps(original: list[Any], patch: list[Any]) -> bool:
     if len(kinds) > 1:
         raise _unfit("list element types are not identical")
     return dict in kinds
+
+
+def _go(value: Any) -> str:
+    """Return a value as Go's %v prints it in the error texts."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_go(inner)}" for key, inner in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_go, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _clean(value: Any) -> Any:
