@@ -63,7 +63,7 @@ def conflist(pod_cidrs: Sequence[str], *, mtu: int, portmap: bool) -> dict[str, 
     six = [cidr for cidr in pod_cidrs if ":" in cidr]
     four = [cidr for cidr in pod_cidrs if ":" not in cidr]
     routes = [{"dst": dst} for dst, listed in (("0.0.0.0/0", four), ("::/0", six)) if listed]
-    bridge: dict[str, Any] = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "isDefaultGateway": True,
+    bridge: dict[str, Any] = {"type": "bridge", "bridge": BRIDGE, "isGateway": True,
                               "ipMasq": False, "hairpinMode": True,
                               "ipam": {"type": "host-local", "ranges": [[{"subnet": cidr}] for cidr in pod_cidrs],
                                        "routes": routes}}
