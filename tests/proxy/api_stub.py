@@ -45,15 +45,17 @@ class ApiStub:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         kind = PATHS[request.path]
+        only = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        objects = [each for each in self.objects[kind].values() if only in ("", each["metadata"]["name"])]
         if request.query.get("watch") not in ("1", "true"):
             return web.json_response({"kind": f"{kind}List", "apiVersion": "v1",
                                       "metadata": {"resourceVersion": str(self.revision)},
-                                      "items": list(self.objects[kind].values())})
+                                      "items": objects})
         response = web.StreamResponse()
         response.content_type = "application/json"
         queue: asyncio.Queue[bytes] = asyncio.Queue()
         since = int(request.query.get("resourceVersion") or 0)
-        for obj in self.objects[kind].values():
+        for obj in objects:
             if int(obj["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait(json.dumps({"type": "MODIFIED", "object": obj}).encode() + b"\n")
         self.watchers[kind].append(queue)

@@ -21,7 +21,7 @@ WAYS = [(*each, "tcp") for each in TCP] + [(*each, "udp") for each in UDP]
 
 
 def a_web(endpoints, **spec):
-    service = a_service(**{**{key: value for key, value in SERVICE["spec"].items() if key not in ("clusterIP",)},
+    service = a_service(**{**{key: value for key, value in SERVICE["spec"].items() if key != "clusterIP"},
                            "ingress": ["198.51.100.2"], **spec})
     return service, a_slice(endpoints=endpoints, ports=SLICE_PORTS)
 
