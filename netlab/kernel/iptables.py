@@ -26,6 +26,7 @@ Place = int | str | None
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _VERSION = re.compile(r"v(\d+(?:\.\d+)*)(?: \((\w+)\))?")
 _LINE = re.compile(r"\bline:? (\d+)")
+_NO_CHAIN = re.compile(r"Chain '([^']+)' does not exist")
 _BUSY = re.compile(r"xtables lock|Resource temporarily unavailable")
 
 
@@ -114,8 +115,8 @@ def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = Fal
         raise TemporaryError(f"{where}: {said or 'iptables is busy'}")
     found = _LINE.search(said)
     if found:
-        number = int(found[1])
         lines = text.splitlines()
+        number = _culprit(lines, int(found[1]), said)
         bad = lines[number - 1] if 0 < number <= len(lines) else ""
         raise RestoreRejected(netns=where, line=number, text=bad, message=_reason(said))
     raise KernelError(f"{where}: {tool.restore} failed: {said or f'exit code {done.returncode}'}")
@@ -155,6 +156,18 @@ async def restore_async(tool: Iptables, texts: Iterable[str], *, netns: Place = 
     """`restore` one text after the other, beside the event loop; an error leaves the rest out."""
     for text in texts:
         await asyncio.to_thread(restore, tool, text, netns=netns, where=where)
+
+
+def _culprit(lines: Sequence[str], number: int, said: str) -> int:
+    """Return the line at fault: nft's iptables tells of a jump to nowhere only at the COMMIT."""
+    missing = _NO_CHAIN.search(said)
+    if missing:
+        for at in range(number - 1, 0, -1):
+            if lines[at - 1].startswith("*"):
+                break
+            if re.search(rf" -[jg] {re.escape(missing[1])}(?: |$)", lines[at - 1]):
+                return at
+    return number
 
 
 def _reason(said: str) -> str:
