@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from netlab.api import meta
+from netlab.api import meta, schema, validate
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import negotiate, nulls, status
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
@@ -109,19 +109,28 @@ class Call:
                                          f"version ({resource.api_version})")
         return self.checked(raw, obj)
 
-    def checked(self, raw: bytes, obj: Object) -> Object:
-        """Return the object without unknown fields; warns or refuses as fieldValidation asks."""
-        from netlab.api import validate
+    def checked(self, raw: bytes, obj: Object, *, patched: bool = False) -> Object:
+        """Return the object as Go would have decoded it: known fields only, and no nulls.
 
+        Args:
+            raw: the request's body; doubled fields are looked for when it is JSON.
+            obj: the object in it, or what the patch in it makes (`patched`).
+
+        Raises:
+            ApiError: 400 for a wrong type, and where fieldValidation asks so for unknown and doubled fields.
+        """
         resource = self.endpoint.resource
-        is_json = raw[:1] in (b"{", b" ", b"\n", b"\t", b"\r")
-        mode = self.strictness()
-        self.request.warnings += validate.handle(raw if is_json else b"", obj, resource.api_version, resource.kind,
-                                                 mode=mode)
-        metadata = obj.get("metadata")
-        if metadata is None:
-            obj["metadata"] = {}
-        return validate.prune(obj, resource.api_version, resource.kind)
+        text = raw if raw.lstrip()[:1] == b"{" else b""
+        judge = validate.handle_patch if patched else validate.handle
+        try:
+            found = judge(text, obj, resource.api_version, resource.kind, mode=self.strictness())
+        except ValueError as error:  # only reading the text a second time can raise it
+            raise status.bad_request(f"json parse error: {error}") from None
+        self.request.warnings += [text for text in found if text not in self.request.warnings]
+        obj = validate.prune(obj, resource.api_version, resource.kind)
+        obj = nulls.settled(obj, schema.table().kind(resource.api_version, resource.kind))
+        obj.setdefault("metadata", {})
+        return obj
 
 
 def is_dry_run(values: list[str]) -> bool:

@@ -71,6 +71,9 @@ class Dispatcher:
         except ApiError as error:
             code = error.code
             raise
+        except RecursionError:
+            code = 400
+            raise status.bad_request("the body is nested too deeply") from None
         except StorageFull as error:
             code = 507
             raise ApiError(507, "InsufficientStorage", f"the store's disk is full: {error}") from None

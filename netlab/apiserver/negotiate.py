@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from netlab.api import protobuf
+from netlab.api import protobuf, validate
 from netlab.api.meta import Object
 from netlab.apiserver import status
 
@@ -18,7 +18,8 @@ _TABLES = {("Table", "meta.k8s.io", "v1"), ("Table", "meta.k8s.io", "v1beta1")}
 _PARTIAL = {("PartialObjectMetadata", "meta.k8s.io", "v1"), ("PartialObjectMetadataList", "meta.k8s.io", "v1"),
             ("PartialObjectMetadata", "meta.k8s.io", "v1beta1"), ("PartialObjectMetadataList", "meta.k8s.io",
                                                                   "v1beta1")}
-MAX_DEPTH = 500
+MAX_DEPTH = 200
+_MAX_NODES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,38 @@ def load_yaml(body: bytes) -> Any:
     import yaml
 
     try:
+        _check_yaml(body)
         return yaml.load(body, Loader=_yaml_loader())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise status.bad_request(f"yaml: {error}".replace("\n", " ")) from None
+
+
+def _check_yaml(body: bytes) -> None:
+    """Refuse what would overflow the parser's stack, or grow beyond measure by aliases of aliases.
+
+    Raises:
+        ValueError, yaml.YAMLError.
+    """
+    import yaml
+
+    open_nodes: list[tuple[str | None, int]] = []  # (anchor, nodes counted when it began)
+    anchors: dict[str, int] = {}
+    total = 0
+    for event in yaml.parse(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            total += anchors.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.NodeEvent):
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+                if len(open_nodes) > MAX_DEPTH:
+                    raise ValueError("exceeded max depth")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, began = open_nodes.pop()
+            if anchor:
+                anchors[anchor] = total - began + 1
+        if total > _MAX_NODES:
+            raise ValueError("document contains excessive aliasing")
 
 
 @lru_cache(maxsize=1)
@@ -149,6 +179,8 @@ def _object(value: Any) -> Object:
                                  f"{_go_kind(value)} into Go value of type struct")
     if not all(isinstance(key, str) for key in value):
         raise status.bad_request("the body's keys must be text")
+    if not validate.depth(value, MAX_DEPTH):
+        raise status.bad_request("exceeded max depth")
     return value
 
 

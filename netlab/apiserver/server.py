@@ -83,7 +83,7 @@ class Server:
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
         path, query, raw_query = split_target(raw.raw_path)
         transport = raw.transport
-        request = Request(raw.method, path, query, raw.headers, lambda: _body(raw), raw_query,
+        request = Request(raw.method, path, query, raw.headers, _Body(raw), raw_query,
                           peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport
                           else None)
         self.in_flight += 1
@@ -112,6 +112,21 @@ def error_reply(error: ApiError) -> Reply:
         headers["Www-Authenticate"] = 'Basic realm="kubernetes-master"'
         headers.pop("Www-Authenticate")
     return Reply(orjson.dumps(error.status()), error.code, headers=headers)
+
+
+class _Body:
+    """Reads a request's body when first asked for it."""
+
+    __slots__ = ("_data", "_raw")
+
+    def __init__(self, raw: web.BaseRequest) -> None:
+        self._raw = raw
+        self._data: bytes | None = None
+
+    async def __call__(self) -> bytes:
+        if self._data is None:
+            self._data = await _body(self._raw)
+        return self._data
 
 
 async def _body(raw: web.BaseRequest) -> bytes:

@@ -89,10 +89,9 @@ async def node(call: Call) -> Response:
         ApiError: 404, 500.
     """
     name, _, port = call.name.partition(":")
-    host = await _host(call, name)
     query = f"?{call.request.raw_query}" if call.request.raw_query else ""
-    return await call.api.kubelets.forward(
-        call.request, f"https://{host}:{port or PORT}/{quote(call.target.rest, safe='/:@')}{query}")
+    base = await _kubelet(call, name, port)
+    return await call.api.kubelets.forward(call.request, f"{base}/{quote(call.target.rest, safe='/:@')}{query}")
 
 
 async def _stream(call: Call, what: str) -> Response:
@@ -147,23 +146,24 @@ async def _base(call: Call, pod: Object) -> str:
     name = (pod.get("spec") or {}).get("nodeName", "")
     if not name:
         raise status.bad_request(f"pod {call.name} does not have a host assigned")
-    found = await call.api.lookup("nodes", "", name)
-    state = (found or {}).get("status") or {}
-    port = ((state.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or PORT
-    return f"https://{await _host(call, name)}:{port}"
+    return await _kubelet(call, name)
 
 
-async def _host(call: Call, name: str) -> str:
+async def _kubelet(call: Call, name: str, port: str = "") -> str:
+    """Return the URL of a node's kubelet: the port that the node tells unless one is given."""
     found = await call.api.lookup("nodes", "", name)
     if found is None:
         raise ApiError(404, "NotFound", f'nodes "{name}" not found', details={"name": name, "kind": "nodes"})
+    state = found.get("status") or {}
+    told = ((state.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or PORT
     known: dict[str, str] = {}
-    for entry in (found.get("status") or {}).get("addresses") or []:
+    for entry in state.get("addresses") or []:
         known.setdefault(entry.get("type"), entry.get("address", ""))
     for kind in ("InternalIP", *call.api.options.kubelet_addresses):
         if known.get(kind):
             address: str = known[kind]
-            return f"[{address}]" if ":" in address else address
+            host = f"[{address}]" if ":" in address else address
+            return f"https://{host}:{port or told}"
     raise status.internal(f"no preferred addresses found; known addresses: {sorted(map(str, known))}")
 
 

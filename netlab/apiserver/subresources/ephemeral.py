@@ -54,7 +54,7 @@ async def patch(call: Call) -> Reply:
         ApiError: 400, 404, 409, 415, 422.
     """
     kind, body = await patches.read(call)
-    return await modify(call, narrowed(call, patches.patcher(call, kind, body)))
+    return await modify(call, narrowed(call, patches.patcher(call, kind, body, await call.request.body())))
 
 
 def _take_ephemeral(spec: Object, wanted: Object, before: Object) -> list[FieldError]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from netlab.api import schema
+from netlab.api import schema, validate
 from netlab.api.meta import Object
 from netlab.api.patch import apply, jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.verbs.create import place, store_new
-from netlab.apiserver.verbs.update import copy_of, modify
+from netlab.apiserver.verbs.update import Change, copy_of, modify
 from netlab.errors import ApiError
 from netlab.store import KeyExists
 
@@ -31,7 +31,7 @@ async def patch(call: Call) -> Reply:
     if _content_type(call) == APPLY:
         return await _apply(call, await call.request.body())
     kind, body = await read(call)
-    return await modify(call, patcher(call, kind, body))
+    return await modify(call, patcher(call, kind, body, await call.request.body()))
 
 
 async def read(call: Call) -> tuple[str, Any]:
@@ -55,8 +55,8 @@ def _content_type(call: Call) -> str:
     return call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def patcher(call: Call, kind: str, body: Any) -> Any:
-    """Return the change that a patch makes.
+def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
+    """Return the change that a patch makes; `raw` is the patch's text.
 
     Raises:
         ApiError: 400 for a body of the wrong form.
@@ -77,14 +77,14 @@ def patcher(call: Call, kind: str, body: Any) -> Any:
         else:
             struct = schema.table().kind(resource.api_version, resource.kind)
             new = strategic.apply(old, body, struct) if struct is not None else merge.apply(old, body)
-        if not isinstance(new, dict):
-            raise status.bad_request("the patch makes something that is no object")
-        return accept(call, copy_of(new), old), False
+        if not isinstance(new, dict) or not validate.depth(new, negotiate.MAX_DEPTH):
+            raise status.bad_request("the patch makes something that is no object, or one that is nested too deeply")
+        return accept(call, raw, copy_of(new), old), False
 
     return change
 
 
-def accept(call: Call, new: Object, old: Object) -> Object:
+def accept(call: Call, raw: bytes, new: Object, old: Object) -> Object:
     """Check what a patch made as if it had been sent whole.
 
     Raises:
@@ -95,9 +95,7 @@ def accept(call: Call, new: Object, old: Object) -> Object:
         raise status.bad_request("the patch may not change kind or apiVersion")
     if not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patch may not remove metadata")
-    warned = len(call.request.warnings)
-    checked = call.checked(b"", new)
-    del call.request.warnings[warned + len(set(call.request.warnings[warned:])):]
+    checked = call.checked(raw, new, patched=True)
     metadata = checked["metadata"]
     if metadata.get("name") != old["metadata"].get("name"):
         raise status.bad_request("the name of the object "

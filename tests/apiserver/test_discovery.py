@@ -1,0 +1,90 @@
+"""Discovery, OpenAPI, version, health, metrics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from netlab.api.kinds import RESOURCES
+from tests.apiserver.conftest import Client
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList,application/json"
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+def test_aggregated_discovery_in_the_version_asked_for(client: Client, version: str) -> None:
+    found = {}
+    for path in ("/api", "/apis"):
+        answer = client.get(path, Accept=AGGREGATED.format(version))
+        assert answer.headers["Content-Type"] == f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+        assert answer.json["apiVersion"] == f"apidiscovery.k8s.io/{version}"
+        for item in answer.json["items"]:
+            for group_version in item["versions"]:
+                for resource in group_version["resources"]:
+                    found[(item["metadata"].get("name", ""), group_version["version"], resource["resource"])] = resource
+        again = client.get(path, Accept=AGGREGATED.format(version), If_None_Match=answer.headers["ETag"])
+        assert again.status == 304
+    assert set(found) == {(row.group, row.version, row.plural) for row in RESOURCES}
+    pods = found[("", "v1", "pods")]
+    assert pods["shortNames"] == ["po"]
+    assert pods["categories"] == ["all"]
+    eviction = next(sub for sub in pods["subresources"] if sub["subresource"] == "eviction")
+    assert eviction["responseKind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+
+
+def test_both_versions_offered_gives_the_first(client: Client) -> None:
+    accept = ("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+              "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json")
+    assert client.get("/apis", Accept=accept).json["apiVersion"] == "apidiscovery.k8s.io/v2"
+
+
+def test_plain_discovery(client: Client) -> None:
+    assert client.get("/api").json["versions"] == ["v1"]
+    groups = {group["name"]: group for group in client.get("/apis").json["groups"]}
+    assert groups["apps"]["preferredVersion"]["groupVersion"] == "apps/v1"
+    listed = client.get("/api/v1").json
+    assert listed["kind"] == "APIResourceList"
+    by_name = {item["name"]: item for item in listed["resources"]}
+    assert by_name["pods/eviction"]["group"] == "policy"
+    assert by_name["services"]["singularName"] == "service"
+    assert client.get("/apis/apps").json["kind"] == "APIGroup"
+    for path in ("/apis/nope", "/apis/apps/v9", "/api/v2"):
+        assert client.get(path).status == 404
+
+
+def test_openapi(client: Client) -> None:
+    index = client.get("/openapi/v3").json["paths"]
+    url = index["apis/apps/v1"]["serverRelativeURL"]
+    document = client.get(url)
+    assert document.status == 200
+    assert "/apis/apps/v1/namespaces/{namespace}/deployments/{name}" in document.json["paths"]
+    assert client.get("/openapi/v3/apis/apps/v1?hash=old").status == 301
+    assert client.get("/openapi/v3/nope").status == 404
+    swagger = client.get("/openapi/v2", Accept=V2_PROTOBUF)
+    assert swagger.headers["Content-Type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert len(swagger.body) > 100_000
+    assert client.get("/openapi/v2", Accept="application/json").json["swagger"] == "2.0"
+
+
+def test_health(client: Client) -> None:
+    for page in ("healthz", "livez", "readyz"):
+        assert client.get(f"/{page}").body == b"ok"
+        verbose = client.get(f"/{page}?verbose").body.decode()
+        assert "[+]ping ok\n" in verbose
+        assert verbose.endswith(f"{page} check passed\n")
+        assert client.get(f"/{page}/ping").body == b"ok"
+        assert client.get(f"/{page}/nope").status == 404
+
+
+def test_version_metrics_components(client: Client) -> None:
+    assert client.get("/version").json["minor"] == "36"
+    client.get("/api/v1/nodes")
+    text = client.get("/metrics").body.decode()
+    assert 'apiserver_request_total{code="200",group="",resource="nodes",subresource="",verb="LIST"}' in text
+    assert "process_resident_memory_bytes" in text
+    components = client.get("/api/v1/componentstatuses").json["items"]
+    assert [item["metadata"]["name"] for item in components] == ["controller-manager", "scheduler", "etcd-0"]
+    assert client.get("/").json["paths"]
+    assert json.dumps(components)
