@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from netlab.client.tls import client_context
 from netlab.errors import ManifestError, NotFound, Unsupported, UsageError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -48,14 +49,7 @@ class Config:
         if self.server.startswith("http://"):
             return None
         try:
-            # with `cadata` the system's own authorities, whose loading takes 15 ms, stay out
-            context = ssl.create_default_context(cadata=self.ca.decode() or None)
-            context.set_alpn_protocols(["http/1.1"])
-            if self.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if self.certificate:
-                _load_chain(context, self.certificate, self.key)
+            context = client_context(ca=self.ca, certificate=self.certificate, key=self.key, insecure=self.insecure)
         except (ssl.SSLError, UnicodeDecodeError) as error:
             raise UsageError(f"the certificates for {self.server} can't be used: {error}") from error
         return context
@@ -165,13 +159,3 @@ def _bytes(section: dict[str, Any], name: str, file: Path) -> bytes:
         raise ManifestError("not base64", file=str(file), field=f"{name}-data") from error
     except OSError as error:
         raise NotFound(f"{file}: can't read {name} {path}: {error.strerror}") from error
-
-
-def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Load a client certificate from memory: the ssl module takes only paths, so it gets one that no disk holds."""
-    descriptor = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, certificate + b"\n" + key)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)

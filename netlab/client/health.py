@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 
+from netlab.client.tls import server_context
 from netlab.errors import UsageError
 
 
@@ -49,19 +50,15 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
     for path in ("/healthz", "/livez", "/readyz"):
         app.router.add_get(path, health)
     app.router.add_get("/metrics", numbers)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        if certificate:
-            context.load_cert_chain(certificate, key)
-        else:
-            _load_self_signed(context, address)
+        context = server_context(_read(certificate) + _read(key) if certificate else _self_signed(address))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"can't use the certificate {certificate}: {error}") from error
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, address, port, ssl_context=context, shutdown_timeout=0.5).start()
+            await web.TCPSite(runner, address, port, ssl_context=context).start()
         except OSError as error:
             raise UsageError(f"can't listen on {address}:{port}: {error.strerror or error}") from error
         yield
@@ -69,7 +66,11 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
         await runner.cleanup()
 
 
-def _load_self_signed(context: ssl.SSLContext, address: str) -> None:
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes() + b"\n"
+
+
+def _self_signed(address: str) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -85,10 +86,5 @@ def _load_self_signed(context: ssl.SSLContext, address: str) -> None:
             .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=365))
             .add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256()))
-    descriptor = os.memfd_create("serving-certificate", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, made.public_bytes(Encoding.PEM)
-                 + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+    return (made.public_bytes(Encoding.PEM)
+            + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

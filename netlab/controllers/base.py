@@ -58,6 +58,10 @@ class Context:
                 self._launch(found, self._stop)
         return found
 
+    def existing(self, resource: str) -> Informer | None:
+        """Return the shared copy of a resource if some controller has asked for it, with all its namespaces."""
+        return self._informers.get((resource, ""))
+
     def recorder(self, component: str) -> Recorder:
         """Return what tells events in the name of `component`."""
         return self._recorders.setdefault(component, Recorder(self.client, component))

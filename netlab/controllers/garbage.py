@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _IGNORED = {("", "events"), ("events.k8s.io", "events")}
 _DISCOVERY_SECONDS = 30.0  # as upstream: how soon the objects of a new custom resource are collected
+_SETTLE_SECONDS = 2.0  # resources that nobody else watches can wait while a cluster starts
 _REMEMBERED = 500
 
 
@@ -41,13 +42,15 @@ class GarbageCollector(Controller):
         super().__init__(context)
         self.graph = Graph()
         self._absent: OrderedDict[str, None] = OrderedDict()
-        self._monitored: dict[Resource, asyncio.Task[None]] = {}
         self._informers: dict[Resource, Informer] = {}
-        self._complete = asyncio.Event()
+        self._own: dict[Resource, asyncio.Task[None]] = {}
+        self._complete = False
+        """Every resource of the last discovery is monitored."""
+        self._begun = asyncio.Event()
 
     async def synced(self) -> None:
-        """Wait until every resource was listed once, or did not answer in time."""
-        await self._complete.wait()
+        """Wait until the resources that other controllers watch anyway are known."""
+        await self._begun.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch every resource that can be deleted, also those that appear later, and collect."""
@@ -56,9 +59,9 @@ class GarbageCollector(Controller):
             await super().run(stop)
         finally:
             discovery.cancel()
-            for task in self._monitored.values():
+            for task in self._own.values():
                 task.cancel()
-            await asyncio.gather(discovery, *self._monitored.values(), return_exceptions=True)
+            await asyncio.gather(discovery, *self._own.values(), return_exceptions=True)
 
     async def _discover(self, stop: asyncio.Event) -> None:
         delay = 0.1
@@ -71,19 +74,28 @@ class GarbageCollector(Controller):
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _DISCOVERY_SECONDS)
                 continue
-            for kind in sorted(found - set(self._monitored), key=lambda row: row.group_resource):
-                await self._monitor(kind, stop)
-            for kind in set(self._monitored) - found:
-                self._monitored.pop(kind).cancel()
+            new = sorted(found - set(self._informers), key=lambda row: row.group_resource)
+            for kind in new:
+                shared = self.context.existing(kind.group_resource)
+                if shared is not None:
+                    await self._monitor(kind, shared)
+            if not self._begun.is_set():
+                self._begun.set()
+                await asyncio.sleep(_SETTLE_SECONDS)
+            for kind in new:
+                if kind not in self._informers:
+                    informer = Informer(self.client, kind, transform=_outline)
+                    self._own[kind] = asyncio.ensure_future(informer.run(stop))
+                    await self._monitor(kind, informer)
+            for kind in set(self._own) - found:
+                self._own.pop(kind).cancel()
                 del self._informers[kind]
-            self._complete.set()
+            self._complete = True
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
-    async def _monitor(self, kind: Resource, stop: asyncio.Event) -> None:
-        informer = Informer(self.client, kind, transform=_outline)
+    async def _monitor(self, kind: Resource, informer: Informer) -> None:
         informer.add_handler(self._handler(kind))
         self._informers[kind] = informer
-        self._monitored[kind] = asyncio.ensure_future(informer.run(stop))
         try:
             async with asyncio.timeout(1.0):  # one after the other, so that the start of a cluster is not crowded
                 await informer.synced.wait()
@@ -190,8 +202,8 @@ class GarbageCollector(Controller):
                 self.queue.add(one.uid)
         if blockers:
             return None
-        if not all(informer.synced.is_set() for informer in self._informers.values()):
-            return 0.5  # a dependent may be of a resource that did not answer yet
+        if not self._complete or not all(informer.synced.is_set() for informer in self._informers.values()):
+            return 0.2  # a dependent may be of a resource that is not known yet
         await self._drop_finalizer(node, FOREGROUND)
         return None
 

@@ -315,6 +315,8 @@ def test_a_silent_node_is_tainted_and_left(plane):
             nodes, pods, space = await c.see("nodes"), c.kubelets.pods, await c.namespace("silence")
             await asyncio.to_thread(plane.stop, "kube-controller-manager", signal.SIGKILL)
             plane.manager("--leader-elect=false", "--node-monitor-grace-period=1s")
+            accounts = await c.see("serviceaccounts")
+            await c.until("the account", lambda: accounts.get("silence/default"))
             leave = [{"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute",
                       "tolerationSeconds": 1} for key in ("not-ready", "unreachable")]
             for name, wishes in (("leaves", leave), ("stays", [{"operator": "Exists"}])):
