@@ -171,24 +171,29 @@ async def _feed(streams: Streams) -> None:
 
 async def _copy(source: int, target: int) -> None:
     """Copy until the end of `source`. Waits for what comes; the target is this terminal or a pipe."""
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    try:
-        loop.add_reader(source, ready.set)
-    except PermissionError:  # a plain file is always ready
-        with contextlib.suppress(OSError):
-            while data := os.read(source, 1 << 16):
-                os.write(target, data)
-        return
-    try:
+    with contextlib.suppress(OSError):  # EIO: the terminal's other side is closed
         while True:
-            await ready.wait()
-            ready.clear()
+            await _readable(source)
             data = os.read(source, 1 << 16)
             if not data:
                 return
             while data:
                 data = data[os.write(target, data):]
-    except OSError:  # EIO: the terminal's other side is closed
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def is_ready() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    try:
+        loop.add_reader(fd, is_ready)
+    except PermissionError:  # a plain file always is
         return
+    try:
+        await ready
     finally:
-        loop.remove_reader(source)
+        loop.remove_reader(fd)
