@@ -13,6 +13,7 @@ from netlab.api.meta import Object
 from netlab.errors import ApiError, NetlabError, NotFound
 from netlab.kubelet import containers, spec
 from netlab.kubelet.containers import Means
+from netlab.kubelet.observe import POD_UID
 from netlab.kubelet.records import Container, PodRecord
 from netlab.kubelet.sandboxes import firm
 from netlab.kubelet.shared import Node
@@ -22,11 +23,10 @@ log = logging.getLogger(__name__)
 
 async def relist(means: Means, uid: str) -> None:
     """Read a Pod anew: a step that was cut short may have made something that no event has told of yet."""
-    for sandbox in await means.shim.list_pod_sandboxes():
-        if sandbox.uid == uid:
-            means.observer.put_sandbox(sandbox)
-            for found in await means.shim.list_containers(sandbox.id):
-                await means.observer.look_at_container(found.id)
+    for sandbox in await means.shim.list_pod_sandboxes({POD_UID: uid}):
+        means.observer.put_sandbox(sandbox)
+        for found in await means.shim.list_containers(sandbox.id):
+            await means.observer.look_at_container(found.id)
 
 
 async def stop_containers(means: Means, pod: Object, grace: float, ip: str) -> None:

@@ -238,7 +238,7 @@ class Kubelet:
         return mirror if mirror is not None and meta.annotations(mirror).get(spec.CONFIG_HASH) == uid else None
 
     def _admit(self, pod: Object) -> tuple[str, str] | None:
-        others = [w.pod for w in self.workers.values() if w.uid != meta.uid(pod) and w.admitted
+        others = [w.demand for w in self.workers.values() if w.uid != meta.uid(pod) and w.admitted
                   and w.stage in (Stage.RUNNING, Stage.ENDING)]
         return admission.refuse(pod, others, self._node_object(), self.machine.allocatable(self.config.reserved))
 

@@ -138,25 +138,28 @@ class Observer:
         self._rebuild(uid)
 
     async def _look(self, event: cri.Event) -> None:
-        if event.container_id:
-            if event.type == "container_removed":
-                gone = self._containers.pop(event.container_id, None)
-                self._messages.pop(event.container_id, None)
-                if gone is None:
-                    return
-            else:
+        """Look at what an event names, unless whoever caused it has told us; wake the Pod if its record changes."""
+        known = self._sandboxes.get(event.sandbox_id)
+        before = self._records.get(known.uid) if known else None
+        if event.type == "container_created":
+            return  # nothing to see yet
+        if event.type == "container_removed":
+            self._containers.pop(event.container_id, None)
+            self._messages.pop(event.container_id, None)
+            if known is not None:
+                self._rebuild(known.uid)
+        elif event.type == "container_started":
+            if event.container_id not in self._containers:
                 await self.look_at_container(event.container_id)
+        elif event.container_id:
+            await self.look_at_container(event.container_id)
         elif event.type == "sandbox_removed":
-            uid = self._sandboxes[event.sandbox_id].uid if event.sandbox_id in self._sandboxes else ""
             self._forget_sandbox(event.sandbox_id)
-            self._wake(uid)
-            return
-        else:
+        elif event.type != "sandbox_ready" or known is None:
             await self.look_at_sandbox(event.sandbox_id)
-        sandbox = self._sandboxes.get(event.sandbox_id)
-        if sandbox is not None:
-            self._rebuild(sandbox.uid)
-            self._wake(sandbox.uid)
+        now = self._sandboxes.get(event.sandbox_id) or known
+        if now is not None and self._records.get(now.uid) != before:
+            self._wake(now.uid)
 
     def _forget_sandbox(self, sandbox_id: str) -> None:
         gone = self._sandboxes.pop(sandbox_id, None)

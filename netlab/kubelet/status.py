@@ -15,6 +15,8 @@ from netlab.kubelet import conditions, spec
 from netlab.kubelet.records import Container, PodRecord
 from netlab.kubelet.sync import Verdicts
 
+_OTHERS = ("qosClass", "nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus")
+"""Fields of a status that the kubelet does not write."""
 LOST = {"reason": "ContainerStatusUnknown", "exitCode": 137, "startedAt": None, "finishedAt": None}
 
 
@@ -83,19 +85,18 @@ def changes(old: Object, new: Object) -> Object:
     changed is not sent.
     """
     patch: Object = {}
-    for key in set(old) | set(new):
-        if key in ("qosClass", "nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"):
+    for key in {**old, **new}:
+        if old.get(key) == new.get(key) or key in _OTHERS:
             continue
         if key == "conditions":
-            before = {c.get("type"): _said(c) for c in old.get(key) or []}
+            before = {c.get("type"): c for c in old.get(key) or []}
             mine = [{**dict.fromkeys(before.get(c["type"], {})), **c} for c in new.get(key) or []
-                    if c["type"] in conditions.OWNED and before.get(c["type"]) != _said(c)]
+                    if c["type"] in conditions.OWNED and _said(before.get(c["type"])) != _said(c)]
             if mine:
                 patch[key] = mine
         elif key in ("podIPs", "hostIPs"):
-            if old.get(key) != new.get(key):
-                gone = [ip["ip"] for ip in old.get(key) or [] if ip not in (new.get(key) or [])]
-                patch[key] = [*(new.get(key) or []), *({"ip": ip, "$patch": "delete"} for ip in gone)]
+            gone = [ip["ip"] for ip in old.get(key) or [] if ip not in (new.get(key) or [])]
+            patch[key] = [*(new.get(key) or []), *({"ip": ip, "$patch": "delete"} for ip in gone)]
         elif _said(old.get(key)) != _said(new.get(key)):
             patch[key] = new.get(key)
     return patch

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import NetlabError
-from netlab.kubelet import containers, ending, spec, status
+from netlab.kubelet import admission, containers, ending, spec, status
 from netlab.kubelet.backoff import Backoff
 from netlab.kubelet.hands import Hands
 from netlab.kubelet.probers import Outcome
@@ -57,6 +57,8 @@ class Worker:
         self._removed = False
         self._failure: tuple[str, str] | None = None
         self.admitted = False
+        self.demand = admission.demand(pod)
+        self._cut_short = False
         self._grace: float | None = None
         self._hands = Hands(node, pod, self._report)
         self._troubles = Backoff(0.5, 20.0)
@@ -162,6 +164,7 @@ class Worker:
         if self._grace is None or grace < self._grace:
             self._grace = grace
             if self._step is not None and self.stage in (Stage.RUNNING, Stage.ENDING):
+                self._cut_short = True
                 self._step.cancel()
         if self.stage is Stage.RUNNING:
             self.stage = Stage.ENDING
@@ -239,7 +242,9 @@ class Worker:
     async def _bring_to_end(self) -> None:
         """Stop all containers, sidecars after the others, then the sandboxes."""
         node = self._node
-        await ending.relist(node.means, self.uid)
+        if self._cut_short:
+            await ending.relist(node.means, self.uid)
+            self._cut_short = False
         grace = float(spec.grace_period(self.pod) if self._grace is None else self._grace)
         self._probes.follow(self.pod, self._record, self._ready_before, ending=True)
         self._report()
