@@ -171,24 +171,36 @@ def make_in_root(root: int, path: str, *, directory: bool) -> int:
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise KernelError(f"can't mount on {path}: {error.strerror}", errno=error.errno or 0) from None
-    words = [word for word in path.split("/") if word not in ("", ".")]
     try:
-        parent = open_in_root(root, "/")
-        for position, word in enumerate(words):
-            last = position == len(words) - 1
-            try:
-                entry = open_in_root(root, "/".join(words[:position + 1]))
-            except FileNotFoundError:
-                if last and not directory:
-                    os.close(os.open(word, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
-                else:
-                    os.mkdir(word, 0o755, dir_fd=parent)
-                entry = open_in_root(root, "/".join(words[:position + 1]))
-            os.close(parent)
-            parent = entry
+        return _make_path(root, path, directory=directory, links=40)
     except OSError as error:
         raise KernelError(f"can't make the mount point {path}: {error.strerror}", errno=error.errno or 0) from None
-    return parent
+
+
+def _make_path(root: int, path: str, *, directory: bool, links: int) -> int:
+    done = ""
+    words = [word for word in path.split("/") if word not in ("", ".")]
+    for position, word in enumerate(words):
+        folder = directory or position < len(words) - 1
+        here = f"{done}/{word}"
+        try:
+            os.close(open_in_root(root, here))
+        except FileNotFoundError:
+            parent = open_in_root(root, done or "/")
+            try:
+                if folder:
+                    os.mkdir(word, 0o755, dir_fd=parent)
+                else:
+                    os.close(os.open(word, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+            except FileExistsError:  # a link to something that is not there: make what it means
+                if links == 0:
+                    raise
+                target = os.path.join(done or "/", os.readlink(word, dir_fd=parent))
+                os.close(_make_path(root, target, directory=folder, links=links - 1))
+            finally:
+                os.close(parent)
+        done = here
+    return open_in_root(root, done or "/")
 
 
 def bind_in_root(root: int, path: str, source: str | os.PathLike[str], *, readonly: bool = False) -> None:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from netlab.errors import NotFound, Unsupported, UsageError
+from netlab.errors import KernelError, NotFound, Unsupported, UsageError
 from netlab.kernel import mount, process
 from netlab.runtime.reference import parse
 
@@ -60,7 +60,7 @@ def load(path: Path, store: Path) -> list[str]:
             return [_load_one(tar, found, store) for found in _images(tar, path)]
     except FileNotFoundError:
         raise UsageError(f"no file {path}") from None
-    except (tarfile.TarError, EOFError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+    except (tarfile.TarError, EOFError, KeyError, TypeError, AttributeError, ValueError, OSError, KernelError) as error:
         raise UsageError(f"{path} is no image archive that can be read: {error}",
                          hint="write it with `docker save NAME -o FILE`") from None
 
