@@ -238,7 +238,7 @@ def find(sock: Rtnl, link: int | str) -> Link | None:
     try:
         answers = sock.ask(Message(rtnl.GETLINK, 0, body, f"read the link {link}"))
     except KernelError as error:
-        if error.errno in (errno.ENODEV, errno.EINVAL):
+        if error.errno in (errno.ENODEV, errno.EINVAL, errno.ERANGE):
             return None
         raise
     return _parse_link(answers[0]) if answers else None
