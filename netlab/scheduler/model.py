@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from netlab.api import meta, quantity
 from netlab.api.meta import Object
@@ -66,7 +67,7 @@ def _container(container: Object, floor: bool) -> Counter[str]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AffinityTerm:
     """A PodAffinityTerm with its namespaces worked out, except those of a namespace selector."""
 
@@ -75,6 +76,14 @@ class AffinityTerm:
     namespace_selector: Object | None
     topology_key: str
     weight: int = 0
+
+
+class Group(NamedTuple):
+    """What Pods look like from outside: replicas of one owner on one node are one group, matched once."""
+
+    namespace: str
+    labels: frozenset[tuple[str, str]]
+    deleting: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +96,7 @@ class Pod:
     namespace: str
     spec: Object
     labels: Mapping[str, str]
+    group: Group
     priority: int
     requests: Amounts
     weights: Amounts
@@ -114,13 +124,14 @@ class Pod:
 
 def pod(obj: Object) -> Pod:
     """Return the scheduler's view of a Pod."""
-    spec, space = obj["spec"], meta.namespace(obj)
+    spec, space, labels = obj["spec"], meta.namespace(obj), meta.labels(obj)
     wish = spec.get("affinity") or _EMPTY
     near, far = wish.get("podAffinity") or _EMPTY, wish.get("podAntiAffinity") or _EMPTY
     hard, soft = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
     return Pod(
-        obj=obj, uid=meta.uid(obj), key=meta.key(obj), namespace=space, spec=spec, labels=meta.labels(obj),
-        priority=int(spec.get("priority") or 0), requests=requests(spec), weights=requests(spec, floor=True),
+        obj=obj, uid=meta.uid(obj), key=meta.key(obj), namespace=space, spec=spec, labels=labels,
+        group=Group(space, frozenset(labels.items()), meta.deleting(obj)), priority=int(spec.get("priority") or 0),
+        requests=requests(spec), weights=requests(spec, floor=True),
         ports=frozenset((port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(port["hostPort"]))
                         for container in spec.get("containers") or [] for port in container.get("ports") or []
                         if port.get("hostPort")),
@@ -154,6 +165,7 @@ class Node:
     requested: Counter[str] = field(default_factory=Counter)
     weights: Counter[str] = field(default_factory=Counter)
     ports: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    groups: Counter[Group] = field(default_factory=Counter)
     selective: dict[str, Pod] = field(default_factory=dict)
     """The Pods that have (anti-)affinity terms of their own."""
 
@@ -173,6 +185,7 @@ class Node:
         self.requested.update(one.requests)
         self.weights.update(one.weights)
         self.ports.update(one.ports)
+        self.groups[one.group] += 1
         if one.affinity or one.anti_affinity or one.preferred:
             self.selective[one.uid] = one
 
@@ -184,6 +197,9 @@ class Node:
             self.weights.subtract(one.weights)
             self.ports.subtract(one.ports)
             self.ports += Counter()  # forgets zeros
+            self.groups[one.group] -= 1
+            if not self.groups[one.group]:
+                del self.groups[one.group]
             self.selective.pop(uid, None)
         return one
 

@@ -29,6 +29,10 @@ class Fit(Plugin):
 
     def score(self, state: Any, pod: Pod, node: Node) -> float:
         """Return the free part of CPU and memory, in percent (LeastAllocated)."""
-        parts = [(node.allocatable[name] - node.weights[name] - pod.weights[name]) / node.allocatable[name]
-                 for name in (CPU, MEMORY) if node.allocatable[name]]
-        return int(HIGHEST * sum(max(0.0, part) for part in parts) / len(parts)) if parts else 0.0
+        total, count = 0.0, 0
+        for name in (CPU, MEMORY):
+            room = node.allocatable[name]
+            if room:
+                total += max(0.0, (room - node.weights[name] - pod.weights[name]) / room)
+                count += 1
+        return int(HIGHEST * total / count) if count else 0.0

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from netlab.api.placement import selects
-from netlab.scheduler.model import AffinityTerm, Cluster, Node, Pod
+from netlab.scheduler.model import AffinityTerm, Cluster, Group, Node, Pod
 from netlab.scheduler.plugins.base import HIGHEST, Plugin, Refusal
 from netlab.scheduler.queue import Event
 
 Domain = tuple[str, str]
 """A topology key and its value."""
+Means = Callable[[AffinityTerm, Group], bool]
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class State:
     """The Pod is the first of a group that wants to be together, so it may be anywhere."""
 
 
-def matches(term: AffinityTerm, other: Pod, cluster: Cluster) -> bool:
-    """Tell whether a term means this Pod."""
-    if other.namespace not in term.namespaces:
+def matches(term: AffinityTerm, group: Group, cluster: Cluster) -> bool:
+    """Tell whether a term means Pods of this group."""
+    if group.namespace not in term.namespaces:
         wish = term.namespace_selector
-        if wish is None or not selects(wish, cluster.namespaces.get(other.namespace, {})):
+        if wish is None or not selects(wish, cluster.namespaces.get(group.namespace, {})):
             return False
-    return selects(term.selector, other.labels)
+    return selects(term.selector, dict(group.labels))
 
 
 class PodAffinity(Plugin):
@@ -53,29 +54,40 @@ class PodAffinity(Plugin):
         if not mine and not any(node.selective for node in cluster.nodes.values()):
             return None
         state = State(Counter(), Counter(), Counter(), Counter(),
-                      first=all(matches(term, pod, cluster) for term in pod.affinity))
+                      first=all(matches(term, pod.group, cluster) for term in pod.affinity))
+        known: dict[tuple[AffinityTerm, Group], bool] = {}
+
+        def means(term: AffinityTerm, group: Group) -> bool:
+            if (term, group) not in known:
+                known[term, group] = matches(term, group, cluster)
+            return known[term, group]
+
         for node in cluster.nodes.values():
-            others = node.pods if mine else node.selective
-            for other in others.values():
-                self._count(state, pod, other, node, cluster)
+            if mine:
+                for group, count in node.groups.items():
+                    self._mine(state, pod, group, count, node, means)
+            for other in node.selective.values():
+                self._theirs(state, pod, other, node, means)
         return state
 
-    def _count(self, state: State, pod: Pod, other: Pod, node: Node, cluster: Cluster) -> None:
-        if pod.affinity and all(matches(term, other, cluster) for term in pod.affinity):
+    def _mine(self, state: State, pod: Pod, group: Group, count: int, node: Node, means: Means) -> None:
+        """Count some Pods of a node for and against the terms of the new one."""
+        if pod.affinity and all(means(term, group) for term in pod.affinity):
             for number, term in enumerate(pod.affinity):
                 if term.topology_key in node.labels:
-                    state.near[number, node.labels[term.topology_key]] += 1
-        for terms, one, counter in ((pod.anti_affinity, other, state.far), (other.anti_affinity, pod, state.refusing)):
+                    state.near[number, node.labels[term.topology_key]] += count
+        for terms, counter in ((pod.anti_affinity, state.far), (pod.preferred, state.liked)):
             for term in terms:
-                if term.topology_key in node.labels and matches(term, one, cluster):
-                    counter[term.topology_key, node.labels[term.topology_key]] += 1
-        for terms, one in ((pod.preferred, other), (other.preferred, pod)):
+                if term.topology_key in node.labels and means(term, group):
+                    counter[term.topology_key, node.labels[term.topology_key]] += count * (term.weight or 1)
+
+    def _theirs(self, state: State, pod: Pod, other: Pod, node: Node, means: Means) -> None:
+        """Count what a Pod that is there thinks of the new one; who needs such as it likes it (weight 1) as well."""
+        for terms, counter in ((other.anti_affinity, state.refusing), (other.preferred, state.liked),
+                               (other.affinity, state.liked)):
             for term in terms:
-                if term.topology_key in node.labels and matches(term, one, cluster):
-                    state.liked[term.topology_key, node.labels[term.topology_key]] += term.weight
-        for term in other.affinity:  # a Pod that needs such as this one likes it a little (hardPodAffinityWeight 1)
-            if term.topology_key in node.labels and matches(term, pod, cluster):
-                state.liked[term.topology_key, node.labels[term.topology_key]] += 1
+                if term.topology_key in node.labels and means(term, pod.group):
+                    counter[term.topology_key, node.labels[term.topology_key]] += term.weight or 1
 
     def filter(self, state: Any, pod: Pod, node: Node) -> Refusal | None:
         """Look the node's domains up."""

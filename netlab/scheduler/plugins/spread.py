@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from netlab.api import meta, placement
 from netlab.api.meta import Object
-from netlab.scheduler.model import Cluster, Node, Pod
+from netlab.scheduler.model import Cluster, Group, Node, Pod
 from netlab.scheduler.plugins.base import HIGHEST, Plugin, Refusal
 from netlab.scheduler.queue import Event
 
@@ -60,12 +60,20 @@ class Spread(Plugin):
                 wish = {"key": label, "operator": "In", "values": [pod.labels[label]]}
                 selector["matchExpressions"] = [*(selector.get("matchExpressions") or []), wish]
         counts: Counter[str] = Counter()
+        choosy = bool(pod.spec.get("nodeSelector") or pod.spec.get("affinity")
+                      or row.get("nodeTaintsPolicy", "Ignore") != "Ignore")
+        known: dict[Group, bool] = {}
+
+        def fits(group: Group) -> bool:
+            if group not in known:
+                known[group] = (group.namespace == pod.namespace and not group.deleting
+                                and placement.selects(selector, dict(group.labels)))
+            return known[group]
+
         for node in cluster.nodes.values():
-            if key not in node.labels or not self._counts(row, pod, node):
+            if key not in node.labels or (choosy and not self._counts(row, pod, node)):
                 continue
-            counts[node.labels[key]] += sum(
-                other.namespace == pod.namespace and not meta.deleting(other.obj)
-                and placement.selects(selector, other.labels) for other in node.pods.values())
+            counts[node.labels[key]] += sum(count for group, count in node.groups.items() if fits(group))
         return Constraint(key, int(row["maxSkew"]), row["whenUnsatisfiable"] == "DoNotSchedule",
                           int(row.get("minDomains") or 1), placement.selects(selector, pod.labels), counts)
 

@@ -30,6 +30,8 @@ class Taints(Plugin):
     def score(self, state: Any, pod: Pod, node: Node) -> float:
         """Count the PreferNoSchedule taints that are not tolerated."""
         wishes = pod.spec.get("tolerations") or []
+        if not node.taints:
+            return 0.0
         disliked = [taint for taint in node.taints if taint.get("effect") == "PreferNoSchedule"]
         return float(sum(not any(placement.tolerates(wish, taint) for wish in wishes) for taint in disliked))
 
