@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from pathlib import Path
 from typing import Any
 
 from netlab.api.meta import Object
@@ -56,6 +57,11 @@ async def ensure(api: Api) -> None:
         await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
+    if api.options.client_ca:  # where upstream's components learn whom to trust
+        await _create(api, "", "configmaps", "kube-system", {
+            "kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "extension-apiserver-authentication",
+                                                                  "namespace": "kube-system"},
+            "data": {"client-ca-file": Path(api.options.client_ca).read_text()}})
     address = api.stock.addresses[api.stock.families[0]].first()
     await _create(api, "", "services", "default", {
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",

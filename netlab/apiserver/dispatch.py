@@ -31,6 +31,8 @@ from netlab.store import StorageFailed, StorageFull, StoreClosed
 
 log = logging.getLogger(__name__)
 
+_METRIC_VERBS = {"create": "POST", "update": "PUT"}
+
 Verb = Callable[[Call], Awaitable[Response]]
 
 _VERBS: dict[str, Verb] = {"get": get, "list": list_, "watch": watch, "create": create, "update": update,
@@ -82,7 +84,8 @@ class Dispatcher:
             raise status.unavailable(str(error)) from None
         finally:
             if asked is not None:
-                key = (asked.verb.upper(), asked.resource.group, asked.resource.plural, asked.subresource)
+                verb = _METRIC_VERBS.get(asked.verb, asked.verb.upper())
+                key = (verb, asked.resource.group, asked.resource.plural, asked.subresource)
                 self.metrics.count(key, code, self.api.monotonic() - started)
 
     async def _answer(self, request: Request, asked: Target | None) -> Response:

@@ -78,6 +78,7 @@ class Server:
         """Stop accepting, give requests in flight `grace` seconds, then close every connection."""
         for listener in self._listeners:
             listener.close()
+        self._web.pre_shutdown()  # idle connections go at once, the others after their answer
         await self._web.shutdown(grace)
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:

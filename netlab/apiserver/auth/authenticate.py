@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 
 from netlab.apiserver import status
@@ -11,13 +12,23 @@ from netlab.apiserver.http import Request, User
 
 log = logging.getLogger(__name__)
 
+_SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
 def bearer(request: Request) -> str:
     """Return the bearer token of a request, "" without one; WebSocket clients may put it into the subprotocol list."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
+    if kind.lower() == "bearer":
+        return token.strip()
+    for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+        if protocol.strip().startswith(_SUBPROTOCOL):
+            text = protocol.strip().removeprefix(_SUBPROTOCOL)
+            try:
+                return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+            except ValueError:
+                return text  # which nobody has signed
+    return ""
 
 
 async def authenticate(request: Request, tokens: ServiceAccountTokens, *, now: float) -> User:

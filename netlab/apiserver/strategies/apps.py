@@ -188,8 +188,9 @@ class JobStrategy(WorkloadStrategy):
         spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
         spec.setdefault("manualSelector", False)
 
-    def selector(self, obj: Object) -> None:
-        """Make selector and template labels, once the Job has a name and uid."""
+    def prepare_create(self, obj: Object) -> None:
+        """Start with an empty status; make selector and template labels of the Job's uid."""
+        super().prepare_create(obj)
         spec, uid, name = obj["spec"], obj["metadata"].get("uid", ""), obj["metadata"].get("name", "")
         if spec.get("manualSelector"):
             return
@@ -199,9 +200,7 @@ class JobStrategy(WorkloadStrategy):
         spec.setdefault("selector", {}).setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Make the selector of a new Job, then check it."""
-        if not obj["spec"].get("selector"):
-            self.selector(obj)
+        """Check the Job."""
         return [*super().validate(obj), *checks.job(obj["spec"], "spec")]
 
 

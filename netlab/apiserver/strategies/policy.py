@@ -57,6 +57,12 @@ class GenerationStrategy(Strategy):
             obj["status"] = {"loadBalancer": {}} if self.resource.kind == "Ingress" else {}
 
 
+class BudgetStrategy(GenerationStrategy):
+    """PodDisruptionBudgets: whoever writes one must have seen it."""
+
+    unconditional_update = False
+
+
 class PriorityClassStrategy(Strategy):
     """PriorityClasses."""
 

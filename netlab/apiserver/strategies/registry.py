@@ -38,7 +38,7 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "networkpolicies.networking.k8s.io": policy.NetworkPolicyStrategy,
     "ingresses.networking.k8s.io": policy.GenerationStrategy,
     "ingressclasses.networking.k8s.io": policy.GenerationStrategy,
-    "poddisruptionbudgets.policy": policy.GenerationStrategy,
+    "poddisruptionbudgets.policy": policy.BudgetStrategy,
     "roles.rbac.authorization.k8s.io": policy.RoleStrategy,
     "clusterroles.rbac.authorization.k8s.io": policy.RoleStrategy,
     "rolebindings.rbac.authorization.k8s.io": policy.BindingStrategy,

@@ -33,13 +33,14 @@ async def create(call: Call) -> Reply:
     if metadata.get("resourceVersion") not in (None, "", "0"):
         raise status.bad_request("resourceVersion should not be set on objects to be created")
     for attempt in range(_TRIES):
+        if generated:
+            metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))
         try:
             stored, result = await store_new(call, obj, dry_run=dry_run)
             break
         except KeyExists:
             if not generated or attempt == _TRIES - 1:
-                raise status.already_exists(call.endpoint.resource, obj["metadata"]["name"]) from None
-            metadata["name"] = ""
+                raise status.already_exists(call.endpoint.resource, metadata["name"]) from None
     return render.one(call, stored, 201) if stored is not None else render.one_object(call, result, 201)
 
 
@@ -77,14 +78,12 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     attempt = Attempt(call, "CREATE", obj, None, resource, call.namespace, metadata.get("name", ""))
     await call.api.admission.mutate(attempt)
     metadata = obj["metadata"]
-    strategy.prepare_create(obj)
     for part in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"):
         metadata.pop(part, None)
-    if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))
     metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), call.time()
     if strategy.generation:
         metadata["generation"] = 1
+    strategy.prepare_create(obj)
     errors = strategy.validate(obj)
     if errors:
         raise invalid_object(resource, metadata.get("name", ""), errors)

@@ -11,7 +11,7 @@ from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
-from netlab.apiserver.validation.errors import invalid, invalid_object
+from netlab.apiserver.validation.errors import FieldError, invalid_object
 from netlab.apiserver.validation.meta import object_meta_update
 from netlab.apiserver.verbs.create import place, store_new
 from netlab.errors import ApiError
@@ -40,8 +40,8 @@ async def update(call: Call) -> Reply:
     place(call, obj)
     strategy = call.endpoint.strategy
     if not metadata.get("resourceVersion") and not strategy.unconditional_update:
-        raise invalid_object(resource, call.name, [
-            invalid("metadata.resourceVersion", 0, "must be specified for an update")])
+        raise invalid_object(resource, call.name, [FieldError(
+            "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")])
 
     async def change(_old: Object) -> tuple[Object, bool]:
         return copy_of(obj), False
