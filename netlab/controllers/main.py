@@ -22,6 +22,7 @@ from netlab.controllers.deployment import Deployments
 from netlab.controllers.endpoints import EndpointsController
 from netlab.controllers.endpointslice import EndpointSlices
 from netlab.controllers.garbage import GarbageCollector
+from netlab.controllers.mirroring import EndpointSliceMirroring
 from netlab.controllers.namespace import Namespaces
 from netlab.controllers.nodeipam import NodeIpam
 from netlab.controllers.nodelifecycle import NodeLifecycle
@@ -39,10 +40,11 @@ PROGRAM = "kube-controller-manager"
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpam, ServiceAccounts, RootCaPublisher, DaemonSets, Deployments, ReplicaSets, ReplicationControllers,
-    EndpointSlices, EndpointsController, NodeLifecycle, TaintEviction, Namespaces, PodCollector, Tokens,
-    GarbageCollector)
+    EndpointSlices, EndpointsController, EndpointSliceMirroring, NodeLifecycle, TaintEviction, Namespaces,
+    PodCollector, Tokens, GarbageCollector)
 
 _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
+    "endpointslicemirroring": "endpointslice-mirroring-controller",
     "endpoint": "endpoints-controller", "endpointslice": "endpointslice-controller",
     "replicationcontroller": "replicationcontroller-controller", "podgc": "pod-garbage-collector-controller",
     "namespace": "namespace-controller", "serviceaccount": "serviceaccount-controller",
@@ -62,7 +64,7 @@ _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be na
     "ephemeral-volume-controller", "horizontalpodautoscaling", "horizontal-pod-autoscaler-controller", "csrsigning",
     "certificatesigningrequest-signing-controller", "csrapproving", "certificatesigningrequest-approving-controller",
     "csrcleaner", "certificatesigningrequest-cleaner-controller", "clusterrole-aggregation",
-    "clusterrole-aggregation-controller", "endpointslicemirroring", "endpointslice-mirroring-controller", "service",
+    "clusterrole-aggregation-controller", "service",
     "service-lb-controller", "route", "node-route-controller", "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller", "validatingadmissionpolicy-status-controller", "service-cidr-controller",
     "resourceclaim-controller", "storage-version-migrator-controller", "selinux-warning-controller",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from netlab.api import meta
 from netlab.controllers import endpointslices as slices
+from netlab.controllers import mirroring
 from netlab.controllers.endpoints import subsets
 from tests.controllers.builders import a_pod, a_service
 
@@ -169,3 +170,36 @@ def test_headless_endpoints_without_ports():
     assert found == [{"addresses": [{"ip": "10.244.1.1", "nodeName": "n1", "targetRef": {
         "kind": "Pod", "namespace": "ns", "name": "web-1", "uid": "uid-web-1"}}]}]
     assert meta.name(a_backend(1)) == "web-1"
+
+
+def by_hand(*subsets, **metadata):
+    return {"apiVersion": "v1", "kind": "Endpoints", "subsets": list(subsets),
+            "metadata": {"name": "db", "namespace": "ns", "uid": "uid-ep", **metadata}}
+
+
+def test_hand_written_endpoints_become_slices():
+    service = a_service(selector=None)
+    endpoints = by_hand({"addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}],
+                         "notReadyAddresses": [{"ip": "192.0.2.2"}], "ports": [{"port": 5432}]})
+    assert mirroring.mirrored(endpoints, service)
+    plan = mirroring.decide(endpoints, [])
+    assert [(row["addressType"], [(part["addresses"], part["conditions"]["ready"]) for part in row["endpoints"]])
+            for row in plan.create] == [("IPv4", [(["192.0.2.1"], True), (["192.0.2.2"], False)]),
+                                        ("IPv6", [(["2001:db8::1"], True)])]
+    assert plan.create[0]["metadata"]["labels"][slices.MANAGED_BY] == "endpointslicemirroring-controller.k8s.io"
+    kept = [{**row, "metadata": {**row["metadata"], "name": f"s{number}"}} for number, row in enumerate(plan.create)]
+    assert mirroring.decide(endpoints, kept) == slices.Plan()
+    double = {**kept[0], "metadata": {**kept[0]["metadata"], "name": "z"}}
+    assert [row["metadata"]["name"] for row in mirroring.decide(endpoints, [double, *kept]).delete] == ["z"]
+    changed = by_hand({"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 5432}]})
+    plan = mirroring.decide(changed, kept)
+    assert [row["metadata"]["name"] for row in plan.update] == ["s0"]
+    assert [row["metadata"]["name"] for row in plan.delete] == ["s1"]
+
+
+@pytest.mark.parametrize(("endpoints", "service"), [
+    (by_hand(), a_service()), (by_hand(), None),
+    (by_hand(labels={"endpointslice.kubernetes.io/skip-mirror": "true"}), a_service(selector=None)),
+    (by_hand(annotations={"control-plane.alpha.kubernetes.io/leader": "{}"}), a_service(selector=None))])
+def test_what_is_not_mirrored(endpoints, service):
+    assert not mirroring.mirrored(endpoints, service)
