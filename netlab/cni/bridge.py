@@ -70,7 +70,7 @@ def delete(call: Call) -> None:
         delegate.forward(call, config.ipam)
     previous = call.previous
     ips = {ip.address for ip in previous.ips} if previous else set()
-    ips |= _unplug(call)
+    ips |= _unplug(call, config)
     if config.ip_masq:
         from netlab.cni import masquerade
         masquerade.remove(call.network, call.container_id, ips)
@@ -193,10 +193,10 @@ def _bridge(node: Rtnl, config: Config) -> link.Link:
     return bridge
 
 
-def _alias(call: Call) -> str:
+def _alias(call: Call, *, pod: bool = True) -> str:
     """Return whose cable it is: network, container, interface, and the Pod where the runtime tells it."""
-    pod = "/".join(filter(None, (call.args.get("K8S_POD_NAMESPACE"), call.args.get("K8S_POD_NAME"))))
-    return f"netlab-cni {call.network} {call.container_id} {call.ifname} {pod}".rstrip()
+    name = "/".join(filter(None, (call.args.get("K8S_POD_NAMESPACE"), call.args.get("K8S_POD_NAME")))) if pod else ""
+    return f"netlab-cni {call.network} {call.container_id} {call.ifname} {name}".rstrip()
 
 
 def _plug(call: Call, config: Config, node: Rtnl, pod: Rtnl, bridge: link.Link, fd: int, given: Result) -> Result:
@@ -265,26 +265,40 @@ def _replace_gateway(node: Rtnl, config: Config, bridge: link.Link, wanted: str,
     node.send(link.new_address(bridge.ifindex, wanted), ignore=(errno.EEXIST,))
 
 
-def _unplug(call: Call) -> set[str]:
-    """Remove the cable from within the container, or by its name here; return the addresses it had."""
-    ips: set[str] = set()
+def _unplug(call: Call, config: Config) -> set[str]:
+    """Remove the cable by its end here, or by the container's when another plugin made it; return its addresses.
+
+    A path such as /proc/1/fd/7 may have come to mean another container's namespace since ADD, so what is found there
+    is only removed when it is a cable to our bridge that bears nobody's mark.
+    """
     try:
         fd = netns.open_netns(call.netns) if call.netns else -1
     except NetnsGone:
         fd = -1
-    if fd >= 0:
-        try:
-            with Rtnl(fd) as pod:
-                found = link.find(pod, call.ifname)
-                if found is not None:
-                    ips = {address.cidr for address in link.addresses(pod, found.ifindex)}
-                    pod.send(link.delete(found.ifindex), ignore=(errno.ENODEV,))
-        except NetnsGone:
-            pass  # the path is there, and is no namespace any more
-        finally:
+    try:
+        with Rtnl() as node:
+            own = link.find(node, host_name(call.container_id, call.ifname))
+            if own is not None and own.alias.startswith(_alias(call, pod=False)):
+                link.remove(node, own.name)
+            elif fd >= 0:
+                return _unplug_foreign(node, fd, call, config)
+    except NetnsGone:
+        pass  # the path is there, and is no namespace any more
+    finally:
+        if fd >= 0:
             os.close(fd)
-    with Rtnl() as node:
-        podnet.detach(node, host_name(call.container_id, call.ifname), _alias(call))
+    return set()
+
+
+def _unplug_foreign(node: Rtnl, fd: int, call: Call, config: Config) -> set[str]:
+    with Rtnl(fd) as pod:
+        found = link.find(pod, call.ifname)
+        port = link.find(node, found.peer) if found is not None and found.kind == "veth" else None
+        bridge = link.find(node, config.bridge)
+        if found is None or port is None or port.alias or bridge is None or port.master != bridge.ifindex:
+            return set()
+        ips = {address.cidr for address in link.addresses(pod, found.ifindex)}
+        node.send(link.delete(port.ifindex), ignore=(errno.ENODEV,))
     return ips
 
 

@@ -123,9 +123,6 @@ class Rtnl:
         """Close the socket; twice is fine."""
         self._socket.close()
 
-    def __del__(self) -> None:
-        self._socket.close()
-
     def send(self, *messages: Message, ignore: Sequence[int] = ()) -> None:
         """Send requests in one go and wait until the kernel has done them all, in order.
 
