@@ -56,8 +56,11 @@ def kubelet_argv(node: Node) -> tuple[str, ...]:
 
 
 def environment(node: Node) -> dict[str, str]:
-    """Return the environment of the kubelet and of shells in a node: kubectl is found, and finds the API server."""
-    folders = [str(Path(sys.executable).parent), "/opt/cni/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+    """Return the environment of the kubelet and of shells in a node: kubectl is found, and finds the API server.
+
+    First comes what the node's runtime brings: `crictl` and `docker` there speak of this node, not of the host.
+    """
+    folders = ["/run/netlab/bin", str(Path(sys.executable).parent), "/opt/cni/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                "/usr/bin", "/sbin", "/bin"]
     conf = "admin.conf" if node.control else "kubelet.conf"
     return {"PATH": ":".join(folders), "KUBECONFIG": f"/etc/kubernetes/{conf}", "LANG": "C.UTF-8"}
