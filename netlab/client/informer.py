@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable
 
 from netlab.api import meta
@@ -44,6 +45,8 @@ class Informer:
         self.resource = row(resource)
         self.synced = asyncio.Event()
         """Set once the first list is in and every handler has seen it."""
+        self.listening_since = time.monotonic()
+        """When the server last could not be reached, or when this copy was made: since then nothing was missed."""
         self._client, self._namespace, self._labels, self._fields = client, namespace, labels, fields
         self._objects: dict[str, Object] = {}
         self._handlers: list[Handler] = []
@@ -146,6 +149,7 @@ class Informer:
                 trouble: NetlabError = error
             except NetlabError as error:
                 trouble = error
+            self.listening_since = time.monotonic()
             if self._revision != before:  # the stream carried something before it broke
                 delay, complained = _FIRST_DELAY, False
             (log.debug if complained else log.warning)("%s: %s", self.resource.group_resource, trouble)

@@ -1,6 +1,7 @@
 """EndpointSlice mirroring: Endpoints that somebody wrote by hand, as slices.
 
-Rules: k8s:pkg/controller/endpointslicemirroring. kube-proxy and DNS read only slices, so a Service without a selector and its own Endpoints would lead nowhere.
+kube-proxy and DNS read only slices, so a Service without a selector and its own Endpoints would lead nowhere. Rules:
+k8s:pkg/controller/endpointslicemirroring.
 """
 
 from __future__ import annotations

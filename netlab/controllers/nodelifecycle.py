@@ -74,7 +74,8 @@ class NodeLifecycle(Controller):
         if heard is None or heard.words != words:
             heard = self._heard[key] = _Heard(time.monotonic(), words)
         grace = self.options.node_monitor_grace if ready else self.options.node_startup_grace
-        left = heard.at + grace - time.monotonic()
+        # silence counts only while we listened: an API server that was away must not cost all nodes their Pods
+        left = max(heard.at, self.leases.listening_since, self.nodes.listening_since) + grace - time.monotonic()
         if left <= 0:
             node = await self._silence(key, node, now)
             left = grace
