@@ -52,7 +52,7 @@ def parse(text: str) -> Ruleset:
     """Return the tables in `text`.
 
     A table may come twice (restore input in pieces): later lines act on what is there, as --noflush does. `-A`, `-I`,
-    `-X` and `-F` lines are obeyed, so that restore input gives the state that it makes in an empty namespace.
+    `-D`, `-X` and `-F` lines are obeyed, so that restore input gives the state that it makes in an empty namespace.
 
     Raises:
         NotIptables: at the first line that cannot be read.
@@ -104,12 +104,24 @@ def _command(table: _TableBuilder, number: int, line: str) -> None:
         place, _, after = spec.partition(" ")
         at = int(place) - 1 if place.isdigit() else 0
         table.rules[chain].insert(at, rule(chain, after if place.isdigit() else spec, packets=packets, count=count))
+    elif verb in ("-D", "--delete"):
+        _delete(table, number, line, chain, spec)
     elif verb in ("-X", "--delete-chain"):
         del table.heads[chain], table.rules[chain]
     elif verb in ("-F", "--flush"):
         table.rules[chain] = []
     else:
         raise NotIptables(number, line, "unknown command")
+
+
+def _delete(table: _TableBuilder, number: int, line: str, chain: str, spec: str) -> None:
+    listed = table.rules[chain]
+    gone = rule(chain, spec)
+    at = int(spec) - 1 if spec.isdigit() else next(
+        (at for at, each in enumerate(listed) if (each.match, each.target) == (gone.match, gone.target)), len(listed))
+    if not 0 <= at < len(listed):
+        raise NotIptables(number, line, "no such rule")
+    del listed[at]
 
 
 def rule(chain: str, spec: str, *, packets: int = 0, count: int = 0) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
         print(f"Kubernetes v1.36.0 (netlab {__version__})")
         return 0
     klog.setup(verbosity=config.verbosity)
+    gc.set_threshold(50_000, 20, 50)  # rules are many small values without cycles: looking for some is time lost
     return daemon.run(lambda stop: _run(config, flags, stop))
 
 
@@ -159,10 +161,10 @@ async def _serve(address: str, app: web.Application) -> web.AppRunner | None:
     name, _, port = address.rpartition(":")
     if not port.isdigit():
         raise NotFound(f"{address!r} is no address and port", hint="such as 127.0.0.1:10249")
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, name.strip("[]") or None, int(port), shutdown_timeout=0.1).start()
+        await web.TCPSite(runner, name.strip("[]") or None, int(port)).start()
     except OSError as error:
         log.error("cannot serve on %s: %s", address, error.strerror or error)
         await runner.cleanup()

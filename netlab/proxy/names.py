@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
 from hashlib import sha256
 from typing import Final
 
@@ -19,6 +18,9 @@ CANARY: Final = "KUBE-PROXY-CANARY"
 SERVICE_PREFIXES: Final = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-")
 """What the chains of Services start with: cluster policy, local policy, firewall, external, endpoint."""
 
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
 
 def digest(text: str) -> str:
     """Return 16 characters for a text.
@@ -26,7 +28,10 @@ def digest(text: str) -> str:
     >>> digest("ns1/svc1:p80" + "tcp")
     'XPGD46QRK7WJZT7O'
     """
-    return b32encode(sha256(text.encode()).digest()[:10]).decode()
+    bits = int.from_bytes(sha256(text.encode()).digest()[:10], "big")
+    pairs = _PAIRS  # base32, ten bits at a time: a full sync makes tens of thousands of names
+    return (pairs[bits >> 70] + pairs[bits >> 60 & 1023] + pairs[bits >> 50 & 1023] + pairs[bits >> 40 & 1023]
+            + pairs[bits >> 30 & 1023] + pairs[bits >> 20 & 1023] + pairs[bits >> 10 & 1023] + pairs[bits & 1023])
 
 
 def endpoint_chain(port_name: str, protocol: str, endpoint: str) -> str:

@@ -22,29 +22,42 @@ PIECE = 400
 _FIRST = ("nat", names.MARK_MASQ)
 """The shared chain that chains of Services jump to."""
 
+_WORTH_EDITING = 64
+"""Rules from which on a shared chain is edited in place: at 5,000 rules an edit takes 0.1 s, writing it anew 1.4 s."""
+
 _CALLING_ORDER = ("KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Rules of a chain that go, and rules that come on its top."""
+
+    removed: tuple[Rule, ...]
+    added: tuple[Rule, ...]
 
 
 @dataclass(frozen=True)
 class Change:
     """What to write. `chains` are chains of Services in nat, dependencies first; `shared` whole shared chains.
 
-    `stale` are chains of nat to delete. `inserts` are jumps to put on top of built-in chains, given from top to bottom.
-    `missing` are chains that have to exist and whose rules are not ours to touch.
+    `edits` are changes inside a long shared chain. `stale` are chains of nat to delete. `inserts` are jumps to put on
+    top of built-in chains, given from top to bottom. `missing` are chains that have to exist and whose rules are not ours to touch.
     """
 
     chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     shared: Mapping[TableChain, tuple[Rule, ...]] = field(default_factory=dict)
+    edits: Mapping[TableChain, Edit] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
     inserts: Mapping[TableChain, tuple[Rule, ...]] = field(default_factory=dict)
     missing: tuple[TableChain, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.chains or self.shared or self.stale or self.inserts or self.missing)
+        return bool(self.chains or self.shared or self.edits or self.stale or self.inserts or self.missing)
 
     def rules(self, table: str) -> int:
         """Return how many rules of a table are written."""
         count = sum(len(rules) for (owner, _), rules in self.shared.items() if owner == table)
+        count += sum(len(edit.added) for (owner, _), edit in self.edits.items() if owner == table)
         return count + (sum(map(len, self.chains.values())) if table == "nat" else 0)
 
 
@@ -95,20 +108,21 @@ class Wanted:
             chains |= {name: rules for name, rules in new.items() if old.get(name) != rules}
             stale += [name for name in old if name not in new]
             again = again or [b.shared for b in old_blocks] != [b.shared for b in new_blocks]
-        changed: dict[TableChain, tuple[Rule, ...]] = {}
-        if again:
-            shared = self.shared()
-            changed = {place: rules for place, rules in shared.items() if self._shared.get(place) != rules}
-            self._shared = shared
-        return Change(chains, changed, tuple(stale))
+        if not again:
+            return Change(chains, stale=tuple(stale))
+        former, self._shared = self._shared, self.shared()
+        changed = {place: rules for place, rules in self._shared.items() if former.get(place) != rules}
+        edits = {place: edit for place, rules in changed.items() if (edit := edit_of(former.get(place, ()), rules))}
+        rewritten = {place: rules for place, rules in changed.items() if place not in edits}
+        return Change(chains, rewritten, edits, tuple(stale))
 
     def take_all(self, kernel: Ruleset) -> Change:
         """Return everything, for a kernel that holds `kernel` (only names of chains and built-in chains are read)."""
         self._before = {}
         self._shared = self.shared()
         chains = {name: rules for block in self.blocks() for name, rules in block.chains.items()}
-        return Change(chains, dict(self._shared), tuple(stale_chains(kernel, chains)),
-                      dict(missing_jumps(kernel)), tuple(missing_chains(kernel, self._shared)))
+        return Change(chains, dict(self._shared), stale=tuple(stale_chains(kernel, chains)),
+                      inserts=dict(missing_jumps(kernel)), missing=tuple(missing_chains(kernel, self._shared)))
 
     def rules(self, table: str) -> int:
         """Return how many rules of a table the node should have, jumps in built-in chains not counted."""
@@ -120,6 +134,20 @@ class Wanted:
 
 def _chains(blocks: Iterable[Block]) -> dict[str, tuple[Rule, ...]]:
     return {name: rules for block in blocks for name, rules in block.chains.items()}
+
+
+def edit_of(before: Sequence[Rule], after: Sequence[Rule]) -> Edit | None:
+    """Return how to make one state of a chain out of another by a few rules; None when writing it anew is better.
+
+    The order of Services in a shared chain is free, so what comes is put on top. The last rule stays the last.
+    """
+    if len(after) < _WORTH_EDITING or not before or before[-1] != after[-1]:
+        return None
+    old, new = dict.fromkeys(before), dict.fromkeys(after)
+    removed = tuple(rule for rule in old if rule not in new)
+    added = tuple(rule for rule in new if rule not in old)
+    few = len(removed) + len(added) <= len(after) // 8
+    return Edit(removed, added) if few and len(old) == len(before) and len(new) == len(after) else None
 
 
 def stale_chains(kernel: Ruleset, wanted: Mapping[str, object]) -> Iterator[str]:
@@ -171,6 +199,10 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
         body = [rule.text for (owner, _), rules in shared.items() if owner == table for rule in rules]
         body += [f"-I {rule.chain} {at} {rule.text.partition(' ')[2].partition(' ')[2]}"
                  for (owner, _), rules in change.inserts.items() if owner == table for at, rule in enumerate(rules, 1)]
+        for (owner, _), edit in change.edits.items():
+            if owner == table:
+                body += [f"-D {rule.text[3:]}" for rule in edit.removed]
+                body += [f"-I {rule.chain} 1 {rule.text.removeprefix(f'-A {rule.chain} ')}" for rule in edit.added]
         if table == "nat":
             heads = [f":{name} - [0:0]" for name in (*names_, *with_last)] + heads
             body = [rule.text for name in names_ for rule in own[name]] + body

@@ -15,7 +15,7 @@ from netlab.netfilter import parse
 from netlab.proxy import conntrack, layout, names
 from netlab.proxy.addresses import Family
 from netlab.proxy.metrics import Metrics
-from netlab.proxy.plan import Change, Wanted, deletions, texts
+from netlab.proxy.plan import PIECE, Change, Wanted, deletions, texts
 from netlab.proxy.services import bad_addresses
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import LARGE, Tracker, rebuild
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 FULL_EVERY = 3600.0
 """Seconds after which everything is written anew, whoever may have meddled with it."""
+
+_ONE_PIECE = 1 << 30
+"""Chains of one transaction for legacy iptables, which reads and writes the whole table whatever is changed."""
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -112,6 +115,7 @@ class Proxier:
         began = time.perf_counter()
         large = self.tracker.large
         full = self.full or (now - self._last_full > FULL_EVERY and not large)
+        self.full = False  # whoever sets it from here on means the next sync
         try:
             change = await self._full(large) if full else await self._partial()
         except NetlabError as error:
@@ -120,7 +124,7 @@ class Proxier:
                 self._failed(error, partial=not full)
             raise
         if full:
-            self.full, self._last_full = False, now
+            self._last_full = now
         self._complained = ""
         await self._clean_conntrack()
         self._measure(change, full=full, seconds=time.perf_counter() - began)
@@ -159,11 +163,13 @@ class Proxier:
         return change
 
     async def _write(self, change: Change) -> None:
+        size = PIECE if self.tool.backend == "nft" else _ONE_PIECE
         if not self._complained:
-            await iptables.restore_async(self.tool, texts(change), netns=self.netns, where=self.settings.node)
+            await iptables.restore_async(self.tool, texts(change, size=size), netns=self.netns,
+                                         where=self.settings.node)
             return
         # The last write failed. A stale chain that a foreign rule jumps to must not keep the others from being written.
-        await iptables.restore_async(self.tool, texts(replace(change, stale=())), netns=self.netns,
+        await iptables.restore_async(self.tool, texts(replace(change, stale=()), size=size), netns=self.netns,
                                      where=self.settings.node)
         for text in deletions(change):
             try:

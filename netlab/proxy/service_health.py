@@ -52,11 +52,11 @@ class ServiceHealth:
             return self._answer(service)
 
         app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
             for address in self._addresses:
-                await web.TCPSite(runner, address, port, shutdown_timeout=0.1).start()
+                await web.TCPSite(runner, address, port).start()
         except OSError as error:
             await runner.cleanup()
             if (service, port) not in self._refused:

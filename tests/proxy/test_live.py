@@ -143,6 +143,21 @@ def test_a_foreign_rule_outlives_every_sync_and_counters_of_unchanged_chains_too
     run(body)
 
 
+def test_many_services_come_and_go():
+    async def body() -> None:
+        many = [each for n in range(1, 90) for each in (a_service(f"s{n}", ip=f"10.96.0.{n}"), a_slice(f"s{n}"))]
+        async with live(*many) as it:
+            await it.settles()
+            it.api.put(a_service("new", ip="10.96.1.1"), a_slice("new"))
+            await it.settles()
+            it.api.put(a_slice("s5", []))
+            it.api.remove("Service", "default/s6")
+            await it.settles()
+            assert it.kernel().chain("nat", "KUBE-SERVICES").rules[-1].jump == "KUBE-NODEPORTS"
+
+    run(body)
+
+
 def test_a_flush_by_somebody_else_is_noticed_and_repaired():
     async def body() -> None:
         async with live(a_service(), a_slice(), look_every=0.1) as it:

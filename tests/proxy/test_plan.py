@@ -6,11 +6,13 @@ import pytest
 
 from netlab.api import meta
 from netlab.netfilter import parse, render
-from netlab.netfilter.model import Ruleset
+from netlab.netfilter.model import Rule, Ruleset
 from netlab.netfilter.normalise import differences
-from netlab.proxy.plan import Wanted, deletions, texts, whole
+from netlab.proxy.plan import Wanted, deletions, edit_of, texts, whole
 from netlab.proxy.tracker import Tracker, rebuild
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
+
+FREE = ("KUBE-SERVICES", "KUBE-NODEPORTS")
 
 
 class Node:
@@ -56,7 +58,8 @@ class Node:
         return parse.parse(self.kernel)
 
     def check(self):
-        assert differences(whole(self.wanted), self.rules()) == []
+        assert differences(whole(self.wanted), self.rules(), unordered=FREE) == []
+        assert self.rules().chain("nat", "KUBE-SERVICES").rules[-1].jump == "KUBE-NODEPORTS"
 
 
 def services(count: int):
@@ -122,6 +125,36 @@ def test_a_slice_that_changes_hands():
     node.change(a_slice("b", name="s"))
     node.check()
     assert [rule.target for rule in node.rules().chain("filter", "KUBE-SERVICES").rules] == ["REJECT"]
+
+
+def test_a_long_shared_chain_is_edited_in_place():
+    node = Node(*services(80))
+    change = node.change(a_service("new", ip="10.96.9.9", ports=[a_port(node_port=31000)]), a_slice("new"))
+    assert not change.shared
+    assert {place: (len(edit.removed), len(edit.added)) for place, edit in change.edits.items()} == {
+        ("nat", "KUBE-SERVICES"): (0, 1), ("nat", "KUBE-NODEPORTS"): (0, 1)}
+    node.check()
+    change = node.change(a_service("new", ip="10.96.9.8", ports=[a_port(node_port=31000)]), a_slice("svc-3", []))
+    assert {place: (len(edit.removed), len(edit.added)) for place, edit in change.edits.items()} == {
+        ("nat", "KUBE-SERVICES"): (2, 1), ("nat", "KUBE-NODEPORTS"): (1, 0)}
+    node.check()
+
+
+def test_many_changes_in_a_shared_chain_write_it_anew():
+    node = Node(*services(80))
+    change = node.change(*(a_service(f"more-{n}", ip=f"10.97.0.{n}") for n in range(1, 40)),
+                         *(a_slice(f"more-{n}") for n in range(1, 40)))
+    assert ("nat", "KUBE-SERVICES") in change.shared
+    assert not change.edits
+    node.check()
+
+
+def test_edits_are_refused_where_they_would_not_tell_what_is_meant():
+    rules = [Rule("C", f"-s 10.0.0.{n}", "X") for n in range(100)]
+    assert edit_of(rules, [*rules[1:], rules[-1]]) is None, "a doubled rule"
+    assert edit_of(rules, [*rules, Rule("C", "", "Y")]) is None, "another last rule"
+    assert edit_of([], rules) is None
+    assert edit_of(rules, rules[1:]) is not None
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 400])
