@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import total_ordering
 
-_TEXT = re.compile(r"([+-]?)(\d+(?:\.\d*)?|\.\d+)([a-zA-Z]{0,2}|[eE][+-]?\d+)")
+_TEXT = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
@@ -22,10 +22,14 @@ _SUFFIX_ERROR = "unable to parse quantity's suffix"
 @total_ordering
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """An exact amount. `format` is DecimalSI, BinarySI or DecimalExponent; it shapes only the text."""
+    """An exact amount. `format` is DecimalSI, BinarySI or DecimalExponent; it shapes only the text.
+
+    `text` is what it was parsed from, where upstream writes that back (2.125), else "".
+    """
 
     amount: Fraction
     format: str = "DecimalSI"
+    text: str = ""
 
     def value(self) -> int:
         """Return the amount as a whole number, rounded away from zero."""
@@ -38,6 +42,8 @@ class Quantity:
     def __str__(self) -> str:
         if not self.amount:
             return "0"
+        if self.text:
+            return self.text
         if self.format == "BinarySI":
             if -1024 < self.amount < 1024 or self.amount.denominator != 1:
                 return _decimal(self.amount)  # a binary suffix would need a fraction
@@ -84,27 +90,36 @@ def parse(text: str | float) -> Quantity:
     """
     text = _plain(text) if isinstance(text, float) else str(text)
     match = _TEXT.fullmatch(text)
-    if match is None:
-        raise ValueError(_FORMAT_ERROR if not re.match(r"[+-]?[\d.]", text) or text.count(".") > 1 else _SUFFIX_ERROR)
-    sign, number, suffix = match.groups()
+    if match is None or not text:
+        raise ValueError(_FORMAT_ERROR)
+    sign, whole, part, suffix = match[1], match[2].lstrip("0") or "0", match[3] or "", match[4]
+    power, shape = _scale(suffix)
+    digits = whole + part
+    amount = Fraction(int(digits)) * (Fraction(1 << power) if shape == "BinarySI" else Fraction(10) ** power)
+    amount = min(_away(amount / 10 ** len(part) / _NANO) * _NANO, Fraction(_MAX))
+    return Quantity(-amount if sign == "-" else amount, shape,
+                    text if amount and _stays(digits, power - len(part), shape) else "")
+
+
+def _scale(suffix: str) -> tuple[int, str]:
+    """Return the power (of two for BinarySI, of ten for the others) and the format of a suffix."""
     if suffix in _DECIMAL:
-        scale, shape = Fraction(10) ** _DECIMAL[suffix], "DecimalSI"
-    elif suffix in _BINARY:
-        scale, shape = Fraction(1 << _BINARY[suffix]), "BinarySI"
-    elif suffix[:1] in {"e", "E"} and suffix[1:].lstrip("+-").isdigit():
-        exponent = int(suffix[1:])
-        if abs(exponent) > 1000:  # far beyond both ends of what is kept
-            raise ValueError(_SUFFIX_ERROR)
-        scale, shape = Fraction(10) ** exponent, "DecimalExponent"
-    else:
-        raise ValueError(_SUFFIX_ERROR)
-    amount = Fraction(number if number[-1] != "." else number[:-1]) * scale
-    amount = min(_away(amount / _NANO) * _NANO, Fraction(_MAX))
-    return Quantity(-amount if sign == "-" else amount, shape)
+        return _DECIMAL[suffix], "DecimalSI"
+    if suffix in _BINARY:
+        return _BINARY[suffix], "BinarySI"
+    if suffix[0] in "eE" and suffix[1:].lstrip("+-").isdigit() and len(suffix) < 6:  # more is far beyond what is kept
+        return int(suffix[1:]), "DecimalExponent"
+    raise ValueError(_SUFFIX_ERROR)
+
+
+def _stays(digits: str, scale: int, shape: str) -> bool:
+    """Tell whether upstream keeps the text as it is: its fast path does, where there is nothing to shorten."""
+    return (shape != "BinarySI" and len(digits) <= 18 and scale >= -9 and scale % 3 == 0
+            and not digits.endswith("000") and digits[0] != "0")
 
 
 def canonical(text: str | float) -> str:
-    """Return the one text that all texts of the same amount and format share. Raises ValueError."""
+    """Return the text that the API server keeps for a text. Raises ValueError."""
     return str(parse(text))
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from netlab.api import names
 from netlab.api.meta import Object
 
-_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}")
-_VALUE = re.compile(rf"({_NAME})?")
-_TOKEN = re.compile(r"\s*(==|!=|=|!|<|>|,|\(|\)|[^\s=!<>,()]+)")
+_TOKEN = re.compile(r"==|!=|[=!<>,()]|[^\s=!<>,()]+")
+_SIGNS = frozenset({"=", "==", "!=", "!", "<", ">", ",", "(", ")"})
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 
 
@@ -86,25 +85,21 @@ def parse(text: str) -> Selector:
     Raises:
         ValueError: it can't be read; the message is Kubernetes' own.
     """
-    tokens, at = [], 0
-    text = text.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:  # only white space is left, and rstrip took that
-            break
-        tokens.append(match[1])
-        at = match.end()
+    tokens = _TOKEN.findall(text)
     found: list[Requirement] = []
-    position = 0
-    while position < len(tokens):
-        requirement, position = _requirement(tokens, position)
+    at = 0
+    while at < len(tokens):
+        if tokens[at] != "!" and tokens[at] in _SIGNS:
+            raise ValueError(f"found '{tokens[at]}', expected: !, identifier, or 'end of string'")
+        requirement, at = _requirement([*tokens, ""], at)
         found.append(requirement)
-        if position < len(tokens):
-            if tokens[position] != ",":
-                raise _unparsable(f"found '{tokens[position]}', expected: ',' or 'end of string'")
-            position += 1
-            if position == len(tokens):
-                raise _unparsable("found '', expected: identifier after ','")
+        if at < len(tokens):
+            if tokens[at] != ",":
+                raise ValueError(f"found '{tokens[at]}', expected: ',' or 'end of string'")
+            at += 1
+            follows = tokens[at] if at < len(tokens) else ""
+            if not follows or (follows != "!" and follows in _SIGNS):
+                raise ValueError(f"found '{follows}', expected: identifier after ','")
     return Selector(tuple(sorted(found, key=lambda requirement: requirement.key)))
 
 
@@ -113,74 +108,67 @@ def _unparsable(message: str) -> ValueError:
 
 
 def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
-    def token(index: int) -> str:
-        return tokens[index] if index < len(tokens) else ""
-
-    if token(at) == "!":
-        return Requirement(_key(token(at + 1)), "!"), at + 2
-    key, operator = _key(token(at)), token(at + 1)
+    """Read one requirement; `tokens` end with an empty one. Returns it and the place behind it."""
+    if tokens[at] == "!":
+        return Requirement(_key(tokens[at + 1]), "!"), at + 2
+    key, operator = _key(tokens[at]), tokens[at + 1]
     if operator in {"", ","}:
         return Requirement(key, "exists"), at + 1
     if operator in {"=", "==", "!="}:
-        value = token(at + 2)
+        value = tokens[at + 2]
         empty = value in {"", ","}
+        if value in _SIGNS and not empty:
+            raise _unparsable(f"found '{value}', expected: identifier")
         return (Requirement(key, "!=" if operator == "!=" else "=", frozenset({_value(key, "" if empty else value)})),
                 at + 2 if empty else at + 3)
     if operator in {"in", "notin"}:
         values, at = _values(tokens, at + 2)
-        return Requirement(key, operator, frozenset(_value(key, value) for value in values)), at
+        for place, value in enumerate(sorted(values)):
+            _value(key, value, place)
+        return Requirement(key, operator, frozenset(values)), at
     if operator in {">", "<"}:
-        value = token(at + 2)
+        value = tokens[at + 2]
         if not _is_number(value):
-            raise _unparsable(f'values[0][{key}]: Invalid value: "{value}": for \'Gt\', \'Lt\' operators, the value '
-                              "must be an integer")
+            raise _unparsable(f'values[0]: Invalid value: "{value}": for \'Gt\', \'Lt\' operators, the value must be '
+                              "an integer")
         return Requirement(key, "gt" if operator == ">" else "lt", frozenset({value})), at + 3
     raise _unparsable(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
 
 
-def _values(tokens: list[str], at: int) -> tuple[list[str], int]:
+def _values(tokens: list[str], at: int) -> tuple[set[str], int]:
     """Read `(a, b)`; returns the values and the place behind the closing parenthesis."""
-    def token(index: int) -> str:
-        return tokens[index] if index < len(tokens) else ""
-
-    if token(at) != "(":
-        raise _unparsable(f"found '{token(at)}' expected: '('")
-    values, at, expected = [], at + 1, True
-    while token(at) != ")":
-        if not token(at) or token(at) in {"(", "=", "==", "!=", "!", "<", ">"}:
-            raise _unparsable(f"found '{token(at)}', expected: ',', ')' or identifier")
-        if token(at) == ",":
+    if tokens[at] != "(":
+        raise _unparsable(f"found '{tokens[at]}' expected: '('")
+    values, at, expected = set[str](), at + 1, True
+    while (token := tokens[at]) != ")":
+        if token == ",":
             if expected:
-                values.append("")
+                values.add("")
             expected = True
-        elif expected:
-            values.append(token(at))
-            expected = False
+        elif not expected:
+            raise _unparsable(f"found '{token}', expected: ',' or ')'")
+        elif not token or token in _SIGNS:
+            raise _unparsable(f"found '{token}', expected: ',', ')' or identifier")
         else:
-            raise _unparsable(f"found '{token(at)}', expected: ',' or ')'")
+            values.add(token)
+            expected = False
         at += 1
     if expected:
-        values.append("")
+        values.add("")
     return values, at + 1
 
 
 def _key(text: str) -> str:
-    if not _KEY.fullmatch(text):
-        if not text or text in {",", "(", ")", "=", "==", "!=", "<", ">"}:
-            raise _unparsable(f"found '{text}', expected: !, identifier, or 'end of string'")
-        raise _unparsable(f'<nil>: Invalid value: "{text}": name part must consist of alphanumeric characters, \'-\', '
-                          "'_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
-                          "'my.name',  or '123-abc', regex used for validation is "
-                          "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')")
+    if not text or text in _SIGNS:
+        raise _unparsable(f"found '{text}', expected: identifier")
+    if problems := names.qualified_name(text):
+        raise _unparsable(f'<nil>: Invalid value: "{text}": {"; ".join(problems)}')
     return text
 
 
-def _value(key: str, text: str) -> str:
-    if not _VALUE.fullmatch(text):
-        raise _unparsable(f'values[0][{key}]: Invalid value: "{text}": a valid label must be an empty string or '
-                          "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-                          "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
-                          "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')")
+def _value(key: str, text: str, place: int = 0) -> str:
+    if problems := names.label_value(text):
+        raise _unparsable(f'values[{place}][{key}]: Invalid value: "{text}": {"; ".join(problems)}')
     return text
 
 
