@@ -57,7 +57,8 @@ def render(found: dict[str, Any], *, wide: bool, now: float) -> str:
     if wide:
         parts.append(table(["PROCESS", "MEMORY"], [[name, size(used)] for name, used in memory["byProcess"].items()]))
     trouble = [*found["trouble"], *(f"node {node['name']}: {node['trouble']}" for node in found["nodes"]
-                                    if node["trouble"])]
+                                    if node["trouble"]),
+               *(f"pod {pod['namespace']}/{pod['name']}: {pod['detail']}" for pod in found["pods"] if pod["detail"])]
     if trouble:
         parts.append("\n".join(f"! {line}" for line in trouble))
     return "\n\n".join(parts)

@@ -18,7 +18,7 @@ from netlab.cli.options import lab_name
               help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
 @click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
 @click.option("--keep", is_flag=True, help="If it does not come up, leave it as it is, to look inside.")
-@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1), default=120.0, show_default=True,
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True,
               help="How long to wait until all Pods are ready.")
 @click.option("--timing", is_flag=True, help="Show how long each step took.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
@@ -58,6 +58,8 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, use
     finally:
         if timing:
             click.echo(shown.waterfall(progress))
+    for note in progress.notes:
+        click.echo(f"note: {note}", err=True)
     if quiet:
         return
     count = len(record.nodes)

@@ -29,11 +29,15 @@ class Limits:
     """Seconds to wait for the API server, and then for everything to be ready."""
 
     api: float = 30.0
-    ready: float = 120.0
+    ready: float = 60.0
 
 
-async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Progress, limits: Limits) -> None:
+async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Progress, limits: Limits) -> list[str]:
     """Bring a lab whose nodes have started to the point where all its Pods are ready.
+
+    Returns:
+        What is not as it was asked for though the lab is up: Pods whose image has to be loaded first, which can be
+        done only now.
 
     Raises:
         TemporaryError: it takes too long; the message says what is not ready and why.
@@ -61,7 +65,7 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
                     progress.step("Applying the scenario")
                     await apply_all(client, objects)
                 progress.step("Waiting for the Pods")
-                await _all_ready(lab, seen, changed, progress)
+                waiting = await _all_ready(lab, seen, changed, progress)
                 await labels
         except TimeoutError:
             raise TemporaryError(f"not ready after {limits.ready:g} s: {'; '.join(_missing(lab, seen))}",
@@ -72,6 +76,7 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
     progress.done()
+    return waiting
 
 
 async def api_ready(client: Client, seconds: float) -> None:
@@ -154,12 +159,13 @@ async def _nodes_schedulable(lab: Lab, seen: dict[str, Informer], changed: async
         await changed.wait()
 
 
-async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
+async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> list[str]:
     while True:
         changed.clear()
-        if not _missing(lab, seen):
+        waiting = _without_image(seen)
+        if waiting or not _missing(lab, seen):
             progress.mark("all Pods ready")
-            return
+            return waiting
         pods = seen["pods"].all()
         progress.note(f"{sum(_pod_fine(pod) for pod in pods)}/{len(pods)}")
         await changed.wait()
@@ -167,6 +173,19 @@ async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event
 
 def _not_ready_taint(node: Object) -> bool:
     return any(taint.get("key") == "node.kubernetes.io/not-ready" for taint in node["spec"].get("taints") or [])
+
+
+def _without_image(seen: dict[str, Informer]) -> list[str]:
+    """Return the Pods that have no image, in words, if nothing else is to be waited for."""
+    unfinished = [pod for pod in seen["pods"].all() if not _pod_fine(pod)]
+    if any(trouble(pod)[0] not in ("ErrImagePull", "ImagePullBackOff") for pod in unfinished):
+        return []
+    for row in (*seen["deployments.apps"].all(), *seen["daemonsets.apps"].all()):
+        status = row.get("status") or {}
+        wanted = status.get("desiredNumberScheduled") or row["spec"].get("replicas", 1)
+        if not _observed(row) or max(status.get("replicas", 0), status.get("currentNumberScheduled", 0)) < wanted:
+            return []
+    return [f"Pod {meta.key(pod)} waits for its image: {trouble(pod)[1]}" for pod in unfinished]
 
 
 def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
@@ -188,7 +207,8 @@ def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
         wanted, have = row["spec"].get("replicas", 1), (row.get("status") or {}).get("availableReplicas", 0)
         if not _observed(row) or have < wanted:
             words.append(f"Deployment {meta.key(row)} has {have} of {wanted} Pods available")
-    words += [f"Pod {meta.key(pod)}: {trouble(pod)}" for pod in seen["pods"].all() if not _pod_fine(pod)]
+    words += [f"Pod {meta.key(pod)}: {': '.join(filter(None, trouble(pod)))}" for pod in seen["pods"].all()
+              if not _pod_fine(pod)]
     return words
 
 
@@ -206,19 +226,18 @@ def _pod_fine(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") == "Succeeded" or condition(pod, "Ready")
 
 
-def trouble(pod: Object) -> str:
-    """Return why a Pod is not ready, in words: a container's waiting reason, or the Pod's own."""
+def trouble(pod: Object) -> tuple[str, str]:
+    """Return why a Pod is not ready: a word, and more words where there are any."""
     status = pod.get("status") or {}
-    for row in status.get("containerStatuses") or []:
+    for row in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
         waiting = (row.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-        ended = (row.get("state") or {}).get("terminated") or (row.get("lastState") or {}).get("terminated") or {}
-        if ended:
-            return f"{row.get('name')} ended with exit code {ended.get('exitCode')}"
+            return str(waiting["reason"]), str(waiting.get("message", ""))
+        ended = (row.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            return str(ended.get("reason", "Error")), f"{row.get('name')} ended with exit code {ended['exitCode']}"
     for row in status.get("conditions") or []:
         if row.get("type") == "PodScheduled" and row.get("status") == "False":
-            return f"{row.get('reason', 'not scheduled')}: {row.get('message', '')}".rstrip(": ")
-    phase = status.get("phase", "Pending")
-    return "not ready" if phase == "Running" else str(phase)
-
+            return str(row.get("reason", "Unscheduled")), str(row.get("message", ""))
+    phase = str(status.get("phase", "Pending"))
+    return ("NotReady" if phase == "Running" else phase), ""

@@ -117,7 +117,7 @@ class _Launch:
         control.ask(leash, {"op": "nodes", "specs": [self._spec(node.name) for node in self._lab.nodes]})
         self.started = True
         progress.mark("nodes started")
-        asyncio.run(self._boot(scenario))
+        progress.notes += asyncio.run(self._boot(scenario))
         control.ask(leash, {"op": "commit"})
         merged = self._merge(admin) if self._options.merge else ""
         self._save(ready=True, kubeconfig=merged)
@@ -201,7 +201,7 @@ class _Launch:
                 "cgroup": f"{record.cgroup}/{name}" if record.cgroup else "", "image_store": str(images),
                 "rootless": record.rootless, "use": dict(self._options.use)}
 
-    async def _boot(self, scenario: Scenario) -> None:
+    async def _boot(self, scenario: Scenario) -> list[str]:
         from netlab.client import config
         from netlab.client.client import Client
         from netlab.lab import boot
@@ -215,7 +215,7 @@ class _Launch:
                 if not booting.done():
                     raise TemporaryError("the lab died while it was being started",
                                          hint="another command took it down, or its holder was killed")
-                booting.result()
+                return booting.result()
             finally:
                 for task in (booting, dying):
                     task.cancel()

@@ -17,11 +17,15 @@ class Step:
 
 @dataclass
 class Progress:
-    """Steps one after another, and marks (moments) in between. This one stays silent; a terminal's prints."""
+    """Steps one after another, and marks (moments) in between. This one stays silent; a terminal's prints.
+
+    `notes` are sentences for the end: what the user should know though the work is done.
+    """
 
     begun: float = field(default_factory=time.monotonic)
     steps: list[Step] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _words: str = ""
     _since: float = 0.0
 

@@ -132,12 +132,16 @@ def make_private(path: Path) -> Path:
     """Make a folder that only we may enter, parents included, and check that nobody else made it.
 
     Raises:
-        UsageError: it is a link, somebody else's, or open to others.
+        UsageError: it can't be made, or it is a link or somebody else's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    info = path.lstat()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        info = path.lstat()
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path}: {error.strerror}",
+                         hint="NETLAB_RUN_DIR and NETLAB_STATE_DIR say where netlab keeps its things") from None
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
         raise UsageError(f"{path} is not a folder of this user's", hint="remove it, or set NETLAB_RUN_DIR elsewhere")
     if stat.S_IMODE(info.st_mode) & 0o077:

@@ -65,10 +65,10 @@ def _node(name: str, role: str, ip: str, shim: Object, nodes: list[Object], pods
 def _pod(pod: Object) -> Object:
     status = pod.get("status") or {}
     rows = status.get("containerStatuses") or []
-    ready = boot.condition(pod, "Ready")
+    fine = boot.condition(pod, "Ready") or status.get("phase") == "Succeeded"
+    word, words = (str(status.get("phase")), "") if fine else boot.trouble(pod)
     return {"namespace": meta.namespace(pod), "name": meta.name(pod), "node": pod["spec"].get("nodeName", ""),
             "ip": status.get("podIP", ""), "ready": f"{sum(bool(row.get('ready')) for row in rows)}/"
                                                     f"{len(pod['spec'].get('containers') or [])}",
             "restarts": sum(int(row.get("restartCount", 0)) for row in rows),
-            "state": status.get("phase", "Pending") if ready or status.get("phase") == "Succeeded"
-            else boot.trouble(pod)}
+            "state": word, "detail": words}
