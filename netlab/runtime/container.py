@@ -82,9 +82,12 @@ class PodContainer:
         if not self.sandbox.ready:
             raise TemporaryError(f"the sandbox of container {self.config.name} is not ready")
         config = self.config
+        try:
+            log = Log(Path(config.log_path)) if config.log_path else None
+        except OSError as error:
+            raise StartRefused(f"can't write the log {config.log_path}: {error.strerror}") from None
         self.group = self.sandbox.group.child(self.id[:12])
         self.group.limit(_limits(config.resources))
-        log = Log(Path(config.log_path)) if config.log_path else None
         self.streams = Streams(log, stdin_once=config.stdin_once)
         pipes = Pipes(stdin=config.stdin, tty=config.tty)
         root, command, stdio = self._root(), self._command(), pipes.stdio()
@@ -211,8 +214,9 @@ class PodContainer:
 
     def stats(self) -> Stats:
         """Return what it uses."""
-        counted = bool(self.group) or self._pidns < 0
-        usage = self.group.usage() if counted else usage_in(os.fstat(self._pidns).st_ino)
+        usage = self.group.usage()
+        if not usage.memory and self._pidns >= 0:
+            usage = usage_in(os.fstat(self._pidns).st_ino)
         return Stats(id=self.id, at=time.time_ns(), cpu_nanoseconds=usage.cpu_nanoseconds, memory_usage=usage.memory,
                      memory_working_set=usage.working_set, processes=usage.processes)
 
@@ -258,7 +262,7 @@ class PodContainer:
         stand_in = self.node.use.get(os.path.basename(argv[0])) if self.image.programs else None
         programs = {name: self.node.programs[name] for name in PROGRAM_IMAGES if name in self.node.programs}
         return launch.Command(
-            argv=(f"/opt/netlab/use/{os.path.basename(argv[0])}", *argv[1:]) if stand_in else argv,
+            argv=argv, path=f"/opt/netlab/use/{os.path.basename(argv[0])}" if stand_in else "",
             env={"HOSTNAME": self.sandbox.hostname, **dict(self.image.env), **dict(config.envs), **(env or {})},
             cwd=cwd or config.working_dir or self.image.working_dir, user=_user(security, self.image.user),
             groups=security.supplemental_groups, capabilities=self.capabilities, no_new_privs=security.no_new_privs,

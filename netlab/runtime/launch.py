@@ -54,7 +54,10 @@ class Stdio:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run once everything around it is ready. `user` as in an image's config: name or uid, :group optional."""
+    """What to run once everything around it is ready. `user` as in an image's config: name or uid, :group optional.
+
+    `path` is the file to exec where argv[0] does not say; `programs` are those of ours that argv[0] may mean.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -63,6 +66,7 @@ class Command:
     groups: tuple[int, ...] = ()
     capabilities: frozenset[int] = capabilities.DOCKER_DEFAULT
     no_new_privs: bool = False
+    path: str = ""
     programs: Programs = field(default_factory=dict)
 
 
@@ -291,7 +295,7 @@ def run_command(report: Report, stdio: Stdio, command: Command, *, readonly: boo
     os.environ.update(env)
     if program is not None:
         return program
-    execute(command.argv, env)
+    execute(command.argv, env, path=command.path)
     return None
 
 
@@ -321,16 +325,16 @@ def _enter_directory(path: str) -> None:
                            errno=error.errno or 0) from None
 
 
-def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:
-    """Replace this process. Only returns by raising.
+def execute(argv: tuple[str, ...], env: Mapping[str, str], *, path: str = "") -> None:
+    """Replace this process by what argv[0] names, or by the file `path`. Only returns by raising.
 
     Raises:
         StartRefused: in the words of the container runtimes.
     """
-    name = argv[0]
+    name = path or argv[0]
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    path = env.get("PATH", "").split(":")
-    candidates = [name] if "/" in name else [f"{place or '.'}/{name}" for place in path]
+    places = env.get("PATH", "").split(":")
+    candidates = [name] if "/" in name else [f"{place or '.'}/{name}" for place in places]
     seen = False
     for candidate in candidates:
         if not os.path.isfile(candidate):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -79,6 +80,7 @@ def _shim(spec: NodeSpec, programs: Programs, group: cgroup.Group, ready: socket
         process.close_descriptors({ready.fileno(), *group.directories.values()})
         os.setsid()
         os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         process.set_title((f"netlab-shim: {spec.lab}/{spec.name}",))
         listener = _listen(spec.socket)
         _build_root(spec)

@@ -57,7 +57,7 @@ class Kubelet:
             os.environ.clear()
             os.environ.update(self.node.env)
             if "kubelet" in self.node.use:
-                launch.execute((self.node.use["kubelet"], *self.argv), self.node.env)
+                launch.execute(argv, self.node.env, path=self.node.use["kubelet"])
             return launch.call(self.node.programs["kubelet"], argv)
 
         return process.fork(body, keep=())

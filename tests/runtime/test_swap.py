@@ -1,0 +1,30 @@
+"""A component's binary in place of ours."""
+
+import shutil
+
+import pytest
+
+from netlab.kernel import cgroup
+from tests.runtime.conftest import MARK, container, ended, make, pod, started
+
+pytestmark = pytest.mark.root
+
+
+def test_another_binary_stands_in_for_a_program(tmp_path):
+    mark = f"{MARK}-use"
+    use = {"agnhost": shutil.which("echo"), "kubelet": shutil.which("sleep")}
+    node = make(tmp_path, "worker7", mark=mark, use=use)
+
+    async def body(client):
+        for argv in (("agnhost", "from", "elsewhere"), ("/agnhost", "from", "elsewhere")):
+            main = await started(client, *argv, image="netlab/agnhost", log_path="/var/log/swap.log")
+            assert (await ended(client, main)).exit_code == 0
+        box = await client.run_pod_sandbox(pod())
+        await client.create_container(box.id, container(image="netlab/agnhost"))
+
+    node.run(body)
+    lines = node.host_path("/var/log/swap.log").read_text().splitlines()
+    assert [line.split(" F ")[1] for line in lines] == ["from elsewhere"] * 2
+    assert node.host_path("/var/log/kubelet.log").read_text().startswith("kubelet: ")  # sleep, of the flag --v=2
+    node.kill()
+    cgroup.remove(mark)
