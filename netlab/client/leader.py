@@ -27,12 +27,20 @@ log = logging.getLogger(__name__)
 
 def new_identity() -> str:
     """Return `hostname_uuid`, as upstream's components call themselves."""
-    return f"{socket.gethostname()}_{uuid.uuid4()}"
+    return f"{_on_this_host()}{uuid.uuid4()}"
+
+
+def _on_this_host() -> str:
+    return f"{socket.gethostname()}_"
 
 
 @dataclass
 class LeaderElector:
-    """One candidate for the Lease `namespace/name`. `lease`, `renew` and `retry` are seconds."""
+    """One candidate for the Lease `namespace/name`. `lease`, `renew` and `retry` are seconds.
+
+    `alone` says that no other copy can be alive on this host: the caller holds something that there is once, such as
+    the component's port. Then a lock held from this host is that of a copy that was killed, and is taken at once.
+    """
 
     client: Client
     name: str
@@ -41,6 +49,7 @@ class LeaderElector:
     lease: float = 15.0
     renew: float = 10.0
     retry: float = 2.0
+    alone: bool = False
     leader: str = ""
     """Who holds the lock, as last seen."""
 
@@ -152,7 +161,8 @@ class LeaderElector:
         old = found.get("spec", {})
         if self.leader == self.identity:
             spec |= {"acquireTime": old.get("acquireTime", now), "leaseTransitions": old.get("leaseTransitions", 0)}
-        elif self.leader and time.monotonic() < self._seen_at + self._duration():
+        elif self.leader and time.monotonic() < self._seen_at + self._duration() and not (
+                self.alone and self.leader.startswith(_on_this_host())):
             return False
         else:
             spec["leaseTransitions"] = int(old.get("leaseTransitions") or 0) + 1

@@ -179,24 +179,26 @@ def main(argv: list[str]) -> int:
 async def run(stop: asyncio.Event, given: Flags, kinds: Sequence[type[Controller]], settings: Options,
               where: config.Config) -> None:
     """Run the controllers until `stop` is set, under the lease unless --leader-elect=false."""
+    loops: list[Controller] = []
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(where, PROGRAM))
         elector = LeaderElector(client, given["leader-elect-resource-name"], given["leader-elect-resource-namespace"],
                                 new_identity(), given["leader-elect-lease-duration"],
-                                given["leader-elect-renew-deadline"], given["leader-elect-retry-period"])
+                                given["leader-elect-renew-deadline"], given["leader-elect-retry-period"],
+                                alone=bool(given["secure-port"]))
+        await stack.enter_async_context(serving(
+            given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
+            key=given["tls-private-key-file"], metrics=lambda: _metrics(loops, elector)))
         if not await client.ready(stop):
             return
         context = Context(client, settings)
-        loops = [kind(context) for kind in kinds]
+        loops += [kind(context) for kind in kinds]
         await stack.enter_async_context(context.started())
 
         async def lead(ended: asyncio.Event) -> None:
             await asyncio.gather(*(loop.run(ended) for loop in loops))
 
-        work = asyncio.ensure_future(elector.run(stop, lead) if given["leader-elect"] else lead(stop))
-        async with serving(given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
-                           key=given["tls-private-key-file"], metrics=lambda: _metrics(loops, elector)):
-            await work
+        await (elector.run(stop, lead) if given["leader-elect"] else lead(stop))
 
 
 def _metrics(loops: Sequence[Controller], elector: LeaderElector) -> str:

@@ -81,7 +81,7 @@ class NodeLifecycle(Controller):
             left = grace
         node = await self._taint(key, node, now)
         ready = condition(node, "Ready")
-        if ready is not None and ready.get("status") != "True":
+        if ready is not None and ready.get("status") == "Unknown":  # while a kubelet speaks, it speaks for its Pods
             await self._unready_pods(node, now)
         return left + 0.01
 
@@ -106,7 +106,7 @@ class NodeLifecycle(Controller):
         return made
 
     async def _unready_pods(self, node: Object, now: float) -> None:
-        """Take the Pods of a node that is not ready out of their Services."""
+        """Take the Pods of a node that is not heard out of their Services."""
         for pod in self.pods.by_index("node", meta.name(node)):
             if not is_ready(pod):
                 continue

@@ -81,26 +81,25 @@ async def run(stop: asyncio.Event, given: Flags, settings: Settings, where: Conf
     """Schedule until `stop` is set, under the lease unless --leader-elect=false."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(where, PROGRAM))
-        if not await client.ready(stop):
-            return
         queue = SchedulingQueue(time.monotonic, first_backoff=settings.first_backoff,
                                 longest_backoff=settings.longest_backoff)
         scheduler = Scheduler(client, settings.profiles, queue)
         elector = LeaderElector(client, given["leader-elect-resource-name"], given["leader-elect-resource-namespace"],
                                 new_identity(), given["leader-elect-lease-duration"],
-                                given["leader-elect-renew-deadline"], given["leader-elect-retry-period"])
+                                given["leader-elect-renew-deadline"], given["leader-elect-retry-period"],
+                                alone=bool(given["secure-port"]))
+        await stack.enter_async_context(serving(
+            given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
+            key=given["tls-private-key-file"], metrics=lambda: _metrics(scheduler, elector)))
+        if not await client.ready(stop):
+            return
         gone = asyncio.Event()
         watching = asyncio.ensure_future(scheduler.watch(gone))
-        work = asyncio.ensure_future(elector.run(stop, scheduler.run) if given["leader-elect"]
-                                     else scheduler.run(stop))
         try:
-            async with serving(given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
-                               key=given["tls-private-key-file"], metrics=lambda: _metrics(scheduler, elector)):
-                await work
+            await (elector.run(stop, scheduler.run) if given["leader-elect"] else scheduler.run(stop))
         finally:
-            work.cancel()
             gone.set()
-            await asyncio.gather(work, watching, return_exceptions=True)
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 def _metrics(scheduler: Scheduler, elector: LeaderElector) -> str:

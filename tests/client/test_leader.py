@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from netlab.client import leader
 from netlab.client.leader import LeaderElector
 from netlab.errors import TemporaryError
 from tests.client.standin import standin, until
@@ -62,6 +63,25 @@ def test_a_dead_leader_is_followed_after_its_lease():
             async with asyncio.timeout(5):
                 await led.wait()
             assert loop.time() - started > 0.9, "not before the old lease has run out"
+            stop.set()
+            await task
+    asyncio.run(body())
+
+
+def test_a_killed_copy_on_this_host_is_followed_at_once_by_one_that_knows_it_is_alone():
+    async def body():
+        async with standin() as (server, client):
+            await server.put(LEASE.rpartition("/")[0], "x", spec={"holderIdentity": leader.new_identity(),
+                                                                  "leaseDurationSeconds": 15})
+            stop, led = asyncio.Event(), asyncio.Event()
+
+            async def lead(ended):
+                led.set()
+                await ended.wait()
+
+            task = asyncio.create_task(elector(client, leader.new_identity(), alone=True).run(stop, lead))
+            async with asyncio.timeout(1.5):
+                await led.wait()
             stop.set()
             await task
     asyncio.run(body())
