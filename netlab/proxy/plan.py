@@ -41,7 +41,8 @@ class Change:
     """What to write. `chains` are chains of Services in nat, dependencies first; `shared` whole shared chains.
 
     `edits` are changes inside a long shared chain. `stale` are chains of nat to delete. `inserts` are jumps to put on
-    top of built-in chains, given from top to bottom. `missing` are chains that have to exist and whose rules are not ours to touch.
+    top of built-in chains, given from top to bottom. `missing` are chains that have to exist and whose rules are not
+    ours to touch.
     """
 
     chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
