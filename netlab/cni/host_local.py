@@ -2,8 +2,8 @@ r"""The plugin host-local: addresses from ranges, kept on this machine in one fi
 
 The directory is the reference plugin's: `DATADIR/NETWORK/10.1.0.7` holds `containerid\r\nifname`,
 `last_reserved_ip.N` the last address given from range set N, `lock` is locked (flock) while anything changes. Unlike
-the reference plugin it does STATUS and GC, writes each file whole (a kill leaves no half-made reservation behind), and
-remembers the files it has read, so that an allocation does not read every file again.
+the reference plugin it does STATUS and GC, takes an empty file for what a killed one left, and remembers the files it
+has read, so that an allocation does not read every file again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from netlab.cni import result as results
 from netlab.cni.ranges import Address, RangeSet, parse_sets
@@ -23,8 +23,8 @@ from netlab.cni.skel import Call, Plugin
 DATA_DIR: Final = "/var/lib/cni/networks"
 _LAST: Final = "last_reserved_ip."
 
-# directory: {file: (inode, mtime, content)}; an entry counts only while the first two are the file's
-_read: dict[str, dict[str, tuple[int, int, str]]] = {}
+_Read: TypeAlias = dict[str, tuple[int, int, tuple[str, str]]]
+_read: dict[str, _Read] = {}  # directory: {file: (inode, mtime, owner)}; an entry holds while it is the same file
 
 
 class Reservations:
@@ -52,23 +52,36 @@ class Reservations:
         finally:
             os.close(lock)
 
-    def owners(self) -> dict[str, tuple[str, str]]:
-        """Return {address: (container id, interface name)}; the name is "" in files of old versions."""
-        known = _read.setdefault(self._directory, {})
-        seen = {}
+    def owners(self, *, exact: bool = True) -> dict[str, tuple[str, str]]:
+        """Return {address: (container id, interface name)}; the name is "" in files of old versions.
+
+        Without `exact` a file that another process made anew under the same name and inode number is not noticed:
+        that costs no system call per file.
+        """
+        known = _read.get(self._directory, {})
+        seen: _Read = {}
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == "." or name == "lock" or name.startswith(_LAST):
+                if name == "lock" or name.startswith(_LAST):
                     continue
-                status = entry.stat()
                 found = known.get(name)
-                if found is None or found[:2] != (status.st_ino, status.st_mtime_ns):
-                    with open(entry.path, encoding="utf-8", errors="replace", newline="") as file:
-                        found = (status.st_ino, status.st_mtime_ns, file.read())
-                seen[name] = found
+                if found is None or found[0] != entry.inode() or (exact and found[1] != entry.stat().st_mtime_ns):
+                    found = (entry.inode(), entry.stat().st_mtime_ns, self._owner(name))
+                if found[2][0]:
+                    seen[name] = found
         _read[self._directory] = seen
-        return {name: _owner(content) for name, (_, _, content) in seen.items()}
+        return {name: found[2] for name, found in seen.items()}
+
+    def held_by(self, container_id: str, ifname: str) -> list[str]:
+        """Return the addresses of an attachment."""
+        for exact in (False, True):
+            owners = self.owners(exact=exact)
+            for wanted in ((container_id, ifname), (container_id, "")):
+                mine = [ip for ip, owner in owners.items() if owner == wanted and self._owner(ip) == wanted]
+                if mine:
+                    return mine
+        return []
 
     def last(self, number: int) -> Address | None:
         """Return the last address given from a range set."""
@@ -80,10 +93,17 @@ class Reservations:
 
     def reserve(self, ip: Address, number: int, container_id: str, ifname: str) -> bool:
         """Take an address; False when it is taken."""
-        if os.path.exists(self._path(str(ip))):
-            return False
-        self._write(str(ip), f"{container_id}\r\n{ifname}")
-        self._write(f"{_LAST}{number}", str(ip))
+        name = str(ip)
+        try:
+            if self._write(name, f"{container_id}\r\n{ifname}", os.O_EXCL):
+                self._write(f"{_LAST}{number}", name, 0)
+                return True
+            if self._owner(name)[0]:
+                return False
+            self._write(name, f"{container_id}\r\n{ifname}", 0)
+        except OSError as error:
+            raise CniError(results.IO_FAILURE, f"cannot reserve {self._path(name)}", error.strerror or "") from None
+        self._write(f"{_LAST}{number}", name, 0)
         return True
 
     def release(self, ip: str) -> None:
@@ -95,13 +115,27 @@ class Reservations:
         except OSError as error:
             raise CniError(results.IO_FAILURE, f"cannot release {ip}", error.strerror or "") from None
 
-    def _write(self, name: str, content: str) -> None:
+    def _write(self, name: str, content: str, flags: int) -> bool:
+        """Write a file in one piece; False when it is there and `flags` has O_EXCL."""
         try:
-            with open(self._path(".new"), "w", encoding="utf-8", newline="") as file:
-                file.write(content)
-            os.rename(self._path(".new"), self._path(name))
-        except OSError as error:
-            raise CniError(results.IO_FAILURE, f"cannot write {self._path(name)}", error.strerror or "") from None
+            file = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            size = os.write(file, content.encode())
+            if not flags:
+                os.ftruncate(file, size)  # not before: emptying a file makes ext4 write it to the disk at once
+        finally:
+            os.close(file)
+        return True
+
+    def _owner(self, name: str) -> tuple[str, str]:
+        try:
+            with open(self._path(name), encoding="utf-8", errors="replace", newline="") as file:
+                container_id, _, ifname = file.read().strip().partition("\r\n")
+        except OSError:
+            return "", ""
+        return container_id.strip(), ifname.strip()
 
     def _path(self, name: str) -> str:
         return f"{self._directory}/{name}"
@@ -135,9 +169,7 @@ def delete(call: Call) -> None:
     """Give back what this attachment holds."""
     store = _store(call, _ipam(call))
     with store.locked():
-        owners = store.owners()
-        mine = [ip for ip, owner in owners.items() if owner == (call.container_id, call.ifname)]
-        for ip in mine or [ip for ip, owner in owners.items() if owner == (call.container_id, "")]:
+        for ip in store.held_by(call.container_id, call.ifname):
             store.release(ip)
 
 
@@ -145,7 +177,7 @@ def check(call: Call) -> None:
     """Fail unless this attachment still holds an address."""
     store = _store(call, _ipam(call))
     with store.locked():
-        if (call.container_id, call.ifname) not in store.owners().values():
+        if not store.held_by(call.container_id, call.ifname):
             raise CniError(results.INTERNAL, "host-local: Failed to find address added by container "
                            + call.container_id)
 
@@ -187,7 +219,7 @@ def _allocate(store: Reservations, call: Call, number: int, ranges: RangeSet,
         if not store.reserve(asked, number, call.container_id, call.ifname):
             raise CniError(results.INTERNAL, f"requested IP address {asked} is not available in range set {ranges}")
         return asked, IP(f"{asked}/{chosen.subnet.prefixlen}", str(chosen.gateway))
-    owners = store.owners()
+    owners = store.owners(exact=False)
     for held, owner in owners.items():
         if owner == (call.container_id, call.ifname) and ranges.range_of(ip_address(held)):
             raise CniError(results.INTERNAL, f"{held} has been allocated to {call.container_id}, "
@@ -227,11 +259,6 @@ def _wanted(call: Call) -> list[Address]:
 
 def _store(call: Call, ipam: Mapping[str, Any]) -> Reservations:
     return Reservations(f"{ipam.get('dataDir') or DATA_DIR}/{call.network}")
-
-
-def _owner(content: str) -> tuple[str, str]:
-    container_id, _, ifname = content.strip().partition("\r\n")
-    return container_id.strip(), ifname.strip()
 
 
 def _read_resolv_conf(path: str) -> dict[str, Any]:
