@@ -8,6 +8,7 @@
 # are missing, makes a Python environment in /opt/netlab/venv with this checkout in it, and links `netlab` and `knetlab`
 # into /usr/local/bin. A second run finds everything there and takes about a second.
 set -eu
+umask 022
 
 home=${NETLAB_HOME:-/opt/netlab}
 venv=$home/venv
