@@ -101,8 +101,8 @@ class ImageNotFound(NotFound):
 
 
 class StartRefused(KernelError):
-    """A container's process could not be started. `exit_code` is what Kubernetes shows: 127 not found, 126 not
-    executable, 128 anything else.
+    """A process could not be started in a container. `exit_code` is a shell's: 127 not found, 126 not executable; else
+    128, which Kubernetes shows for any container that never started.
     """
 
     def __init__(self, message: str, *, exit_code: int = 128, errno: int = 0, hint: str = "") -> None:

@@ -143,7 +143,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 def _raw_terminal() -> Iterator[None]:
     """Pass every key on as it is; what the terminal was set to comes back at the end."""
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead stays
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from netlab.runtime.sandbox import CHILD_NAMESPACES, PodSandbox
 from netlab.runtime.streams import Log, Streams
 
 _DRAIN_SECONDS = 2.0
+_NEVER_STARTED = 128  # as containerd tells it of a container whose command is not there
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,9 @@ class PodContainer:
         pipes.close_ours()
         if self._pidfd >= 0:
             process.send(self._pidfd, signal.SIGKILL)
-        code = error.exit_code if isinstance(error, StartRefused) else 128
         if self.streams is not None:
             self.streams.close()
-        self._finish(code, 0, "StartError", str(error))
+        self._finish(_NEVER_STARTED, 0, "StartError", str(error))
 
     async def _watch(self, exited: asyncio.Future[tuple[int, int]]) -> None:
         code, number = await exited

@@ -64,8 +64,9 @@ def test_what_can_not_be_started_says_why(node, argv, code, said):
         with pytest.raises(StartRefused) as error:
             await client.start_container(main)
         assert said in str(error.value)
+        assert error.value.exit_code == code
         status = await client.container_status(main)
-        assert (status.state, status.reason, status.exit_code) == ("exited", "StartError", code)
+        assert (status.state, status.reason, status.exit_code) == ("exited", "StartError", 128)
         good = await started(client, "sleep", "1000")
         with pytest.raises(StartRefused, match=re.escape(said)):
             await client.exec_sync(good, argv)
