@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import re
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from netlab.errors import KernelError, RestoreRejected, TemporaryError, Unsupported
 from netlab.kernel import netns as namespaces
+from netlab.kernel import nfnetlink
 
 Backend = Literal["auto", "nft", "legacy"]
 Place = int | str | None
@@ -27,6 +29,9 @@ _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _VERSION = re.compile(r"v(\d+(?:\.\d+)*)(?: \((\w+)\))?")
 _LINE = re.compile(r"\bline:? (\d+)")
 _NO_CHAIN = re.compile(r"Chain '([^']+)' does not exist")
+_MANY_CHAINS = 500
+_GETCHAIN = 4
+_TABLES = frozenset({"raw", "mangle", "nat", "filter", "security"})
 _BUSY = re.compile(r"xtables lock|Resource temporarily unavailable")
 
 
@@ -87,6 +92,53 @@ def save(tool: Iptables, *, netns: Place = None, tables: Sequence[str] = (), cou
     return "".join(_checked(command, netns).stdout for command in parts)
 
 
+def outline(tool: Iptables, hooks: Mapping[str, Sequence[str]], *, netns: Place = None) -> str:
+    """Return saved text with the names of all chains and the rules of some built-in ones at least.
+
+    On a node of thousands of Services that takes 20 ms, where a whole save takes a second: the nft backend is asked for
+    its chains by netlink.
+
+    Args:
+        tool: which family and backend.
+        hooks: by table, the built-in chains whose rules are wanted.
+        netns: whose rules.
+
+    Raises:
+        KernelError: a program failed; NetnsGone: there is no such namespace.
+    """
+    found = _nft_chains(tool, netns) if tool.backend == "nft" else {}
+    if sum(map(len, found.values())) < _MANY_CHAINS:
+        return save(tool, netns=netns)
+    parts = []
+    for table, chains in found.items():
+        parts += [f"*{table}", *(f":{chain} - [0:0]" for chain in chains)]
+        for chain in hooks.get(table, ()):
+            if chain in chains:
+                listed = _checked([_plain(tool), "-w", "5", "-t", table, "-S", chain], netns).stdout
+                parts += [line for line in listed.splitlines() if line.startswith("-A ")]
+        parts.append("COMMIT\n")
+    return "\n".join(parts)
+
+
+def _nft_chains(tool: Iptables, netns: Place) -> dict[str, list[str]]:
+    """Return the chains of each of iptables' tables as the nft backend keeps them (NFTA_CHAIN_TABLE, _NAME)."""
+    family = socket.AF_INET if tool.family == "IPv4" else socket.AF_INET6
+    with _inside(netns):
+        sock = nfnetlink.open_socket(buffer=4 << 20)
+    found: dict[str, list[str]] = {}
+    with sock:
+        for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=family):
+            parts = dict(nfnetlink.attributes(body))
+            table, name = (parts.get(kind, b"").rstrip(b"\0").decode() for kind in (1, 3))
+            if table in _TABLES:
+                found.setdefault(table, []).append(name)
+    return found
+
+
+def _plain(tool: Iptables) -> str:
+    return tool.restore.removesuffix("-restore")
+
+
 def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = False, wait: int = 5,
             where: str = "here") -> None:
     """Give tables to the kernel. Each `*table ... COMMIT` is taken as a whole or not at all.
@@ -141,7 +193,7 @@ def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
 
 async def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> bool:
     """Tell whether a table has a chain: 3 ms however many rules there are."""
-    command = [tool.restore.removesuffix("-restore"), "-w", "5", "-t", table, "-S", chain]
+    command = [_plain(tool), "-w", "5", "-t", table, "-S", chain]
     done = await asyncio.to_thread(_run, command, netns=netns, timeout=60)
     return done.returncode == 0
 

@@ -38,11 +38,14 @@ def run(*, repeat: int = 3, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str
         middle = {name: statistics.median(times) for name, times in found.items()}
         for name, seconds in middle.items():
             base = _BASES.get(name, "")
-            yield {"what": f"{count} Services x {ENDPOINTS}: {name}", "value": round(1e3 * seconds, 1), "unit": "ms",
-                   "note": f"{seconds / middle[base]:.2f} of: {base}" if base else ""}
+            note = f"{seconds / middle[base]:.2f} of: {base}" if base else ""
+            what = f"{count} Services x {ENDPOINTS}: {name}"
+            yield {"what": what, "value": round(1e3 * seconds, 1), "unit": "ms", "note": note}
 
 
-RAW, RAW_AGAIN, ONE_CHAIN = "raw restore in pieces, empty table", "raw restore in pieces, again", "raw restore of one chain"
+RAW = "raw restore in pieces, empty table"
+RAW_AGAIN = "raw restore in pieces, again"
+ONE_CHAIN = "raw restore of one chain"
 _BASES = {"full sync, from objects to kernel": RAW, "resync of everything": RAW_AGAIN, "one endpoint changed": ONE_CHAIN,
           "one Service created": ONE_CHAIN, "100 endpoints changed": ONE_CHAIN}
 

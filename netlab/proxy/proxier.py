@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ FULL_EVERY = 3600.0
 
 _ONE_PIECE = 1 << 30
 """Chains of one transaction for legacy iptables, which reads and writes the whole table whatever is changed."""
+
+_HOOKS = {table: tuple(hook for owner, hook in layout.JUMPS if owner == table) for table, _ in layout.JUMPS}
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -148,7 +151,7 @@ class Proxier:
         self.tracker.take_changed()
         self._wanted = Wanted(self.settings)
         rebuild(self.tracker, self._wanted, self.tracker.services())
-        saved = await iptables.save_async(self.tool, netns=self.netns)
+        saved = await asyncio.to_thread(iptables.outline, self.tool, _HOOKS, netns=self.netns)
         change = self._wanted.take_all(parse.outline(saved))
         await self._write(change)
         log.info("%s: wrote all rules of %d Services%s (%s)", self.family, len(set(self.tracker.services())),

@@ -7,6 +7,7 @@ import pytest
 
 from netlab.errors import KernelError, NetnsGone, RestoreRejected, TemporaryError
 from netlab.kernel import iptables, netns, nfacct
+from netlab.netfilter import parse
 
 pytestmark = pytest.mark.root
 
@@ -71,6 +72,21 @@ def test_chain_exists(namespace: int, tool):
     iptables.restore(tool, "*nat\n:HERE - [0:0]\nCOMMIT\n", netns=namespace)
     assert asyncio.run(iptables.chain_exists(tool, "nat", "HERE", netns=namespace))
     assert not asyncio.run(iptables.chain_exists(tool, "nat", "GONE", netns=namespace))
+
+
+def test_an_outline_of_many_chains_is_what_the_whole_save_says(namespace: int, tool):
+    names = [f"KUBE-SVC-{n:016}" for n in range(600)]
+    text = "".join(f":{name} - [0:0]\n" for name in names) + "".join(f"-A {name} -j RETURN\n" for name in names)
+    iptables.restore(tool, f"*nat\n{text}-A PREROUTING -p tcp -j {names[0]}\n-A OUTPUT -j {names[1]}\nCOMMIT\n"
+                           "*filter\n:MINE - [0:0]\n-A INPUT -j MINE\nCOMMIT\n", netns=namespace)
+    hooks = {"nat": ("PREROUTING", "OUTPUT", "POSTROUTING"), "filter": ("INPUT",)}
+    quick = parse.outline(iptables.outline(tool, hooks, netns=namespace))
+    whole = parse.outline(iptables.save(tool, netns=namespace))
+    for table, chains in hooks.items():
+        for chain in chains:
+            assert quick.chain(table, chain).rules == whole.chain(table, chain).rules
+    assert set(names) <= set(quick.table("nat").chains)
+    assert "MINE" in quick.table("filter").chains
 
 
 def test_looking_for_legacy_tables_makes_none(namespace: int):
