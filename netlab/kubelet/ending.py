@@ -71,7 +71,7 @@ async def forget(node: Node, pod: Object, *, in_api: bool) -> None:
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
-    await asyncio.to_thread(shutil.rmtree, node.sandboxes.logs(pod), ignore_errors=True)
+    shutil.rmtree(node.sandboxes.logs(pod), ignore_errors=True)
     node.reporter.drop(uid)
     node.crashes.forget(f"{uid}/")
     means.images.drop(uid)

@@ -85,6 +85,7 @@ class Kubelet:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. What runs then goes on running."""
+        self.node.volumes.prepare()
         inotify = Inotify()
         housekeeping = Housekeeping(self)
         loops: list[Coroutine[Any, Any, None]] = [

@@ -5,6 +5,7 @@ https://www.cni.dev/docs/spec/ and k8s: the container runtimes' use of it (CNI_A
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 NOT_READY = ("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
              "message:Network plugin returns error: cni plugin not initialized")
 INTERFACE = "eth0"
+_AT_ONCE = 1
+"""Networks under work at once: plugins take the same locks (addresses, netlink) anyway, more of them only wait."""
 
 
 class Network:
@@ -34,6 +37,7 @@ class Network:
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self._conflist: invoke.Conflist | None = None
         self._trouble = ""
+        self._gate = asyncio.Semaphore(_AT_ONCE)
 
     def ready(self) -> str:
         """Return "" when there is a network configuration, else why there is none, in upstream's words.
@@ -60,9 +64,11 @@ class Network:
         trouble = self.ready()
         if self._conflist is None:
             raise NetlabError(trouble)
-        result = await invoke.add(self._conflist, container_id=sandbox.id, netns=sandbox.netns_path, ifname=INTERFACE,
-                                  args=_args(sandbox), capability_args=_capabilities(pod, resolver),
-                                  plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
+        async with self._gate:
+            result = await invoke.add(self._conflist, container_id=sandbox.id, netns=sandbox.netns_path,
+                                      ifname=INTERFACE, args=_args(sandbox),
+                                      capability_args=_capabilities(pod, resolver),
+                                      plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
         ips = tuple(dict.fromkeys(ip.address.partition("/")[0] for ip in result.ips))
         if not ips:
             await self.detach(sandbox)
@@ -74,9 +80,10 @@ class Network:
         if sandbox.host_network:
             return
         self.ready()
-        await invoke.delete(self._conflist, container_id=sandbox.id, netns=sandbox.netns_path, ifname=INTERFACE,
-                            args=_args(sandbox), capability_args={}, plugin_dirs=[str(p) for p in self._bin_dirs],
-                            cache_dir=self._cache_dir)
+        async with self._gate:
+            await invoke.delete(self._conflist, container_id=sandbox.id, netns=sandbox.netns_path, ifname=INTERFACE,
+                                args=_args(sandbox), capability_args={},
+                                plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
 
     def _look(self) -> tuple[tuple[str, int, int], ...]:
         try:

@@ -207,7 +207,7 @@ class Observer:
         return replace(made, message=self._messages[found.id] or found.message)
 
     def _address_file(self, uid: str, sandbox_id: str) -> Path:
-        return self._root / "pods" / uid / "sandboxes" / f"{sandbox_id}.json"
+        return self._root / "pods" / uid / f"sandbox-{sandbox_id}.json"
 
 
 def _last_words(found: cri.Container) -> str:

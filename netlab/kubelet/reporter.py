@@ -7,6 +7,7 @@ somebody else has changed is put right, and a restarted kubelet writes nothing t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 GATHER = 0.06
 """Seconds that the first "being created" of a new Pod waits: mostly it runs by then, and one write tells it all."""
+_AT_ONCE = 8
+"""Writes under way at once, over all Pods."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 
 
@@ -41,6 +44,7 @@ class Reporter:
     def __init__(self, client: Client | None, find: Callable[[str], Object | None]) -> None:
         self._client, self._find = client, find
         self._rows: dict[str, _Row] = {}
+        self._gate = asyncio.Semaphore(_AT_ONCE)
 
     def last(self, uid: str) -> Object | None:
         """Return the last status that was given, None when there was none yet."""
@@ -97,40 +101,48 @@ class Reporter:
     async def _write(self, uid: str, row: _Row) -> None:
         sent: Object = {}
         delay = _FIRST_DELAY
-        while self._client is not None:
+        while True:
             target = self._find(uid)
             if target is None:
-                break
-            base = self._base(row, target)
-            if not base.get("startTime") and _being_created(row.wanted):
+                return
+            if not self._base(row, target).get("startTime") and _being_created(row.wanted):
                 row.changed.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(GATHER):
                         await row.changed.wait()
-                except TimeoutError:
-                    pass
-            row.changed.clear()
-            patch = changes(base, row.wanted)
-            if not patch or patch == sent:  # said and acknowledged: a server that keeps it differently is right
-                break
-            body = {"metadata": {"uid": meta.uid(target)}, "status": patch}
-            try:
-                answer = await self._client.patch("pods", meta.name(target), body, meta.namespace(target),
-                                                  type="strategic", subresource="status")
-            except ApiError as error:
-                if error.code == 404 or (error.code in (409, 422) and self._find(uid) is not target):
-                    break
+            async with self._gate:  # whoever waits here tells the newer news afterwards, in one write
+                row.changed.clear()
+                patch = changes(self._base(row, target), row.wanted)
+                if not patch or patch == sent:  # said and acknowledged: a server that keeps it differently is right
+                    return
+                trouble = await self._send(row, target, patch)
+            if trouble is None:
+                delay, sent = _FIRST_DELAY, patch
+                continue
+            if isinstance(trouble, ApiError) and (trouble.code == 404 or self._find(uid) is not target):
+                if self._find(uid) is None or trouble.code == 404:
+                    return
+                continue
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    async def _send(self, row: _Row, target: Object, patch: Object) -> NetlabError | None:
+        """Write one patch; return what went wrong."""
+        if self._client is None:
+            return None
+        body = {"metadata": {"uid": meta.uid(target)}, "status": patch}
+        try:
+            answer = await self._client.patch("pods", meta.name(target), body, meta.namespace(target),
+                                              type="strategic", subresource="status")
+        except ApiError as error:
+            if error.code != 404:
                 log.warning("status of %s was refused: %s", meta.key(target), error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
-                continue
-            except NetlabError as error:
-                log.debug("status of %s waits: %s", meta.key(target), error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
-                continue
-            delay, sent = _FIRST_DELAY, patch
-            row.written, row.revision = answer.get("status") or {}, meta.revision(answer)
+            return error
+        except NetlabError as error:
+            log.debug("status of %s waits: %s", meta.key(target), error)
+            return error
+        row.written, row.revision = answer.get("status") or {}, meta.revision(answer)
+        return None
 
 
 def _being_created(status: Object) -> bool:

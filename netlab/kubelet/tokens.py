@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from netlab.kubelet.volumes.payload import TokenRequest, service_account
 
 _LONGEST = 24 * 3600.0
 _SHARE = 0.8
+_AT_ONCE = 8
+"""Requests under way at once: more only open more connections."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Tokens:
     def __init__(self, client: Client | None) -> None:
         self._client = client
         self._tokens: dict[tuple[str, TokenRequest], Token] = {}
+        self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def get(self, pod: Object, request: TokenRequest) -> Token:
         """Return a token that is still good for a while.
@@ -43,7 +47,8 @@ class Tokens:
         if known is not None and now < known.renew:
             return known
         try:
-            made = await self._ask(pod, request, now)
+            async with self._gate:
+                made = await self._ask(pod, request, now)
         except (ApiError, TemporaryError):
             if known is not None and now < known.ends:
                 return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import stat
@@ -19,6 +20,8 @@ from netlab.kubelet.references import Key, References
 from netlab.kubelet.tokens import Tokens
 from netlab.kubelet.volumes import atomic, payload
 
+log = logging.getLogger(__name__)
+
 _KINDS = {"configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api", "projected": "projected",
           "emptyDir": "empty-dir"}
 
@@ -32,6 +35,17 @@ class Volumes:
 
     def __init__(self, root: Path, references: References, tokens: Tokens) -> None:
         self._root, self._references, self._tokens = root, references, tokens
+        self._empty_dirs = root / "empty-dirs"
+
+    def prepare(self) -> None:
+        """Put the Pods' directory into memory, unless an earlier kubelet did, or this process may not mount."""
+        place = self._root / "pods"
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.path.ismount(place):
+            try:
+                mount.tmpfs(place, mode=0o750)
+            except KernelError as error:
+                log.info("Pods' files are kept on the disk: %s", error)
 
     def pod_dir(self, uid: str) -> Path:
         """Return the directory of all that the kubelet keeps of a Pod."""
@@ -57,12 +71,15 @@ class Volumes:
         """Remove all that there is of a Pod. Idempotent."""
         self._references.drop(uid)
         self._tokens.drop(uid)
-        place = self.pod_dir(uid)
-        if place.exists():
-            for entry in (place / "volumes" / "kubernetes.io~empty-dir").glob("*"):
+        own = self._empty_dirs / uid
+        if own.exists():
+            for entry in own.iterdir():
                 if os.path.ismount(entry):
                     mount.unmount(entry)
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+                if any(entry.iterdir()):  # perhaps much: not in the event loop's time
+                    await asyncio.to_thread(shutil.rmtree, entry, ignore_errors=True)
+        for place in (own, self.pod_dir(uid)):
+            shutil.rmtree(place, ignore_errors=True)
 
     def renew_at(self, uid: str) -> float:
         """Return when one of the Pod's tokens wants renewal (Unix seconds), 0.0 for never."""
@@ -70,8 +87,8 @@ class Volumes:
 
     def orphans(self, known: set[str]) -> list[str]:
         """Return the uids of Pods that left a directory behind."""
-        place = self._root / "pods"
-        return [p.name for p in place.iterdir() if p.name not in known] if place.is_dir() else []
+        found = {p.name for place in (self._root / "pods", self._empty_dirs) if place.is_dir() for p in place.iterdir()}
+        return sorted(found - known)
 
     async def _one(self, pod: Object, volume: Object, around: Surroundings) -> Path:
         if "hostPath" in volume:
@@ -82,7 +99,12 @@ class Volumes:
             raise ValueError(f"no volume plugin matched: {sort} volumes are not supported by this kubelet")
         place = (self.pod_dir(meta.uid(pod)) / "volumes" / f"kubernetes.io~{_KINDS[kind]}" / str(volume["name"]))
         if kind == "emptyDir":
-            return _empty_dir(pod, volume["emptyDir"] or {}, place)
+            own = self._empty_dirs / meta.uid(pod) / str(volume["name"])
+            _empty_dir(pod, volume["emptyDir"] or {}, own)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.is_symlink():
+                place.symlink_to(own)
+            return own
         place.mkdir(parents=True, exist_ok=True)
         files = await self._files(pod, volume, around)
         atomic.write(place, files, gid=_group(pod))
@@ -103,7 +125,7 @@ def _group(pod: Object) -> int:
     return -1 if group is None else int(group)
 
 
-def _empty_dir(pod: Object, body: Object, place: Path) -> Path:
+def _empty_dir(pod: Object, body: Object, place: Path) -> None:
     """Make an emptyDir: for everyone to write, as upstream's, or for the Pod's fsGroup."""
     if not place.exists():
         place.mkdir(parents=True)
@@ -117,7 +139,6 @@ def _empty_dir(pod: Object, body: Object, place: Path) -> Path:
             raise OSError(error.errno, f"fsGroup {_group(pod)}: {error.strerror}; a lab without root has a single "
                                        "group unless the package uidmap and a range in /etc/subgid are there") from None
         place.chmod(0o2777)
-    return place
 
 
 def _host_path(body: Object) -> Path:
