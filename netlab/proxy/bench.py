@@ -46,8 +46,9 @@ def run(*, repeat: int = 3, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str
 RAW = "raw restore in pieces, empty table"
 RAW_AGAIN = "raw restore in pieces, again"
 ONE_CHAIN = "raw restore of one chain"
-_BASES = {"full sync, from objects to kernel": RAW, "resync of everything": RAW_AGAIN, "one endpoint changed": ONE_CHAIN,
-          "one Service created": ONE_CHAIN, "100 endpoints changed": ONE_CHAIN}
+_BASES = {
+    "full sync, from objects to kernel": RAW, "resync of everything": RAW_AGAIN, "one endpoint changed": ONE_CHAIN,
+    "one Service created": ONE_CHAIN, "100 endpoints changed": ONE_CHAIN}
 
 
 def _round(count: int) -> Iterator[tuple[str, float]]:
