@@ -33,7 +33,7 @@ PROGRAMS: dict[str, str] = {
 """Program name → "module:function"."""
 
 LAB_PROGRAMS: dict[str, str] = {
-    "holder": "netlab.lab.holder:main",
+    "holder": "netlab.lab.pid1:main",
     "gate": "netlab.lab.gate:main",
     "template": "netlab.programs:template",
 }
@@ -54,10 +54,19 @@ def load(name: str) -> Program:
     return program
 
 
+_LATE = ("cryptography.x509", "cryptography.hazmat.primitives.serialization", "cryptography.hazmat.primitives.hashes",
+         "cryptography.hazmat.primitives.asymmetric.ec", "encodings.idna", "encodings.ascii",
+         "netlab.agnhost.http", "netlab.agnhost.sockets", "netlab.agnhost.dial", "netlab.cni.bridge",
+         "netlab.cni.host_local", "netlab.cni.nat", "netlab.cni.ranges", "netlab.kernel.lookup", "netlab.kernel.podnet")
+"""What programs import only when they come to use it, which in a lab every one of them does: imported once, shared."""
+
+
 def warm() -> None:
     """Import every program, so that a fork of this process starts any of them at once."""
     for where in PROGRAMS.values():
         importlib.import_module(where.partition(":")[0])
+    for module in _LATE:
+        importlib.import_module(module)
 
 
 def template(argv: list[str]) -> int:

@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Any
 from netlab import klog
 from netlab.errors import NetlabError, TemporaryError, UsageError
 from netlab.kernel.process import open_pidfd, set_title
-from netlab.lab import control, network
+from netlab.lab import control, network, pid1
 from netlab.lab.plan import Lab, Node
 
 log = logging.getLogger(__name__)
@@ -177,7 +176,7 @@ class Holder:
             await asyncio.sleep(_RESTART_DELAY)
             gate, theirs = control.pair()
             with theirs:
-                _spawn(["gate", self.name], listener, theirs.fileno())
+                pid1.spawn(["gate", self.name], listener, theirs.fileno())
 
     # --- nodes ---
 
@@ -199,7 +198,7 @@ class Holder:
         except (OSError, TemporaryError) as error:
             log.warning("the template is gone, starting another: %s", error)
             self.template.close()
-            self.template = spawn_template()
+            self.template = pid1.spawn_template()
             return await _ask(self.template, request, [netns_fd])
 
     def _died(self, shim: Shim) -> None:
@@ -266,27 +265,8 @@ async def _readable(sock: socket.socket) -> None:
         loop.remove_reader(sock.fileno())
 
 
-def spawn_template() -> socket.socket:
-    """Start a template in a fresh interpreter and return the socket to it; it answers once it is warm."""
-    ours, theirs = control.pair()
-    with theirs:
-        _spawn(["template"], theirs.fileno())
-    return ours
-
-
-def _spawn(program: list[str], *fds: int) -> None:
-    """Start a program of ours in a fresh interpreter, with these descriptors as its last arguments."""
-    for fd in fds:
-        os.set_inheritable(fd, True)
-    argv = [sys.executable, "-s", "-P", "-m", "netlab.programs", *program, *(str(fd) for fd in fds)]
-    os.posix_spawn(sys.executable, argv, dict(os.environ))
-    for fd in fds:
-        os.set_inheritable(fd, False)
-
-
-def main(argv: list[str]) -> int:
-    """Run as pid 1 of a lab: argv is the lab's name and the descriptor of the leash."""
-    template = spawn_template()  # first of all: its imports are what everybody waits for
+def main(argv: list[str], template: socket.socket) -> int:
+    """Hold a lab: argv is its name and the descriptor of the leash; `template` is the socket to its template."""
     set_title(["netlab-holder", argv[0]])
     klog.setup()
     leash = socket.socket(fileno=int(argv[1]))

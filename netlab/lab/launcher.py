@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,13 @@ class _Launch:
         self._publish_network(control.answer(leash)[0])
         progress.mark("network and files made")
         progress.step(f"Starting {len(self._lab.nodes)} node{'s' if len(self._lab.nodes) > 1 else ''}")
-        control.ask(leash, {"op": "nodes", "specs": [self._spec(node.name) for node in self._lab.nodes]})
+        control.send(leash, {"op": "nodes", "specs": [self._spec(node.name) for node in self._lab.nodes]})
+        from netlab.lab import boot  # imported while the template imports as well: there is a core for each
+
+        control.answer(leash)
         self.started = True
         progress.mark("nodes started")
-        progress.notes += asyncio.run(self._boot(scenario))
+        progress.notes += asyncio.run(self._boot(boot.run, scenario))
         control.ask(leash, {"op": "commit"})
         merged = self._merge(admin) if self._options.merge else ""
         self._save(ready=True, kubeconfig=merged)
@@ -201,14 +204,13 @@ class _Launch:
                 "cgroup": f"{record.cgroup}/{name}" if record.cgroup else "", "image_store": str(images),
                 "rootless": record.rootless, "use": dict(self._options.use)}
 
-    async def _boot(self, scenario: Scenario) -> list[str]:
+    async def _boot(self, run: Callable[..., Coroutine[Any, Any, list[str]]], scenario: Scenario) -> list[str]:
         from netlab.client import config
         from netlab.client.client import Client
-        from netlab.lab import boot
 
         async with Client(config.load(str(self.record.admin_conf)), "netlab-up") as client:
             booting = asyncio.create_task(
-                boot.run(client, self._lab, scenario.objects, self._progress, self._options.limits))
+                run(client, self._lab, scenario.objects, self._progress, self._options.limits))
             dying = asyncio.create_task(self._holder_death())
             try:
                 await asyncio.wait({booting, dying}, return_when=asyncio.FIRST_COMPLETED)
