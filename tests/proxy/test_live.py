@@ -214,8 +214,8 @@ def test_health_checks_of_services():
             service["spec"]["healthCheckNodePort"] = port
             it.api.put(service)
             await it.settles()
-            answer = await asked(http, port)
-            assert answer == (200, {"service": {"namespace": "default", "name": "web"}, "localEndpoints": 1,
+            await until_async(lambda: asked(http, port), lambda found: found[0] == 200)
+            assert await asked(http, port) == (200, {"service": {"namespace": "default", "name": "web"}, "localEndpoints": 1,
                                     "serviceProxyHealthy": True}, "1")
             it.api.put(a_slice(endpoints=[an_endpoint("10.244.2.5", "node2")]))
             await it.settles()
