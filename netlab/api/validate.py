@@ -6,14 +6,12 @@ The texts are those of sigs.k8s.io/json and of apimachinery/pkg/runtime/serializ
 
 from __future__ import annotations
 
-import binascii
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from netlab.api import quantity
+from netlab.api import fits, scalars
 from netlab.api.meta import Object
 from netlab.api.schema import Field, Struct, Type, struct_of, table
 from netlab.errors import ApiError
@@ -22,8 +20,6 @@ Mode: TypeAlias = Literal["Strict", "Warn", "Ignore"]
 MAX_DEPTH = 200
 """JSON may be nested so deep; no kind comes near it, and what follows may recurse without fear."""
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
 _GO = {"boolean": "bool", "double": "float64", "float": "float32", "byte": "[]uint8",
        "object": "map[string]interface {}",
        "time": "v1.Time", "micro-time": "v1.MicroTime", "quantity": "resource.Quantity",
@@ -80,33 +76,19 @@ class _Walk:
             self.scalar(value, kind, plain, owner, field)
 
     def scalar(self, value: Any, kind: Type, plain: str, owner: Struct, field: Field) -> None:
-        code = kind.code
-        check = _SCALARS.get(code)
-        if check is not None:
-            if problem := check(value):
+        complaint = scalars.COMPLAINTS.get(kind.code)
+        if complaint is not None:
+            if problem := complaint(value):
                 self.errors.append(problem)
-            return
-        if code in _LIMITS:
-            fits = type(value) is int and -_LIMITS[code] <= value < _LIMITS[code]
-        elif code == "boolean":
-            fits = type(value) is bool
-        elif code in {"double", "float"}:
-            fits = type(value) in {int, float}
-        else:
-            fits = isinstance(value, dict if code == "object" else str)
-        if not fits:
+        elif not scalars.fits(value, kind.code):
             self.mismatch(value, kind, plain, owner, field)
 
     def mismatch(self, value: Any, kind: Type, plain: str, owner: Struct, field: Field) -> None:
-        found = _json_kind(value)
-        if found == "number" and kind.code in _LIMITS:
+        found = scalars.json_kind(value)
+        if found == "number" and kind.code in scalars.LIMITS:
             found = f"number {json.dumps(value)}"
         self.errors.append(f"json: cannot unmarshal {found} into Go struct field {owner.go_name}.{plain} of type "
                            f"{_go_type(kind, owner, field)}")
-
-
-def _json_kind(value: Any) -> str:
-    return {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}[type(value)]
 
 
 def _go_type(kind: Type, owner: Struct, field: Field) -> str:
@@ -119,49 +101,10 @@ def _go_type(kind: Type, owner: Struct, field: Field) -> str:
     return _GO.get(kind.code, kind.code)
 
 
-def _quantity(value: Any) -> str:
-    try:
-        quantity.parse(json.dumps(value) if not isinstance(value, str) else value)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _time(value: Any) -> str:
-    if not isinstance(value, str):
-        return f"json: cannot unmarshal {_json_kind(value)} into Go value of type string"
-    if _RFC3339.fullmatch(value):
-        return ""
-    return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
-
-
-def _int_or_string(value: Any) -> str:
-    if isinstance(value, str) or (type(value) is int and -(1 << 31) <= value < 1 << 31):
-        return ""
-    found = _json_kind(value)
-    return f"json: cannot unmarshal {found} {json.dumps(value)} into Go value of type int32" if found == "number" else \
-        f"json: cannot unmarshal {found} into Go value of type int32"
-
-
-def _base64(value: Any) -> str:
-    if not isinstance(value, str):
-        return f"json: cannot unmarshal {_json_kind(value)} into Go value of type []uint8"
-    try:
-        binascii.a2b_base64(value.replace("\n", "").replace("\r", ""), strict_mode=True)
-    except (binascii.Error, ValueError):
-        bad = re.search(r"[^A-Za-z0-9+/=\r\n]", value)
-        return f"illegal base64 data at input byte {bad.start() if bad else len(value) // 4 * 4}"
-    return ""
-
-
-_SCALARS: Mapping[str, Callable[[Any], str]] = {
-    "quantity": _quantity, "time": _time, "micro-time": _time, "int-or-string": _int_or_string, "byte": _base64}
-
-
 def check(obj: Object, api_version: str, kind: str) -> Findings:
     """Return what does not fit the schema of a kind; nothing for kinds without one."""
     shape = table().kind(api_version, kind)
-    if shape is None:
+    if shape is None or fits.of_struct(shape)(obj):
         return Findings()
     walk = _Walk()
     walk.struct(obj, shape, "", "")
@@ -171,7 +114,7 @@ def check(obj: Object, api_version: str, kind: str) -> Findings:
 def prune(obj: Object, api_version: str, kind: str) -> Object:
     """Return the object without unknown fields, as Go's decoding drops them; the same object if it has none."""
     shape = table().kind(api_version, kind)
-    return obj if shape is None else _prune(obj, shape)
+    return obj if shape is None or fits.of_struct(shape)(obj) else _prune(obj, shape)
 
 
 def _prune(value: Object, shape: Struct) -> Object:
