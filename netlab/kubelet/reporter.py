@@ -30,7 +30,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 @dataclass
 class _Row:
     wanted: Object
-    target: Object
+    seen: int = 0
     written: Object | None = None
     revision: int = 0
     task: asyncio.Task[None] | None = None
@@ -53,10 +53,12 @@ class Reporter:
 
     def put(self, uid: str, status: Object) -> None:
         """Give a Pod's present status. Returns at once."""
-        row = self._rows.get(uid)
+        row, seen = self._rows.get(uid), meta.revision(self._find(uid) or {})
         if row is None:
-            row = self._rows[uid] = _Row(status, {})
-        row.wanted = status
+            row = self._rows[uid] = _Row(status)
+        elif row.wanted == status and row.seen == seen and seen:
+            return  # nothing new on either side
+        row.wanted, row.seen = status, seen
         if self._pending(uid, row):
             row.clean.clear()
             row.changed.set()

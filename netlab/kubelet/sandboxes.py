@@ -29,6 +29,7 @@ class Sandboxes:
 
     def __init__(self, config: Config, shim: ShimClient, observer: Observer, network: Network) -> None:
         self._config, self._shim, self._observer, self.network = config, shim, observer, network
+        self._resolver = (0, netfiles.Resolver())
 
     async def make(self, pod: Object, attempt: int) -> None:
         """Make a sandbox with its network; the observer knows it afterwards.
@@ -105,10 +106,15 @@ class Sandboxes:
             self._observer.set_ips(known.uid, sandbox.id, ())
 
     def _node_resolver(self) -> netfiles.Resolver:
+        """Return the node's own resolv.conf; read again when it has changed."""
+        path = Path(self._config.resolv_conf)
         try:
-            return netfiles.parse_resolv_conf(Path(self._config.resolv_conf).read_text())
+            stamp = path.stat().st_mtime_ns
+            if stamp != self._resolver[0]:
+                self._resolver = (stamp, netfiles.parse_resolv_conf(path.read_text()))
         except OSError:
             return netfiles.Resolver()
+        return self._resolver[1]
 
 
 async def firm(work: Coroutine[Any, Any, T]) -> T:
