@@ -17,7 +17,10 @@ from netlab.apiserver.folder import Folder
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.strategies import registry
-from netlab.store import Store, Watch
+from netlab.store import Store, Watch, WatchCut
+
+_PRIORITIES = 100
+"""Changes of priority classes that may pile up between two Pods; more make the next Pod list them anew."""
 
 
 class Api:
@@ -39,6 +42,8 @@ class Api:
             lookup=self.lookup)
         self.kubelets = kubelets
         self.watches: set[Watch] = set()
+        self._priorities: Watch | None = None
+        self._default_priority: Object | None = None
         self.stopping = False
         self.ready: set[str] = set()
         self.port = options.port
@@ -62,9 +67,19 @@ class Api:
     async def default_priority(self) -> Object | None:
         """Return the PriorityClass that Pods without one get: the lowest of those that say globalDefault."""
         endpoint = self.endpoints[("scheduling.k8s.io", "v1", "priorityclasses")]
-        found = [endpoint.view(kv) for kv in (await self.store.list(endpoint.folder.prefix)).kvs]
-        return min((obj for obj in found if obj.get("globalDefault")), key=lambda obj: int(obj.get("value", 0)),
-                   default=None)
+        try:
+            changed = self._priorities is None or bool(self._priorities.take())
+        except WatchCut:
+            changed = True
+        if changed:
+            if self._priorities is not None:
+                self._priorities.close()
+            part = await self.store.list(endpoint.folder.prefix)
+            self._priorities = self.store.watch(endpoint.folder.prefix, after=part.revision, limit=_PRIORITIES)
+            found = [endpoint.view(kv) for kv in part.kvs]
+            self._default_priority = min((obj for obj in found if obj.get("globalDefault")),
+                                         key=lambda obj: int(obj.get("value", 0)), default=None)
+        return self._default_priority
 
     def stop(self) -> None:
         """End every watch; new ones are refused."""

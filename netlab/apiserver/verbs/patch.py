@@ -95,7 +95,7 @@ def accept(call: Call, raw: bytes, new: Object, old: Object) -> Object:
         raise status.bad_request("the patch may not change kind or apiVersion")
     if not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patch may not remove metadata")
-    checked = call.checked(raw, new, patched=True)
+    checked = call.checked(raw if raw.lstrip()[:1] == b"{" else b"", new, patched=True)
     metadata = checked["metadata"]
     if metadata.get("name") != old["metadata"].get("name"):
         raise status.bad_request("the name of the object "
@@ -125,7 +125,7 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
                                  f"({call.name})")
     place(call, applied)
-    applied = call.checked(raw, applied)
+    applied = call.checked(raw if raw[:1] == b"{" else b"", applied)
 
     def merged(live: Object | None) -> Object:
         return apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
