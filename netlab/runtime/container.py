@@ -56,7 +56,8 @@ class PodContainer:
         self.pid = 0
         self.group = Group()
         self.streams: Streams | None = None
-        self._pidfd = self._pidns = -1
+        self._pidfd = -1
+        self.pid_namespace = -1  # a descriptor, while it runs
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -109,7 +110,7 @@ class PodContainer:
             pipes.close_theirs()
             self.state, self.started_at = "running", time.time_ns()
             self._pidfd = process.open_pidfd(self.pid)
-            self._pidns = os.open(f"/proc/{self.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            self.pid_namespace = os.open(f"/proc/{self.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             master = await report.outcome()
         except (NetlabError, OSError) as error:
             await self._refused(pipes, error)
@@ -144,10 +145,10 @@ class PodContainer:
         self.state, self.finished_at = "exited", time.time_ns()
         self.exit_code, self.signal, self.reason, self.message = code, number, reason, message
         self.pid = 0
-        for fd in (self._pidfd, self._pidns):
+        for fd in (self._pidfd, self.pid_namespace):
             if fd >= 0:
                 os.close(fd)
-        self._pidfd = self._pidns = -1
+        self._pidfd = self.pid_namespace = -1
         if not self._ended.done():
             self._ended.set_result(None)
         self.node.happened("container_stopped", sandbox=self.sandbox.id, container=self.id, exit_code=code,
@@ -202,7 +203,7 @@ class PodContainer:
             process.enter(pidfd, CHILD_NAMESPACES)
             return launch.run_command(report, stdio, command)
 
-        with process.children_in(self._pidns):
+        with process.children_in(self.pid_namespace):
             pid = launch.spawn(report, body, argv=argv,
                                keep={*self.group.directories.values(), pidfd, *stdio.fds()})
         ended = self.node.reaper.watch(pid)
@@ -215,8 +216,8 @@ class PodContainer:
     def stats(self) -> Stats:
         """Return what it uses."""
         usage = self.group.usage()
-        if not usage.memory and self._pidns >= 0:
-            usage = usage_in(os.fstat(self._pidns).st_ino)
+        if not usage.memory and self.pid_namespace >= 0:
+            usage = usage_in(os.fstat(self.pid_namespace).st_ino)
         return Stats(id=self.id, at=time.time_ns(), cpu_nanoseconds=usage.cpu_nanoseconds, memory_usage=usage.memory,
                      memory_working_set=usage.working_set, processes=usage.processes)
 
@@ -232,6 +233,11 @@ class PodContainer:
 
     def _birth(self) -> AbstractContextManager[None]:
         """Return what the fork happens in, for the right PID namespace."""
+        if self.config.target_id:
+            target = self.sandbox.containers.get(self.config.target_id)
+            if target is None or target.pid_namespace < 0:
+                raise StartRefused(f"the container {self.config.target_id} whose processes to see does not run")
+            return process.children_in(target.pid_namespace)
         if self.sandbox.config.host_pid:
             return nullcontext()
         shared = self.sandbox.config.share_process_namespace
@@ -240,7 +246,7 @@ class PodContainer:
     def _root(self) -> launch.Root:
         config, image, sandbox = self.config, self.image, self.sandbox
         given = {os.path.normpath(m.container_path) for m in config.mounts}
-        mounts = [Mount(container_path=str(path), host_path=str(path), readonly=True) for path in image.shared]
+        mounts = [Mount(container_path=path, host_path=source, readonly=True) for path, source in image.shared]
         mounts += [m for m in sandbox.mounts() if m.container_path not in given]
         mounts += [Mount(container_path=f"/opt/netlab/use/{name}", host_path=path, readonly=True)
                    for name, path in self.node.use.items() if image.programs]

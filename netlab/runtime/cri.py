@@ -97,7 +97,8 @@ class ContainerConfig:
     """A container of a sandbox. `command` replaces the image's entrypoint, `args` its cmd, as in a Pod.
 
     `log_path` is absolute in the node; the file is in the CRI log format. Empty: output is kept nowhere.
-    `envs` are (name, value) pairs, later ones win, on top of the image's.
+    `envs` are (name, value) pairs, later ones win, on top of the image's. `target_id` is the container whose PID
+    namespace this one joins (namespace mode TARGET, for ephemeral containers); empty: as the sandbox says.
     """
 
     name: str
@@ -112,6 +113,7 @@ class ContainerConfig:
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    target_id: str = ""
     security: Security = field(default_factory=Security)
     resources: Resources = field(default_factory=Resources)
     labels: Mapping[str, str] = field(default_factory=dict)

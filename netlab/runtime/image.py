@@ -38,15 +38,17 @@ _UPSTREAM = {
     "registry.k8s.io/pause": "pause",
     "k8s.gcr.io/pause": "pause",
 }
+_PACKAGES = {"busybox": "busybox-static", "nginx": "nginx-light"}
+"""Images made from a program of the host's, and the package that brings it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """An image, ready to start containers from.
 
-    `root` is the layer under the container's own; `shared` are directories of the node bound over it, read-only, at
-    their own paths; `writable` are directories of /usr that the container gets a copy of its own of. `programs` tells
-    whether our programs are in it.
+    `root` is the layer under the container's own; `shared` are files and directories of the node bound over it,
+    read-only: (path inside, path in the node); `writable` are directories of /usr that the container gets a copy of
+    its own of. `programs` tells whether our programs are in it.
     """
 
     id: str
@@ -59,7 +61,7 @@ class Image:
     user: str = ""
     stop_signal: str = "SIGTERM"
     size: int = 0
-    shared: tuple[Path, ...] = ()
+    shared: tuple[tuple[str, str], ...] = ()
     writable: tuple[str, ...] = ()
     builtin: bool = False
     programs: bool = False
@@ -99,6 +101,9 @@ class Images:
             if wanted in image.tags or wanted.rpartition("@")[2] == image.id:
                 return image
         name = self._builtin_name(reference)
+        if name in _PACKAGES and not _which(name):
+            raise ImageNotFound(f'image "{wanted}" is made from this machine\'s {name}, which is not there: '
+                                f"apt install {_PACKAGES[name]}")
         if name is None or reference.digest:
             raise ImageNotFound(
                 f'image "{wanted}" is neither built in nor loaded, and nothing is downloaded: save it elsewhere '
@@ -112,18 +117,16 @@ class Images:
 
     def _builtin_names(self) -> list[str]:
         names = [name for name in PROGRAM_IMAGES if name in self.programs]
-        names += ["busybox"] if _which("busybox") else []
-        names += ["nginx"] if _which("nginx") else []
-        return [*names, "pause"]
+        return [*names, *(name for name in _PACKAGES if _which(name)), "pause"]
 
     def _builtin_name(self, reference: Reference) -> str | None:
         name = _UPSTREAM.get(reference.repository)
         if name is None and reference.repository.startswith("docker.io/netlab/"):
             name = reference.repository.removeprefix("docker.io/netlab/")
-        return name if name in self._builtin_names() else None
+        return name if name in _PACKAGES or name in self._builtin_names() else None
 
     def _display(self, name: str) -> str:
-        return name if name in ("busybox", "nginx") else f"netlab/{name}"
+        return name if name in _PACKAGES else f"netlab/{name}"
 
     def _builtin(self, name: str) -> Image:
         if name not in self._made:
@@ -133,7 +136,7 @@ class Images:
         return self._made[name]
 
     def _image(self, name: str, root: Path, *, path: str = PATH, **fields: object) -> Image:
-        tags = (f"docker.io/library/{name}:latest",) if name in ("busybox", "nginx") else (
+        tags = (f"docker.io/library/{name}:latest",) if name in _PACKAGES else (
             f"docker.io/netlab/{name}:latest",)
         digest = hashlib.sha256(f"netlab built-in {name}".encode()).hexdigest()
         return Image(id=f"sha256:{digest}", tags=tags, root=root, env=(("PATH", path),), builtin=True,
@@ -141,9 +144,9 @@ class Images:
 
     def _program(self, name: str) -> Image:
         if name == "agnhost":
-            return self._image(name, self._host_root(), shared=self._shared(), programs=True,
+            return self._image(name, self._host_root(), shared=_shared(), programs=True,
                                path=f"{PATH}:{PROGRAM_DIRECTORY}", entrypoint=("/agnhost",), cmd=("pause",))
-        return self._image(name, self._host_root(), shared=self._shared(), programs=True,
+        return self._image(name, self._host_root(), shared=_shared(), programs=True,
                            path=f"{PATH}:{PROGRAM_DIRECTORY}", entrypoint=(name,))
 
     def _pause(self) -> Image:
@@ -152,25 +155,27 @@ class Images:
             (root / directory).mkdir(parents=True, exist_ok=True)
         code = pause.executable()
         if code is None:
-            return self._image("pause", self._host_root(), shared=self._shared(), entrypoint=("sleep", "infinity"))
+            return self._image("pause", self._host_root(), shared=_shared(), entrypoint=("sleep", "infinity"))
         (root / "pause").write_bytes(code)
         (root / "pause").chmod(0o755)
         return self._image("pause", root, entrypoint=("/pause",))
 
     def _busybox(self) -> Image:
         binary = _which("busybox")
+        applets = process.run_sync([binary, "--list"]).checked("busybox --list").decode().split()
+        if not _is_static(binary):
+            root = self._host_root("busybox", programs=False)
+            _link_applets(root / "opt/busybox", applets, binary)
+            return self._image("busybox", root, path=f"/opt/busybox:{PATH}", cmd=("sh",),
+                               shared=_shared(programs=False))
         root = self.directory / "busybox"
         root.mkdir(parents=True)
         rootfs.make_skeleton(root)
         for link in rootfs.USR_LINKS:
             if (root / link).is_symlink():
                 (root / link).unlink()
-        applets = process.run_sync([binary, "--list"]).checked("busybox --list").decode().split()
-        (root / "bin").mkdir(exist_ok=True)
-        shutil.copy2(os.path.realpath(binary), root / "bin/busybox")
-        for applet in applets:
-            if applet != "busybox":
-                (root / "bin" / applet).symlink_to("busybox")
+        _link_applets(root / "bin", [applet for applet in applets if applet != "busybox"], "busybox")
+        (root / "bin/busybox").touch(mode=0o755)  # 2 MB that nodes and Pods need not have twice
         (root / "sbin").symlink_to("bin")
         for link in ("bin", "sbin"):
             (root / "usr" / link).symlink_to("../bin")
@@ -179,10 +184,10 @@ class Images:
         rootfs.write_all(root / "etc", [("passwd", users, 0o644),
                                         ("group", "root:x:0:\nnogroup:x:65534:\n", 0o644),
                                         ("nsswitch.conf", "hosts: files dns\n", 0o644)])
-        return self._image("busybox", root, cmd=("sh",))
+        return self._image("busybox", root, cmd=("sh",), shared=(("/bin/busybox", os.path.realpath(binary)),))
 
     def _nginx(self) -> Image:
-        root = self._host_root("nginx")
+        root = self._host_root("nginx", programs=False)
         shutil.rmtree(root / "etc/nginx", ignore_errors=True)
         (root / "etc/nginx/conf.d").mkdir(parents=True)
         mime = Path("/etc/nginx/mime.types")
@@ -196,31 +201,30 @@ class Images:
         for log, device in (("access.log", "stdout"), ("error.log", "stderr")):
             (root / "var/log/nginx" / log).symlink_to(f"/dev/{device}")
         html = "/usr/share/nginx/html"
-        return self._image("nginx", root, shared=self._shared(), cmd=("nginx", "-g", "daemon off;"),
+        return self._image("nginx", root, shared=_shared(programs=False), cmd=("nginx", "-g", "daemon off;"),
                            stop_signal="SIGQUIT", writable=(html,) if Path(html).is_dir() else ())
 
-    def _host_root(self, name: str = "host") -> Path:
-        """Make the root that all images of host files have below; a link in it costs 3 us, so it is made once."""
+    def _host_root(self, name: str = "host", *, programs: bool = True) -> Path:
+        """Make the root that images of host files have below, with our programs or without; each is made once."""
         root = self.directory / name
         if not root.exists():
             root.mkdir(parents=True)
             rootfs.make_skeleton(root)
             rootfs.fill_etc(root / "etc")
             rootfs.fill_var(root / "var")
-            for path in rootfs.host_paths():
-                (root / path.relative_to("/")).mkdir(parents=True, exist_ok=True)
-            if any(path.is_relative_to("/root") for path in rootfs.host_paths()):
-                (root / "root").chmod(0o711)
-            wrappers = root / PROGRAM_DIRECTORY.lstrip("/")
-            rootfs.write_all(wrappers, [(program, wrapper(program), 0o755) for program in self.programs])
-            if "agnhost" in self.programs:
-                (root / "agnhost").symlink_to(f"{PROGRAM_DIRECTORY}/agnhost")
+            if programs:
+                self._add_programs(root)
         return root
 
-    def _shared(self) -> tuple[Path, ...]:
-        separate = [Path("/", name) for name in rootfs.USR_LINKS
-                    if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
-        return (Path("/usr"), *separate, *rootfs.host_paths())
+    def _add_programs(self, root: Path) -> None:
+        for path in rootfs.host_paths():
+            (root / path.relative_to("/")).mkdir(parents=True, exist_ok=True)
+        if any(path.is_relative_to("/root") for path in rootfs.host_paths()):
+            (root / "root").chmod(0o711)
+        wrappers = root / PROGRAM_DIRECTORY.lstrip("/")
+        rootfs.write_all(wrappers, [(program, wrapper(program), 0o755) for program in self.programs])
+        if "agnhost" in self.programs:
+            (root / "agnhost").symlink_to(f"{PROGRAM_DIRECTORY}/agnhost")
 
     def _loaded(self) -> list[Image]:
         if self.store is None:
@@ -242,6 +246,27 @@ def wrapper(program: str) -> str:
     return (f"#!{sys.executable} -I\nimport sys\nsys.path.insert(0, {str(place)!r})\n"
             f"sys.argv[0] = {program!r}\nimport runpy\nsys.argv[1:1] = [{program!r}]\n"
             f"runpy.run_module('netlab.programs', run_name='__main__')\n")
+
+
+def _shared(*, programs: bool = True) -> tuple[tuple[str, str], ...]:
+    """Return what is bound into images of host files."""
+    separate = [Path("/", name) for name in rootfs.USR_LINKS
+                if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
+    paths = (Path("/usr"), *separate, *(rootfs.host_paths() if programs else ()))
+    return tuple((str(path), str(path)) for path in paths)
+
+
+def _is_static(binary: str) -> bool:
+    """Tell whether an ELF executable needs no loader: it then runs in a root without libraries."""
+    with open(binary, "rb") as file:
+        head = file.read(4096)
+    return b"/ld-" not in head
+
+
+def _link_applets(directory: Path, applets: list[str], target: str) -> None:
+    directory.mkdir(exist_ok=True)
+    for applet in applets:
+        os.symlink(target, directory / applet)
 
 
 def _which(name: str) -> str:

@@ -27,7 +27,7 @@ def test_a_pod_shows_only_its_own(node):
             "bin", "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp",
             "usr", "var"}
         points = [line.split()[2] for line in (await output(client, main, "mount")).splitlines()]
-        known = {"/", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+        known = {"/", "/bin/busybox", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
         assert not [p for p in points if p not in known and not p.startswith(("/dev", "/proc/", "/sys/"))]
         assert (await client.container_status(main)).pid > 2
 
@@ -341,6 +341,24 @@ def test_processes_are_shared_where_asked(node):
         assert re.search(r"^ *1 root +\S*pause", seen, re.MULTILINE)
         await client.stop_container(one, 5)
         assert "sleep 1001" not in await output(client, two, "ps")
+
+    node.run(body)
+
+
+def test_one_container_joins_anothers_processes(node):
+    async def body(client):
+        box = await client.run_pod_sandbox(pod())
+        one = await client.create_container(box.id, container("sleep", "1001"))
+        two = await client.create_container(box.id, container("sleep", "1002", name="debug", target_id=one))
+        with pytest.raises(StartRefused, match="does not run"):
+            await client.start_container(two)
+        await client.start_container(one)
+        three = await client.create_container(box.id, container("sleep", "1003", name="debug", target_id=one))
+        await client.start_container(three)
+        seen = await output(client, three, "ps")
+        assert "sleep 1001" in seen
+        assert "sleep 1003" in seen
+        await client.remove_pod_sandbox(box.id)
 
     node.run(body)
 
