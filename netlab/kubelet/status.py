@@ -50,7 +50,9 @@ def build(pod: Object, record: PodRecord, old: Object, facts: Facts) -> Object:
     ephemeral = [_one(pod, c, record, old, facts) for c in spec.ephemeral_containers(pod)]
     found = {s["name"]: s for s in inits + ordinary}
     status: Object = {"phase": conditions.phase(pod, found, ended=facts.ended, begun=begun)}
-    if facts.failure:
+    if not facts.ended and record.running() and (facts.failure or status["phase"] in ("Succeeded", "Failed")):
+        status["phase"] = old.get("phase") or "Running"  # an end is told when nothing runs any more, not before
+    elif facts.failure:
         status |= {"phase": "Failed", "reason": facts.failure[0], "message": facts.failure[1]}
     elif old.get("phase") in ("Succeeded", "Failed"):  # there is no way back from an end
         status |= {key: old[key] for key in ("phase", "reason", "message") if old.get(key)}

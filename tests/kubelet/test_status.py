@@ -46,7 +46,9 @@ CRASHING = {"web": ("CrashLoopBackOff", "back-off 10s restarting failed containe
                  a_record(ran("one", "exited", code=1)), {}, "Failed", id="init failed for good"),
     pytest.param(a_pod(initContainers=[a_sidecar()]), a_record(ran("proxy"), ran("web")), {}, "Running", id="sidecar"),
     pytest.param(a_pod(initContainers=[a_sidecar()], restartPolicy="Never"),
-                 a_record(ran("proxy"), ran("web", "exited")), {}, "Succeeded", id="only the sidecar is left"),
+                 a_record(ran("proxy"), ran("web", "exited")), {}, "Running", id="only the sidecar is left"),
+    pytest.param(a_pod(initContainers=[a_sidecar()], restartPolicy="Never"),
+                 a_record(ran("proxy", "exited"), ran("web", "exited")), {}, "Succeeded", id="the sidecar is gone, too"),
     pytest.param(a_pod(), a_record(ran("web", "exited", code=137)), {"ended": True}, "Failed", id="killed at its end"),
     pytest.param(a_pod(), a_record(), {"waiting": {"web": ("ImagePullBackOff", "no")}}, "Pending", id="no image"),
 ])
@@ -105,6 +107,17 @@ def test_a_completed_pod_keeps_its_address() -> None:
     assert (found["phase"], found["podIP"]) == ("Succeeded", "10.244.1.2")
     ready = next(c for c in found["conditions"] if c["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+
+
+def test_a_deadline_is_told_when_all_has_stopped() -> None:
+    late = ("DeadlineExceeded", "too long")
+    running, gone = a_record(ran("web")), a_record(ran("web", "exited", code=143))
+
+    def phase(record: PodRecord, ended: bool) -> str:
+        facts = status.Facts(now=NOW, host_ips=(), verdict=lambda _: Verdict(), failure=late, ended=ended)
+        return status.build(a_pod(), record, {"phase": "Running"}, facts)["phase"]
+
+    assert (phase(running, False), phase(gone, True)) == ("Running", "Failed")
 
 
 def test_a_new_sandbox_has_a_new_address_or_none() -> None:
