@@ -56,6 +56,9 @@ class Backend(Protocol):
     def checkpoint(self) -> None:
         """Tidy up what has been written; runs in a thread beside `append`."""
 
+    def finish_checkpoint(self) -> None:
+        """Tidy up what was written meanwhile, if it is too much to leave; not beside `append`."""
+
     def close(self) -> None:
         """Let go of the files."""
 
@@ -77,6 +80,9 @@ class Memory:
         return False
 
     def checkpoint(self) -> None:
+        """Do nothing."""
+
+    def finish_checkpoint(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

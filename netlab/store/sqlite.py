@@ -98,6 +98,10 @@ class Sqlite:
         """Commit a batch; all of it is there afterwards, or on an error nothing."""
         db = self._db
         try:
+            if len(batch.events) == 1 and not (batch.leases or batch.ended or batch.compacted):
+                db.execute(_INSERT, _row(batch.events[0].kv))  # one statement is its own transaction, in half the time
+                self._written += len(batch.events[0].kv.value) + 64
+                return
             db.execute("BEGIN IMMEDIATE")
             if batch.events:
                 db.executemany(_INSERT, [_row(event.kv) for event in batch.events])
@@ -123,6 +127,12 @@ class Sqlite:
         self._written = 0
         with suppress(sqlite3.Error):  # a full disk: the WAL stays, writes report it
             self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def finish_checkpoint(self) -> None:
+        """Move the rest, so that the WAL can begin anew: under steady writing it would grow without end."""
+        with suppress(sqlite3.Error, FileNotFoundError):
+            if Path(f"{self.path}-wal").stat().st_size > 4 * CHECKPOINT_BYTES:
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         """Move everything into the one file and let it go."""

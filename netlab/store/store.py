@@ -90,7 +90,9 @@ class Store:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self._hub.close()
-        await self._loop.run_in_executor(None, self._threads.shutdown)
+        if self._checkpoint is not None:
+            await self._checkpoint
+        self._threads.shutdown(wait=False)
         self._backend.close()
 
     async def __aenter__(self) -> Self:
@@ -234,6 +236,11 @@ class Store:
             await self.compact(target)
         if self._backend.checkpoint_due() and (self._checkpoint is None or self._checkpoint.done()):
             self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
+            self._checkpoint.add_done_callback(self._finish_checkpoint)
+
+    def _finish_checkpoint(self, _: asyncio.Future[None]) -> None:
+        if not self._committing and not self._closed:
+            self._backend.finish_checkpoint()
 
     async def _tick_forever(self) -> None:
         while not self._closed:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-from netlab.api import wire
 from netlab.api.kinds import RESOURCES
 from netlab.api.openapi import descriptions, v2, v3
 from netlab.api.schema import SCALARS, Table, field_struct, table
@@ -110,14 +109,3 @@ def test_a_table_of_another_layout_of_kinds_is_possible():
     small = Table({"kubernetes": "9.9", "structs": {"io.k8s.api.x.v1.Thing": {"f": {"a": {"t": "[]{}string"}}, "g": [["x", "v1", "Thing"]]}}})
     kind = small.kind("x/v1", "Thing").fields["a"].type
     assert (kind.code, kind.item.code, kind.item.item.code) == ("list", "map", "string")
-
-
-def test_the_revision_is_put_into_stored_bytes():
-    head = len(wire.head("apps/v1", "Deployment"))
-    for metadata in ({"name": "x"}, {}):
-        stored = json.dumps(wire.ordered({"metadata": metadata | {"resourceVersion": "1"}, "spec": {}, "kind": "Deployment",
-                                          "apiVersion": "apps/v1"}), separators=(",", ":")).encode()
-        assert stored.startswith(wire.head("apps/v1", "Deployment"))
-        assert b"resourceVersion" not in stored
-        assert json.loads(wire.stamp(stored, head, 77)) == {
-            "kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"resourceVersion": "77", **metadata}, "spec": {}}

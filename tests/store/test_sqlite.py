@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netlab.store import Corrupt, StorageFailed, StorageFull, Store
+from netlab.store import Corrupt, Retention, StorageFailed, StorageFull, Store
 from netlab.store.sqlite import salvage
 
 
@@ -150,6 +150,21 @@ async def test_a_full_disk_refuses_writes_and_loses_nothing(tmp_path: Path) -> N
     async with await Store.open(tmp_path / "db") as store:
         assert store.revision == revision + 1
         assert (await store.get(b"before")).value == b"1"
+
+
+async def test_steady_writing_does_not_make_the_wal_grow_without_end(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "db", retention=Retention(revisions=100)) as store:
+        async def writer(at: int) -> None:
+            for _ in range(600):
+                await store.put(b"w/%d" % at, b"x" * 20_000)
+
+        writers = asyncio.gather(*(writer(at) for at in range(10)))
+        while not writers.done():
+            await asyncio.sleep(0.01)
+            await store.tick(0.0)
+        await writers
+        assert store.revision > 6000  # 120 MB were written
+        assert (tmp_path / "db-wal").stat().st_size < 64 << 20
 
 
 async def test_the_file_does_not_grow_with_what_was_compacted(tmp_path: Path) -> None:
