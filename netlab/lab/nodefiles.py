@@ -60,8 +60,8 @@ def environment(node: Node) -> dict[str, str]:
 
     First comes what the node's runtime brings: `crictl` and `docker` there speak of this node, not of the host.
     """
-    folders = ["/run/netlab/bin", str(Path(sys.executable).parent), "/opt/cni/bin", "/usr/local/sbin",
-               "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    folders = ["/run/netlab/bin", str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+               "/usr/bin", "/sbin", "/bin", "/opt/cni/bin"]  # last: `bridge` is iproute2's, not the plugin
     conf = "admin.conf" if node.control else "kubelet.conf"
     return {"PATH": ":".join(folders), "KUBECONFIG": f"/etc/kubernetes/{conf}", "LANG": "C.UTF-8"}
 
