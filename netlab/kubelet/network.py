@@ -80,10 +80,10 @@ class Network:
         if sandbox.host_network:
             return
         self.ready()
-        async with self._gate:
-            # the path of a dead sandbox may have come to mean another one's namespace
+        # the path of a dead sandbox may have come to mean another one's namespace
         netns = sandbox.netns_path if sandbox.state == "ready" else ""
-        await invoke.delete(self._conflist, container_id=sandbox.id, netns=netns, ifname=INTERFACE,
+        async with self._gate:
+            await invoke.delete(self._conflist, container_id=sandbox.id, netns=netns, ifname=INTERFACE,
                                 args=_args(sandbox), capability_args={},
                                 plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
 
