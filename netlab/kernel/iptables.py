@@ -12,7 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -174,6 +174,12 @@ def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = Fal
     raise KernelError(f"{where}: {tool.restore} failed: {said or f'exit code {done.returncode}'}")
 
 
+async def save_async(tool: Iptables, *, netns: Place = None, tables: Sequence[str] = (),
+                     counters: bool = False) -> str:
+    """`save`, beside the event loop."""
+    return await asyncio.to_thread(save, tool, netns=netns, tables=tables, counters=counters)
+
+
 def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
     """Return which legacy tables exist in a namespace, {"IPv4": [...], "IPv6": [...]}, without creating any.
 
@@ -191,23 +197,9 @@ def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
     return result
 
 
-async def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> bool:
+def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> bool:
     """Tell whether a table has a chain: 3 ms however many rules there are."""
-    command = [_plain(tool), "-w", "5", "-t", table, "-S", chain]
-    done = await asyncio.to_thread(_run, command, netns=netns, timeout=60)
-    return done.returncode == 0
-
-
-async def save_async(tool: Iptables, *, netns: Place = None, tables: Sequence[str] = (),
-                     counters: bool = False) -> str:
-    """`save`, beside the event loop."""
-    return await asyncio.to_thread(save, tool, netns=netns, tables=tables, counters=counters)
-
-
-async def restore_async(tool: Iptables, texts: Iterable[str], *, netns: Place = None, where: str = "here") -> None:
-    """`restore` one text after the other, beside the event loop; an error leaves the rest out."""
-    for text in texts:
-        await asyncio.to_thread(restore, tool, text, netns=netns, where=where)
+    return _run([_plain(tool), "-w", "5", "-t", table, "-S", chain], netns=netns, timeout=60).returncode == 0
 
 
 def _culprit(lines: Sequence[str], number: int, said: str) -> int:

@@ -103,7 +103,7 @@ class Proxier:
     async def flushed(self) -> bool:
         """Tell whether a canary is gone, that is, whether somebody emptied a table under us."""
         for table in layout.CANARY_TABLES:
-            if not await iptables.chain_exists(self.tool, table, names.CANARY, netns=self.netns):
+            if not await asyncio.to_thread(iptables.chain_exists, self.tool, table, names.CANARY, netns=self.netns):
                 log.warning("%s: chain %s is gone from table %s: somebody flushed it", self.family, names.CANARY, table)
                 self.full = True
                 return True
@@ -168,17 +168,19 @@ class Proxier:
     async def _write(self, change: Change) -> None:
         size = PIECE if self.tool.backend == "nft" else _ONE_PIECE
         if not self._complained:
-            await iptables.restore_async(self.tool, texts(change, size=size), netns=self.netns,
-                                         where=self.settings.node)
+            await self._restore("".join(texts(change, size=size)))
             return
         # The last write failed. A stale chain that a foreign rule jumps to must not keep the others from being written.
-        await iptables.restore_async(self.tool, texts(replace(change, stale=()), size=size), netns=self.netns,
-                                     where=self.settings.node)
+        await self._restore("".join(texts(replace(change, stale=()), size=size)))
         for text in deletions(change):
             try:
-                await iptables.restore_async(self.tool, (text,), netns=self.netns, where=self.settings.node)
+                await self._restore(text)
             except KernelError as error:
                 log.warning("%s: a chain that nobody needs stays: %s", self.family, error)
+
+    async def _restore(self, text: str) -> None:
+        """Run all transactions of a text in one process: on a node of many chains, starting it is what costs."""
+        await asyncio.to_thread(iptables.restore, self.tool, text, netns=self.netns, where=self.settings.node)
 
     def _make_counters(self) -> None:
         found = set()

@@ -67,11 +67,9 @@ def test_no_such_namespace(tool):
 
 
 def test_chain_exists(namespace: int, tool):
-    import asyncio
-
     iptables.restore(tool, "*nat\n:HERE - [0:0]\nCOMMIT\n", netns=namespace)
-    assert asyncio.run(iptables.chain_exists(tool, "nat", "HERE", netns=namespace))
-    assert not asyncio.run(iptables.chain_exists(tool, "nat", "GONE", netns=namespace))
+    assert iptables.chain_exists(tool, "nat", "HERE", netns=namespace)
+    assert not iptables.chain_exists(tool, "nat", "GONE", netns=namespace)
 
 
 def test_an_outline_of_many_chains_is_what_the_whole_save_says(namespace: int, tool):

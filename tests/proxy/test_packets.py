@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
 import pytest
 
 from netlab.kernel import conntrack, iptables
-from tests.proxy.builders import NODE_IP, a_port, a_service, a_slice, an_endpoint, rules_for
+from netlab.proxy.metrics import Metrics
+from netlab.proxy.proxier import Proxier
+from tests.proxy.builders import NODE_IP, a_port, a_service, a_settings, a_slice, an_endpoint, rules_for
 from tests.proxy.network import BRIDGE_IP, FAR, OUTSIDE, PODS, Answer, Network
 
 pytestmark = pytest.mark.root
@@ -120,3 +125,20 @@ def test_conntrack_shows_the_rewriting_and_forgets_on_demand(net: Network):
     assert found[0].status & conntrack.DST_NAT
     assert conntrack.delete(found, net.places["node"]) == 1
     assert conntrack.delete(found, net.places["node"]) == 0
+
+
+def test_a_udp_client_that_keeps_talking_is_moved_when_its_endpoint_goes(net: Network):
+    net.load(rules_for())
+    proxier = Proxier(a_settings(), iptables.find(), Metrics(), netns=net.places["node"])
+    service, slices = a_web(LOCAL[:1])
+    proxier.service("default/web", service)
+    proxier.slice("default/web-1", slices)
+    asyncio.run(proxier.sync(0.0))
+    talk = functools.partial(net.ask, "client", "10.96.0.10", 53, "udp", source_port=4243)
+    assert talk().server == f"{PODS['web-1']}:5353"
+    proxier.slice("default/web-1", a_web(LOCAL[1:])[1])
+    asyncio.run(proxier.sync(1.0))
+    assert talk().server == f"{PODS['web-2']}:5353"
+    proxier.slice("default/web-1", a_web(LOCAL[1:] + REMOTE)[1])
+    asyncio.run(proxier.sync(2.0))
+    assert talk().server == f"{PODS['web-2']}:5353", "an endpoint that still serves keeps its flows"
