@@ -13,7 +13,7 @@ from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth.authorize import AlwaysAllow, Authorizer
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.endpoint import Endpoint
-from netlab.apiserver.folder import Folder
+from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.strategies import registry
@@ -33,6 +33,7 @@ class Api:
                  monotonic: Callable[[], float] = time.monotonic) -> None:
         self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
         self.stock = ServiceStock(options.service_networks, options.node_ports)
+        self._decoded = Decoded()
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
             (row.group, row.version, row.plural): self._endpoint(row) for row in RESOURCES}
         self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
@@ -50,7 +51,7 @@ class Api:
 
     def _endpoint(self, row: Resource) -> Endpoint:
         conversion, stored = registry.conversion(row)
-        return Endpoint(row, Folder(self.store, stored), registry.strategy(row, self.stock), conversion)
+        return Endpoint(row, Folder(self.store, stored, self._decoded), registry.strategy(row, self.stock), conversion)
 
     def endpoint(self, resource: Resource) -> Endpoint:
         """Return the endpoint of a resource."""

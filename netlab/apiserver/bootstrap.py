@@ -86,7 +86,8 @@ async def keep(api: Api) -> None:
 async def _endpoints(api: Api) -> None:
     ip, port = api.options.advertise, api.port
     if ipaddress.ip_address(ip).is_loopback:  # upstream refuses such an endpoint, too: nobody else could reach it
-        log.info("the advertise address %s is a loopback address: the kubernetes service gets no endpoint", ip)
+        if HOOKS[1] not in api.ready:
+            log.info("the advertise address %s is a loopback address: the kubernetes service gets no endpoint", ip)
         return
     ports: list[Object] = [{"name": "https", "port": port, "protocol": "TCP"}]
     endpoints: Object = {"kind": "Endpoints", "apiVersion": "v1", "metadata": {

@@ -6,6 +6,7 @@ that the revision can be spliced in (and kind and apiVersion left out in lists, 
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import orjson
@@ -17,11 +18,32 @@ from netlab.store import KeyValue, Store
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
+class Decoded:
+    """Remembers the objects that were decoded last, so that many readers of one revision decode it once.
+
+    `limit` is in bytes of encoded values; what is decoded takes about four times as much.
+    """
+
+    def __init__(self, limit: int = 8 << 20) -> None:
+        self._limit, self._size = limit, 0
+        self._kept: deque[KeyValue] = deque()
+
+    def keep(self, kv: KeyValue, obj: Object) -> None:
+        """Remember `obj` as what this revision holds."""
+        kv.memo = obj
+        self._kept.append(kv)
+        self._size += len(kv.value)
+        while self._size > self._limit:
+            old = self._kept.popleft()
+            self._size -= len(old.value)
+            old.memo = None
+
+
 class Folder:
     """The objects of one resource."""
 
-    def __init__(self, store: Store, resource: Resource) -> None:
-        self.store, self.resource = store, resource
+    def __init__(self, store: Store, resource: Resource, decoded: Decoded) -> None:
+        self.store, self.resource, self._decoded = store, resource, decoded
         self.prefix = f"{resource.storage_prefix()}/".encode()
         kind = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'
         self._head = f'{kind}"metadata":{{'.encode()
@@ -61,7 +83,8 @@ class Folder:
         """Return the decoded object, shared by all who look at this revision: never change it."""
         obj: Any = kv.memo
         if obj is None:
-            obj = kv.memo = self.fresh(kv)
+            obj = self.fresh(kv)
+            self._decoded.keep(kv, obj)
         return obj  # type: ignore[no-any-return]
 
     def fresh(self, kv: KeyValue) -> Object:

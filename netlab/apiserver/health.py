@@ -81,7 +81,7 @@ async def component_statuses(api: Api) -> list[Object]:
 
 
 async def _probe(port: int) -> tuple[bool, str]:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the components' certificates are self-signed; only their answer counts
     context.verify_mode = ssl.CERT_NONE
     try:

@@ -25,7 +25,7 @@ def tls(options: Options) -> ssl.SSLContext:
     Raises:
         UsageError: a file is missing or no PEM.
     """
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if options.kubelet_ca:
             context.load_verify_locations(options.kubelet_ca)
