@@ -60,7 +60,6 @@ class Proxier:
         self._wanted = Wanted(settings)
         self._last_full = 0.0
         self._triggers: list[float] = []
-        self._udp_changed = False
         self._complained = ""
         self._started = time.time()
 
@@ -83,7 +82,6 @@ class Proxier:
         changed = self.tracker.slice(key, slice_)
         if changed:
             self._metrics.add("sync_proxy_rules_endpoint_changes_total", self.family)
-            self._udp_changed = True
             self._note_trigger(slice_)
         return changed
 
@@ -137,13 +135,11 @@ class Proxier:
         """Return what the health check servers of Services are to answer."""
         node_ports: dict[str, int] = {}
         local: dict[str, int] = {}
-        for service in self.tracker.services():
-            found = {port.health_check_node_port for port in self.tracker.ports(service)} - {0}
-            if found:
-                node_ports[service] = min(found)
-                local[service] = len({each.ip for port in self.tracker.ports(service)
-                                      for each in self.tracker.endpoints(port)
-                                      if each.ready and each.node == self.settings.node})
+        for service in self.tracker.health_checked:
+            ports = self.tracker.ports(service)
+            node_ports[service] = ports[0].health_check_node_port
+            local[service] = len({each.ip for port in ports for each in self.tracker.endpoints(port)
+                                  if each.ready and each.node == self.settings.node})
         return Health(node_ports, local)
 
     async def _full(self, large: bool) -> Change:
@@ -193,9 +189,9 @@ class Proxier:
         self.settings = replace(self.settings, counters=frozenset(found))
 
     async def _clean_conntrack(self) -> None:
-        if not self._udp_changed:
+        if not self.tracker.udp_changed:
             return
-        self._udp_changed = False
+        self.tracker.udp_changed = False
         began = time.perf_counter()
         ports = [(port, self.tracker.endpoints(port)) for service in self.tracker.services()
                  for port in self.tracker.ports(service) if port.protocol == "udp"]

@@ -27,6 +27,10 @@ class Tracker:
         self._ports: dict[str, tuple[ServicePort, ...]] = {}
         self._slices: dict[str, dict[str, dict[PortKey, tuple[Endpoint, ...]]]] = {}
         self._owner: dict[str, str] = {}
+        self.health_checked: set[str] = set()
+        """The Services whose health a load balancer asks for at a port of this node."""
+        self.udp_changed = False
+        """Whether endpoints for UDP changed since somebody last set this back."""
 
     def service(self, key: str, service: Object | None) -> bool:
         """Take in a Service, None when it is gone. Returns whether the rules may change."""
@@ -38,6 +42,8 @@ class Tracker:
         else:
             del self._ports[key]
         self.changed.add(key)
+        (self.health_checked.add if any(port.health_check_node_port for port in ports)
+         else self.health_checked.discard)(key)
         return True
 
     def slice(self, key: str, slice_: Object | None) -> bool:
@@ -47,6 +53,8 @@ class Tracker:
         former = self._owner.get(key, "")
         if found == self._slices.get(former, {}).get(key, {}) and (owner == former or not found):
             return False
+        self.udp_changed |= any(protocol == "udp" for each in (found, self._slices.get(former, {}).get(key, {}))
+                                for _, protocol in each)
         if former:
             del self._slices[former][key]
             self.changed.add(former)

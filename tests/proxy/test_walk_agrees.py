@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from netlab.kernel import iptables
 from netlab.netfilter import parse
 from netlab.netfilter.matching import Packet
+from netlab.netfilter.normalise import differences
 from netlab.netfilter.walk import Outcome, receive, send
 from netlab.proxy.settings import LocalDetector
 from tests.proxy.builders import NODE_IP, a_port, a_service, a_slice, an_endpoint, rules_for
@@ -80,6 +81,7 @@ def test_where_packets_go(net: Network, cluster, wishes):
     rules = rules_of(cluster)
     net.load(rules)
     kept = parse.parse(iptables.save(iptables.find(), netns=net.places["node"]))
+    assert differences(rules, kept) == [], "the kernel holds what was written, in its own spelling"
     for wish in wishes:
         packet = Packet(SOURCES[wish.place], wish.address, wish.protocol, dport=wish.port, iif=IFACES[wish.place])
         walk = send if wish.place == "node" else receive
