@@ -279,7 +279,7 @@ def _unplug(call: Call, config: Config) -> set[str]:
         with Rtnl() as node:
             own = link.find(node, host_name(call.container_id, call.ifname))
             if own is not None and own.alias.startswith(_alias(call, pod=False)):
-                link.remove(node, own.name)
+                podnet.vanish(node, own.name)
             elif fd >= 0:
                 return _unplug_foreign(node, fd, call, config)
     except NetnsGone:
@@ -298,7 +298,7 @@ def _unplug_foreign(node: Rtnl, fd: int, call: Call, config: Config) -> set[str]
         if found is None or port is None or port.alias or bridge is None or port.master != bridge.ifindex:
             return set()
         ips = {address.cidr for address in link.addresses(pod, found.ifindex)}
-        node.send(link.delete(port.ifindex), ignore=(errno.ENODEV,))
+        podnet.vanish(node, port.name)
     return ips
 
 

@@ -8,6 +8,7 @@ some of them silent for seconds.
 from __future__ import annotations
 
 import errno
+import time
 from typing import NamedTuple
 
 from netlab.errors import KernelError
@@ -72,6 +73,35 @@ def detach(node: Rtnl, host_name: str, alias: str = "") -> bool:
         if found is None or not found.alias.startswith(alias):
             return False
     return link.remove(node, host_name)
+
+
+def vanish(node: Rtnl, name: str) -> bool:
+    """Delete a link of the calling thread's namespace (`node` is a socket in it), and return once nobody finds it.
+
+    The kernel clears up behind it for another 20 ms (an RCU grace period), for which a thread waits instead of the
+    caller. Returns whether there was such a link.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    import threading
+    worker = Rtnl()
+    result: list[bool | KernelError] = []
+
+    def body() -> None:
+        with worker:
+            try:
+                result.append(link.remove(worker, name))
+            except KernelError as error:
+                result.append(error)
+
+    thread = threading.Thread(target=body, name=f"delete {name}")
+    thread.start()
+    while thread.is_alive() and link.find(node, name) is not None:
+        time.sleep(0.0003)  # it has not come to its turn yet
+    if result and isinstance(result[0], KernelError):
+        raise result[0]
+    return result[0] is True if result else True
 
 
 def _configure(pod: Rtnl, netns_fd: int, plug: Plug) -> None:

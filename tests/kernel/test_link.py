@@ -196,6 +196,19 @@ def test_a_container_is_attached_whole_or_not_at_all(here: int, there: int) -> N
         assert link.find(pod, "eth0") is None
 
 
+def test_a_link_vanishes_before_the_kernel_has_cleared_up(here: int) -> None:
+    with netns.inside(here), Rtnl() as node:
+        sizes = []
+        for _ in range(3):
+            link.add_veth(node, "left", "right")
+            assert podnet.vanish(node, "left") is True
+            sizes.append(len(link.links(node)))
+        assert sizes == [1, 1, 1]
+        assert podnet.vanish(node, "left") is False
+        with pytest.raises(KernelError, match="delete the link lo"):
+            podnet.vanish(node, "lo")
+
+
 def test_many_containers_go_at_once(here: int) -> None:
     fds = [netns.new_netns() for _ in range(20)]
     with Rtnl(here) as node:
