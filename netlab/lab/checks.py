@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import os
 import re
 import time
@@ -92,7 +93,8 @@ async def _dropped(lab: LabRecord, check: Check) -> tuple[bool, str]:
     wish = tracing.Wish(check.source, f"{host}:{port}", "udp" if protocol == "udp" else "tcp")
     outcome = (await tracing.trace(lab, wish)).trace.outcome
     seen = f"{outcome.status} at {outcome.place or 'no place'}: {outcome.why or 'no reason'}"
-    return outcome.place == check.dropped.where and check.dropped.why.lower() in outcome.why.lower(), seen
+    here = fnmatch.fnmatchcase(outcome.place, check.dropped.where)
+    return here and check.dropped.why.lower() in outcome.why.lower(), seen
 
 
 async def _rule(lab: LabRecord, places: Places, wanted: RuleCheck) -> tuple[bool, str]:

@@ -48,7 +48,7 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
         NetlabError: it did not come up; nothing is left of it, unless `keep` was asked for.
     """
     rootless = probe.mode() == "rootless"
-    lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, proxy_mode=scenario.proxy_mode)
+    lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend)
     with _signals_as_exceptions(), _no_signals() as allow:
         record = _begin(scenario, options, rootless=rootless)
         launch = _Launch(record, lab, options, progress)

@@ -135,7 +135,7 @@ def kubelet_config(lab: Lab, node: Node) -> Object:
 def addons(lab: Lab) -> list[Object]:
     """Return the objects of the add-ons, in the order in which they are to be applied."""
     values = {"cluster_cidr": plan.POD_CIDR, "api_url": lab.api_url, "dns_ip": plan.DNS_SERVICE,
-              "domain": plan.DOMAIN, "backend": lab.backend, "proxy_mode": lab.proxy_mode}
+              "domain": plan.DOMAIN, "backend": lab.backend}
     objects: list[Object] = []
     for name in ADDONS:
         text = string.Template(_addon(name)).substitute(values)

@@ -44,12 +44,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Lab:
-    """What is to be built. `backend` is netd's: host-gw or vxlan; `proxy_mode` kube-proxy's."""
+    """What is to be built. `backend` is netd's: host-gw or vxlan."""
 
     name: str
     nodes: tuple[Node, ...]
     backend: str = "host-gw"
-    proxy_mode: str = "iptables"
 
     @property
     def control_planes(self) -> tuple[Node, ...]:
@@ -67,8 +66,8 @@ def mac_of(ip: str) -> str:
     return ":".join(["02", "42", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(ip).packed)])
 
 
-def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[str] = (), backend: str = "host-gw",
-         proxy_mode: str = "iptables") -> Lab:
+def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[str] = (),
+         backend: str = "host-gw") -> Lab:
     """Return the plan of a lab; node n (from 0) gets the address 172.18.0.(n+2), control planes first.
 
     Args:
@@ -85,4 +84,4 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
     chosen = ["control-plane", *(names or [f"worker{number}" for number in range(1, workers + 1)])]
     nodes = tuple(Node(node, "worker" if number else "control-plane", str(first + number))
                   for number, node in enumerate(chosen))
-    return Lab(name, nodes, backend, proxy_mode)
+    return Lab(name, nodes, backend)

@@ -17,9 +17,10 @@ from netlab.errors import ManifestError, NotFound, UsageError
 from netlab.lab import manifests, source
 from netlab.lab.source import Field
 
-FIELDS = ("title", "nodes", "network", "kubeProxy", "manifests", "next", "checks")
+FIELDS = ("title", "nodes", "network", "manifests", "next", "checks")
 CHECK_FIELDS = ("name", "from", "to", "times", "within", "expect", "answeredBy", "dropped", "rule")
 PLACE = r"(node/[a-z0-9.-]+|pod/([a-z0-9-]+/)?[a-z0-9.-]+|deploy/([a-z0-9-]+/)?[a-z0-9.-]+|outside|fabric)"
+PLACES = r"[a-z*][a-z0-9*/.-]*"
 TARGET = r"(http|tcp|udp)://(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+(?=:))?)(:\d{1,5})?(/.*)?"
 
 Outcome = Literal["reachable", "refused", "unreachable"]
@@ -35,7 +36,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Where a packet has to die, and a part of the reason that the trace gives."""
+    """Where a packet has to die (`*` stands for anything), and a part of the reason that the trace gives."""
 
     where: str
     why: str
@@ -77,7 +78,6 @@ class Scenario:
     file: str = ""
     nodes: int = 3
     backend: Literal["host-gw", "vxlan"] = "host-gw"
-    proxy_mode: str = "iptables"
     objects: tuple[dict[str, Any], ...] = ()
     next: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -170,10 +170,6 @@ def parse(text: str, path: Path) -> Scenario:
         network = fields["network"].fields(("backend",))
         if "backend" in network:
             given["backend"] = network["backend"].choice("host-gw", "vxlan")
-    if "kubeProxy" in fields:
-        proxy = fields["kubeProxy"].fields(("mode",))
-        if "mode" in proxy:
-            given["proxy_mode"] = proxy["mode"].choice("iptables", "nftables")
     if "manifests" in fields:
         given["objects"] = tuple(obj for item in fields["manifests"].items() for obj in _manifest(item, path.parent))
     if "next" in fields:
@@ -256,7 +252,8 @@ def _check(item: Field) -> Check:
                                         parts["every"].boolean() if "every" in parts else False)
     if "dropped" in fields:
         parts = fields["dropped"].fields(("where", "why"), required=("where", "why"))
-        given["dropped"] = Dropped(parts["where"].text(PLACE, "a place such as node/worker1"), parts["why"].text())
+        given["dropped"] = Dropped(parts["where"].text(PLACES, "a place such as node/worker1, or a pattern: node/*"),
+                                   parts["why"].text())
     return Check(**given)
 
 

@@ -13,8 +13,12 @@ from tests.lab.labs import Netlab
 @pytest.fixture(scope="session")
 def netlab(tmp_path_factory):
     """`netlab` with folders of its own."""
-    home = tmp_path_factory.mktemp(f"labs{os.getpid()}-")
-    one = Netlab(home)
+    yield from new_netlab(tmp_path_factory, "labs")
+
+
+def new_netlab(tmp_path_factory, name):
+    """Make a `netlab` that shares nothing with others, and clear up behind it."""
+    one = Netlab(tmp_path_factory.mktemp(f"{name}{os.getpid()}-"))
     yield one
     one("down", "--all", check=False)
     shutil.rmtree(one.run_dir, ignore_errors=True)

@@ -7,7 +7,7 @@ import pytest
 from netlab.lab import manifests, plan
 from netlab.programs import PROGRAMS
 
-LAB = plan.make("one", workers=2, backend="vxlan", proxy_mode="nftables")
+LAB = plan.make("one", workers=2, backend="vxlan")
 
 
 @pytest.mark.parametrize("name", ["kube-apiserver", "kube-controller-manager", "kube-scheduler"])
@@ -25,7 +25,7 @@ def test_static_pods_look_as_kubeadms(name):
 def test_add_ons_take_the_plans_values():
     objects = manifests.addons(LAB)
     by_key = {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
-    assert "mode: nftables" in by_key["ConfigMap", "kube-proxy"]["data"]["config.conf"]
+    assert "clusterCIDR: 10.244.0.0/16" in by_key["ConfigMap", "kube-proxy"]["data"]["config.conf"]
     netd = by_key["DaemonSet", "netd"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert "--backend=vxlan" in netd
     assert "--node-name=$(NODE_NAME)" in netd

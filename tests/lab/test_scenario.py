@@ -35,7 +35,6 @@ def test_every_field_arrives(tmp_path):
 title: all of it
 nodes: 5
 network: {backend: vxlan}
-kubeProxy: {mode: nftables}
 manifests: [a.yaml]
 next: [netlab ls]
 checks:
@@ -50,12 +49,12 @@ checks:
 - name: two
   rule: {table: filter, chain: KUBE-.*, contains: REJECT, node: worker1, present: false}
 """, tmp_path)
-    assert (found.title, found.nodes, found.backend, found.proxy_mode) == ("all of it", 5, "vxlan", "nftables")
+    assert (found.title, found.nodes, found.backend) == ("all of it", 5, "vxlan")
     assert [obj["metadata"]["name"] for obj in found.objects] == ["a", "b"]
     one, two = found.checks
     assert one == scenario.Check("one", "pod/other/a", "udp://svc/web:53", 3, 0.5, "unreachable",
                                  scenario.Answered("app=web", every=True),
-                                 scenario.Dropped("node/worker1", "no endpoints"), line=9)
+                                 scenario.Dropped("node/worker1", "no endpoints"), line=8)
     assert two.rule == scenario.RuleCheck("filter", "KUBE-.*", "REJECT", "worker1", present=False)
 
 

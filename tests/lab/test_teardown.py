@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.conftest import new_netlab
 from tests.lab.labs import ROOT, Netlab, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -22,6 +23,11 @@ STAGES = {
     "the API server has written": lambda netlab, name: list(
         (netlab.home / "state" / name / "nodes/control-plane/var/lib").glob("apiserver/*")),
 }
+
+
+@pytest.fixture(scope="module")
+def netlab(tmp_path_factory):
+    yield from new_netlab(tmp_path_factory, "ends")
 
 
 @pytest.fixture

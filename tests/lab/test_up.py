@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import re
 import signal
 import stat
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -209,7 +211,7 @@ def test_a_crashed_node_boots_again(netlab, lab):
     os.kill(shim, signal.SIGKILL)
 
     def state() -> tuple[int, str]:
-        told = json.loads(netlab("status", "-o", "json", check=False).stdout)
+        told = json.loads(netlab("status", "--name", lab, "-o", "json", check=False).stdout)
         (node,) = [node for node in told["nodes"] if node["name"] == "worker2"]
         return node["boots"], node["state"]
 
@@ -242,3 +244,26 @@ def test_manifests_from_standard_input_are_applied_too(netlab, lab):
                       ).stdout == "Running"
     finally:
         netlab("down", "--name", other)
+
+
+def test_an_image_from_an_archive_runs(netlab, lab, tmp_path):
+    layer = tmp_path / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+    digest = hashlib.sha256(layer.read_bytes()).hexdigest()
+    config = {"architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine], "os": "linux",
+              "config": {"Entrypoint": ["/bin/busybox"], "Cmd": ["echo", "from an archive"], "Env": ["A=1"]},
+              "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "manifest.json").write_text(json.dumps(
+        [{"Config": "config.json", "RepoTags": ["example.org/mine:1"], "Layers": ["layer.tar"]}]))
+    archive = tmp_path / "image.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name in ("config.json", "manifest.json", "layer.tar"):
+            tar.add(tmp_path / name, name)
+    assert netlab("image", "load", "--name", lab, str(archive)).stdout == "loaded example.org/mine:1\n"
+    assert "example.org/mine:1" in netlab("image", "ls", "--name", lab).stdout
+    netlab("--name", lab, "kubectl", "run", "archived", "--image=example.org/mine:1", "--restart=Never")
+    eventually(lambda: "from an archive" in netlab("--name", lab, "kubectl", "logs", "archived", check=False).stdout,
+               "the log of the image's command")
+    netlab("--name", lab, "kubectl", "delete", "pod", "archived", "--now")
