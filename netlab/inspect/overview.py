@@ -23,6 +23,7 @@ class Foreign:
     text: str
     words: str
     packets: int
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def overview(node: str, rules: Ruleset) -> Overview:
                 if ours or _is_jump(rule):
                     owned += 1
                 else:
-                    foreign.append(Foreign(name, chain.name, number, rule.text, words.explain(rule), rule.packets))
+                    foreign.append(Foreign(name, chain.name, number, rule.text, words.explain(rule), rule.packets,
+                                           comment(rule.match)))
     names = _ports(rules)
     endpoints = sum(chain.startswith("KUBE-SEP-") for chain in rules.table("nat").chains)
     return Overview(node, rules.backend, len({port.partition(":")[0] for port, _ in names}), len(names), endpoints,

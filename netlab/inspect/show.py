@@ -124,7 +124,7 @@ def foreign_lines(found: Sequence[Overview]) -> list[str]:
     lines = []
     for each in found:
         lines += [f"node/{each.node}: {rule.table} {rule.chain} {rule.number}: {rule.words} ({rule.packets} pkts)"
-                  for rule in each.foreign]
+                  + (f"  # {rule.comment}" if rule.comment else "") for rule in each.foreign]
         lines += [f"node/{each.node}: {chain} drops by its policy" for chain in each.dropping]
         lines += [f"node/{each.node}: no rule jumps to {chain}" for chain in each.unjumped]
     return lines
@@ -137,7 +137,8 @@ def overview_data(found: Sequence[Overview], rows: Sequence[Row]) -> Mapping[str
                    "endpoints": each.endpoints, "chains": each.chains, "rules": each.rules,
                    "droppingChains": list(each.dropping), "unreachedChains": list(each.unjumped),
                    "foreignRules": [{"table": rule.table, "chain": rule.chain, "number": rule.number,
-                                     "packets": rule.packets, "text": rule.text, "words": rule.words}
+                                     "packets": rule.packets, "text": rule.text, "words": rule.words,
+                                     "comment": rule.comment}
                                     for rule in each.foreign]} for each in found],
         "services": [{"name": row.name, "protocol": row.protocol, "addresses": list(row.addresses),
                       "endpoints": dict(row.endpoints), "refusedOn": list(row.refused)} for row in rows],
