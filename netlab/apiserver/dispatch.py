@@ -37,6 +37,8 @@ Verb = Callable[[Call], Awaitable[Response]]
 
 _VERBS: dict[str, Verb] = {"get": get, "list": list_, "watch": watch, "create": create, "update": update,
                            "patch": patch, "delete": delete, "deletecollection": deletecollection}
+_DEPRECATED = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+               "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+"}
 _STREAMING = {"exec": kubelet.exec_, "attach": kubelet.attach, "portforward": kubelet.portforward}
 _PROXIES: dict[str, Verb] = {"nodes": kubelet.node, "pods": http_proxy.pod, "services": http_proxy.service}
 _SUBRESOURCES: dict[tuple[str, str], Verb] = {
@@ -111,6 +113,8 @@ class Dispatcher:
         if asked.verb not in resource.verbs:
             raise status.method_not_supported(resource, asked.verb)
         call.form = negotiate.accept(request.headers.get("Accept", ""))
+        if resource.group_resource in _DEPRECATED:
+            request.warnings.append(_DEPRECATED[resource.group_resource])
         if resource.kind in reviews.KINDS:
             return await reviews.create(call)
         if resource.kind == "ComponentStatus":

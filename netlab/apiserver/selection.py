@@ -40,7 +40,7 @@ def selection(call: Call) -> Selection:
     try:
         by_label = selector.parse(call.request.arg("labelSelector"))
     except ValueError as error:
-        raise status.bad_request(f"unable to parse requirement: {error}") from None
+        raise status.bad_request(str(error)) from None
     try:
         by_field = fields.parse(call.request.arg("fieldSelector"))
         fields.check(by_field, resource.api_version, resource.kind)

@@ -193,3 +193,20 @@ def test_low_numbers_are_left_for_those_who_ask() -> None:
     assert not low & {pool.pick() for _ in range(500)}
     ports = Ports(30000, 32767)
     assert min(ports.pick() for _ in range(500)) >= 30086
+
+
+def test_two_families(servers: Callable[..., Server]) -> None:
+    client = servers("--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112").client()
+    single = client.post(path("default"), service("a")).json["spec"]
+    assert (single["ipFamilies"], len(single["clusterIPs"])) == (["IPv4"], 1)
+    both = client.post(path("default"), service("b", ipFamilyPolicy="PreferDualStack")).json["spec"]
+    assert both["ipFamilies"] == ["IPv4", "IPv6"]
+    assert [ipaddress.ip_address(text).version for text in both["clusterIPs"]] == [4, 6]
+    six = client.post(path("default"), service("c", ipFamilies=["IPv6"])).json["spec"]
+    assert ipaddress.ip_address(six["clusterIP"]) in ipaddress.ip_network("fd00:96::/112")
+    grown = client.patch(path("default", "a"), {"spec": {"ipFamilyPolicy": "RequireDualStack"}}).json["spec"]
+    assert (grown["clusterIPs"][0], len(grown["clusterIPs"])) == (single["clusterIP"], 2)
+    shrunk = client.patch(path("default", "b"), {"spec": {"ipFamilyPolicy": "SingleStack"}}).json["spec"]
+    assert (shrunk["clusterIPs"], shrunk["ipFamilies"]) == (both["clusterIPs"][:1], ["IPv4"])
+    assert client.post(path("default"), service("d", clusterIPs=[both["clusterIPs"][1]], clusterIP=both["clusterIPs"][1],
+                                                ipFamilies=["IPv6"])).status == 201

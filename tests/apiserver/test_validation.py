@@ -16,7 +16,7 @@ def pod(**changes: Any) -> list[str]:
     spec: dict[str, Any] = {"containers": [{"name": "c", "image": "i"}]}
     spec.update(changes)
     pod_defaults.pod_spec(spec)
-    return [str(error) for error in pods.pod_spec(spec, "spec")]
+    return [str(error) for error in pods.pod_spec(spec, "spec", is_pod=True)]
 
 
 def container(**changes: Any) -> list[str]:

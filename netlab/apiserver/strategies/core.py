@@ -56,6 +56,14 @@ class NamespaceStrategy(Strategy):
 class NodeStrategy(Strategy):
     """Nodes."""
 
+    def default(self, obj: Object) -> None:
+        """Let podCIDR and podCIDRs say the same."""
+        spec = obj.setdefault("spec", {})
+        if spec.get("podCIDR") and not spec.get("podCIDRs"):
+            spec["podCIDRs"] = [spec["podCIDR"]]
+        elif spec.get("podCIDRs") and not spec.get("podCIDR"):
+            spec["podCIDR"] = spec["podCIDRs"][0]
+
     def prepare_create(self, obj: Object) -> None:
         """A node may bring its status (kubelets register with it)."""
         obj.setdefault("spec", {})

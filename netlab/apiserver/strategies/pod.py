@@ -20,7 +20,7 @@ class PodStrategy(Strategy):
     def default(self, obj: Object) -> None:
         """Fill in the spec; limits stand in for absent requests."""
         spec = obj.setdefault("spec", {})
-        pod_defaults.pod_spec(spec)
+        pod_defaults.pod_spec(spec, host_ports=True)
         pod_defaults.limits_as_requests(spec)
 
     def prepare_create(self, obj: Object) -> None:
@@ -35,11 +35,16 @@ class PodStrategy(Strategy):
         """Keep the quality of service class, which is the spec's."""
         super().prepare_status(obj, old)
         state = obj.setdefault("status", {})
+        for one, many in (("podIP", "podIPs"), ("hostIP", "hostIPs")):
+            if state.get(one) and not state.get(many):
+                state[many] = [{"ip": state[one]}]
+            elif state.get(many):
+                state[one] = state[many][0].get("ip", "")
         state.setdefault("qosClass", (old.get("status") or {}).get("qosClass") or qos_class(obj["spec"]))
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the whole Pod."""
-        return [*super().validate(obj), *checks.pod_spec(obj["spec"], "spec")]
+        return [*super().validate(obj), *checks.pod_spec(obj["spec"], "spec", is_pod=True)]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check what may change: images, tolerations (added), deadlines, scheduling gates."""

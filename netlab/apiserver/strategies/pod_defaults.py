@@ -11,8 +11,11 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS = ("postStart", "preStop")
 
 
-def pod_spec(spec: Object) -> None:
-    """Fill in a PodSpec."""
+def pod_spec(spec: Object, *, host_ports: bool = False) -> None:
+    """Fill in a PodSpec. `host_ports` (a Pod, no template): on the host's network container ports are host ports."""
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:  # the old name of the field is still served
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("terminationGracePeriodSeconds", 30)
@@ -24,7 +27,7 @@ def pod_spec(spec: Object) -> None:
         spec["restartPolicy"] = "Always"
     for name in ("containers", "initContainers", "ephemeralContainers"):
         for container in spec.get(name) or []:
-            _container(container, host_network=bool(spec.get("hostNetwork")))
+            _container(container, host_network=host_ports and bool(spec.get("hostNetwork")))
     for volume in spec.get("volumes") or []:
         _volume(volume)
 

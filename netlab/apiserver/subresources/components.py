@@ -15,7 +15,6 @@ async def get(call: Call) -> Reply:
     Raises:
         ApiError: 404.
     """
-    call.request.warnings.append("v1 ComponentStatus is deprecated in v1.19+")
     found = await health.component_statuses(call.api)
     if call.name:
         for obj in found:

@@ -24,8 +24,8 @@ def narrowed(call: Call, change: Change) -> Change:
             errors = _take_ephemeral(new["spec"], wanted.get("spec") or {}, old["spec"])
         else:
             errors = _take_resources(new["spec"], wanted.get("spec") or {})
-        pod_defaults.pod_spec(new["spec"])
-        errors += pod_spec(new["spec"], "spec")
+        pod_defaults.pod_spec(new["spec"], host_ports=True)
+        errors += pod_spec(new["spec"], "spec", is_pod=True)
         if errors:
             raise invalid_object(call.endpoint.resource, call.name, errors)
         return new, tracked

@@ -19,11 +19,11 @@ _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "
 _OVERCOMMIT = ("cpu", "memory", "ephemeral-storage")
 
 
-def container_list(spec: Object, path: str, volume_names: set[str]) -> list[FieldError]:
+def container_list(spec: Object, path: str, volume_names: set[str], *, is_pod: bool = False) -> list[FieldError]:
     """Check all containers of a Pod: init, main, ephemeral."""
     errors: list[FieldError] = []
     seen: set[str] = set()
-    host_network = bool(spec.get("hostNetwork"))
+    host_network = ("pod" if is_pod else "template") if spec.get("hostNetwork") else ""
     main = spec.get("containers") or []
     if not main:
         errors.append(required(f"{path}.containers"))
@@ -46,7 +46,7 @@ def container_list(spec: Object, path: str, volume_names: set[str]) -> list[Fiel
     return errors
 
 
-def _container(container: Object, path: str, volume_names: set[str], *, host_network: bool, part: str,
+def _container(container: Object, path: str, volume_names: set[str], *, host_network: str, part: str,
                ) -> list[FieldError]:
     errors: list[FieldError] = []
     name = container.get("name", "")
@@ -84,7 +84,7 @@ def _container(container: Object, path: str, volume_names: set[str], *, host_net
     return errors
 
 
-def _ports(ports: list[Any], path: str, *, host_network: bool) -> list[FieldError]:
+def _ports(ports: list[Any], path: str, *, host_network: str) -> list[FieldError]:
     errors: list[FieldError] = []
     seen: set[str] = set()
     for at, port in enumerate(ports):
@@ -103,7 +103,7 @@ def _ports(ports: list[Any], path: str, *, host_network: bool) -> list[FieldErro
         host = port.get("hostPort", 0)
         if host:
             errors += [invalid(f"{field}.hostPort", host, text) for text in names.port_number(host)]
-        if host_network and host != number:
+        if host_network and host != number and (host or host_network == "pod"):  # a template may leave it out
             errors.append(invalid(f"{field}.hostPort", host, "must match `containerPort` when `hostNetwork` is true"))
         if port.get("protocol") not in _PROTOCOLS:
             errors.append(not_supported(f"{field}.protocol", port.get("protocol"), _PROTOCOLS))

@@ -24,10 +24,10 @@ _UPDATE_TEXT = ("pod updates may not change fields other than `spec.containers[*
                 "previously negative)")
 
 
-def pod_spec(spec: Object, path: str) -> list[FieldError]:
-    """Check a PodSpec."""
+def pod_spec(spec: Object, path: str, *, is_pod: bool = False) -> list[FieldError]:
+    """Check a PodSpec, of a Pod or of a template."""
     volume_names, errors = volumes(spec.get("volumes") or [], f"{path}.volumes")
-    errors += container_list(spec, path, volume_names)
+    errors += container_list(spec, path, volume_names, is_pod=is_pod)
     policy = spec.get("restartPolicy")
     if policy not in _RESTART:
         errors.append(not_supported(f"{path}.restartPolicy", policy, _RESTART))
