@@ -50,7 +50,7 @@ def apply(target: Any, operations: Any) -> Any:
                                          f"{copied}, exceeding the limit {MAX_COPIED_BYTES}")
     except _DoesNotApplyError as error:
         raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request",
-                       details={"causes": [{"message": str(error)}]}) from error
+                       details={"causes": [{"field": "patch", "message": str(error)}]}) from error
     return target
 
 

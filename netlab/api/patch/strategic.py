@@ -40,7 +40,7 @@ def _bad(message: str) -> ApiError:
 
 def _unfit(message: str) -> ApiError:
     return ApiError(422, "Invalid", "the server rejected our request due to an error in our request",
-                    details={"causes": [{"message": message}]})
+                    details={"causes": [{"field": "patch", "message": message}]})
 
 
 def _merge_map(original: Object, patch: Object, struct: Struct | None) -> Object:
