@@ -10,10 +10,11 @@ from netlab.cni import delegate, skel
 
 _WRAPPER: Final = """#!{python} -IS
 {mark}{name}
-import sys
+import gc, os, sys
+gc.disable()
 sys.path.insert(0, {folder!r})
 from netlab.cni.main import {function}
-sys.exit({function}([]))
+os._exit({function}([]))
 """
 
 

@@ -128,7 +128,7 @@ def main(plugin: Plugin) -> int:
 
 
 def _json(raw: Mapping[str, Any]) -> bytes:
-    return json.dumps(raw, indent=4).encode()
+    return json.dumps(raw).encode()  # compact: with an indent Python's encoder is not the one in C
 
 
 def _failure(version: str, code: int, message: str, details: str = "") -> bytes:
