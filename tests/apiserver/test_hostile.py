@@ -6,6 +6,7 @@ import random
 import socket
 import ssl
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -104,26 +105,102 @@ def test_garbage_instead_of_http(server: Server) -> None:
     assert client.get("/readyz").status == 200
 
 
-def test_random_bodies_never_break_it(client: Client) -> None:
-    """Mutations of a good Pod, in every place: each gets an answer below 500."""
-    dice = random.Random(20)
-    good = {"metadata": {"name": "fuzz", "labels": {"a": "b"}, "annotations": {}, "ownerReferences": []}, "spec": {
-        "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}], "env": [{"name": "A", "value": "b"}],
-                        "volumeMounts": [{"name": "v", "mountPath": "/v"}], "livenessProbe": {"exec": {"command": ["x"]}},
-                        "resources": {"limits": {"cpu": "1"}}}],
-        "volumes": [{"name": "v", "configMap": {"name": "m"}}], "tolerations": [{"operator": "Exists"}],
-        "securityContext": {}, "affinity": {}, "topologySpreadConstraints": [], "hostAliases": [{"ip": "10.0.0.1"}]}}
-    odd = [None, 0, -1, 2**63, 1.5, "", "x", "\u0000", [], {}, [None], [[]], {"": {}}, True, "9" * 400]
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {
+    "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}], "env": [{"name": "A", "value": "b"}],
+                    "volumeMounts": [{"name": "v", "mountPath": "/v"}], "livenessProbe": {"exec": {"command": ["x"]}},
+                    "resources": {"limits": {"cpu": "1"}, "requests": {"memory": "1Gi"}}}],
+    "initContainers": [{"name": "d", "image": "i", "envFrom": [{"secretRef": {"name": "s"}}]}],
+    "volumes": [{"name": "v", "configMap": {"name": "m", "items": [{"key": "k", "path": "p"}]}},
+                {"name": "w", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
+    "tolerations": [{"operator": "Exists"}], "dnsConfig": {"nameservers": ["10.0.0.1"], "options": [{"name": "o"}]},
+    "securityContext": {}, "affinity": {}, "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z"}],
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["h"]}], "imagePullSecrets": [{"name": "s"}]}}
+WORKLOAD = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}, "matchExpressions": [
+    {"key": "a", "operator": "In", "values": ["b"]}]}, "template": TEMPLATE}
+GOOD = {
+    "/api/v1/namespaces/default/pods": TEMPLATE,
+    "/apis/apps/v1/namespaces/default/deployments": {"spec": WORKLOAD | {"strategy": {
+        "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}},
+    "/apis/apps/v1/namespaces/default/daemonsets": {"spec": WORKLOAD | {"updateStrategy": {"rollingUpdate": {}}}},
+    "/apis/apps/v1/namespaces/default/statefulsets": {"spec": WORKLOAD | {"volumeClaimTemplates": [{"spec": {}}]}},
+    "/apis/batch/v1/namespaces/default/jobs": {"spec": {"template": TEMPLATE, "completions": 2}},
+    "/apis/batch/v1/namespaces/default/cronjobs": {"spec": {"schedule": "* * * * *", "jobTemplate": {
+        "spec": {"template": TEMPLATE}}}},
+    "/api/v1/namespaces/default/services": {"spec": {
+        "type": "NodePort", "clusterIP": "10.96.3.3", "clusterIPs": ["10.96.3.3"], "selector": {"a": "b"},
+        "ports": [{"name": "p", "port": 80, "targetPort": "http", "nodePort": 30123}], "ipFamilies": ["IPv4"],
+        "externalIPs": ["1.2.3.4"], "sessionAffinity": "ClientIP", "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}, "healthCheckNodePort": 30124}},
+    "/api/v1/namespaces/default/endpoints": {"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]},
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices": {
+        "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "hostname": "h"}],
+        "ports": [{"name": "p", "port": 80}]},
+    "/api/v1/nodes": {"spec": {"podCIDR": "10.244.0.0/24", "taints": [{"key": "k", "effect": "NoSchedule"}]},
+                      "status": {"capacity": {"cpu": "1"}, "addresses": [{"type": "InternalIP", "address": "1.2.3.4"}]}},
+    "/api/v1/namespaces": {"spec": {"finalizers": ["kubernetes"]}},
+    "/api/v1/namespaces/default/configmaps": {"data": {"a": "b"}, "binaryData": {"c": "eA=="}, "immutable": True},
+    "/api/v1/namespaces/default/secrets": {"type": "kubernetes.io/tls", "data": {"tls.crt": "eA=="},
+                                           "stringData": {"tls.key": "x"}},
+    "/api/v1/namespaces/default/events": {"involvedObject": {"kind": "Pod", "namespace": "default"}, "count": 1},
+    "/apis/coordination.k8s.io/v1/namespaces/default/leases": {"spec": {"leaseDurationSeconds": 5, "holderIdentity": "x"}},
+    "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies": {"spec": {
+        "podSelector": {}, "ingress": [{"ports": [{"port": 80}], "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}},
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings": {
+        "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]},
+    "/api/v1/namespaces/default/limitranges": {"spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}},
+    "/api/v1/namespaces/default/serviceaccounts": {"secrets": [{"name": "s"}], "imagePullSecrets": [{"name": "p"}]},
+}
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+ODD = [None, 0, -1, 2**63, 1.5, "", "x", "\u0000", [], {}, [None], [[]], {"": {}}, True, "9" * 400, {"$patch": "delete"}]
 
-    def mutated(value: Any, chance: float) -> Any:
-        if dice.random() < chance:
-            return dice.choice(odd)
-        if isinstance(value, dict):
-            return {key: mutated(part, chance) for key, part in value.items()}
-        if isinstance(value, list):
-            return [mutated(part, chance) for part in value]
-        return value
 
-    for _ in range(300):
-        answer = client.post(f"{PODS}?dryRun=All", mutated(good, 0.05))
-        assert answer.status < 500, answer.body
+def mutated(dice: random.Random, value: Any, chance: float) -> Any:
+    if dice.random() < chance:
+        return dice.choice(ODD)
+    if isinstance(value, dict):
+        return {key: mutated(dice, part, chance) for key, part in value.items()}
+    if isinstance(value, list):
+        return [mutated(dice, part, chance) for part in value]
+    return value
+
+
+@pytest.mark.parametrize("path", GOOD)
+def test_mutated_objects_never_break_it(client: Client, path: str) -> None:
+    """Every place of a good object gets odd values: each request, and the table of what was let in, is below 500."""
+    dice = random.Random(path)
+    client.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    good = {"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}, "finalizers": ["a/b"], "ownerReferences": [
+        {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]}} | GOOD[path]
+    first = client.post(path, good | {"metadata": {"name": "good", "labels": {"a": "b"}}})
+    assert first.status in (201, 409, 422, 400), first.body
+    for number in range(60):
+        body = mutated(dice, good, 0.03)
+        if isinstance(body, dict) and isinstance(body.get("metadata"), dict):
+            body["metadata"]["name"] = f"f{number}"
+        answer = client.post(path if number % 2 else f"{path}?dryRun=All", body)
+        assert answer.status < 500, (body, answer.body)
+        if first.status == 201:
+            kind = dice.choice(["merge", "strategic"])
+            changed = client.patch(f"{path}/good?dryRun=All", mutated(dice, GOOD[path], 0.05), kind)
+            assert changed.status < 500, changed.body
+    shown = client.get(path, Accept=TABLE)
+    assert shown.status == 200, shown.body
+    client.delete(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_queries_never_break_it(client: Client, seed: int) -> None:
+    dice = random.Random(seed)
+    names = ["labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch", "watch",
+             "timeoutSeconds", "sendInitialEvents", "dryRun", "fieldManager", "includeObject", "pretty", "force"]
+    texts = ["", "0", "1", "a", "a=b", "a in (b,c)", "!a", "a,,b", "metadata.name=x", "=", "NotOlderThan", "Exact", "-1", "1e9",
+             "%", "%00", "\u2028", "a" * 3000, "true", "All", "((((", "a notin (", "é"]
+    for _ in range(100):
+        query = "&".join(f"{dice.choice(names)}={quote(dice.choice(texts))}" for _ in range(dice.randrange(1, 4)))
+        if "watch=" in query:
+            query += "&timeoutSeconds=1"
+            with client.watch(f"{MAPS}?{query}") as watching:
+                assert watching.reply.status < 500
+            continue
+        answer = client.get(f"{MAPS}?{query}")
+        assert answer.status < 500 or answer.status == 504, (query, answer.body)
