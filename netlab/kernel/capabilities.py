@@ -62,15 +62,14 @@ def become(uid: int, gid: int, groups: Sequence[int], capabilities: frozenset[in
         Unsupported: the user or a group does not exist in this user namespace.
     """
     check_ids(uid, gid, groups)
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     own = _own_bounding()
-    for cap in range(last + 1):
+    for cap in range(own.bit_length()):
         if cap not in capabilities and own >> cap & 1:
             libc.prctl(libc.PR_CAPBSET_DROP, cap)
     if _setgroups_allowed():
         os.setgroups(list(groups))
     os.setresgid(gid, gid, gid)
-    mask = sum(1 << cap for cap in capabilities if cap <= last) & own
+    mask = sum(1 << cap for cap in capabilities) & own
     if uid != 0:
         os.setresuid(uid, uid, uid)
         mask = 0

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_WANTED = ("memory", "pids", "cpu", "cpuacct", "freezer")
+_WANTED = ("memory", "pids", "cpu", "cpuacct")
 _REMOVE_SECONDS = 2.0
 
 

@@ -58,6 +58,8 @@ def fork(body: Callable[[], int | None], *, keep: Collection[int] | None = None)
         raise KernelError("can't fork a Python child: this process has several threads")
     sys.stdout.flush()
     sys.stderr.flush()
+    # asked here and not in the child, which pays 10 us for each page of memory that it is the first to touch
+    caught = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # none may reach the parent's handlers
     try:
         pid = os.fork()
@@ -69,7 +71,7 @@ def fork(body: Callable[[], int | None], *, keep: Collection[int] | None = None)
         return pid
     code = 1
     try:
-        _start_clean()
+        _start_clean(caught)
         if keep is not None:
             close_descriptors(keep)
         code = body() or 0
@@ -92,17 +94,13 @@ def _single_threaded() -> bool:
     return False
 
 
-def _start_clean() -> None:
+def _start_clean(caught: Collection[int]) -> None:
     gc.freeze()  # objects of the parent must never be finalized here: they would close numbers that are ours by then
     if "asyncio" in sys.modules:
         asyncio._set_running_loop(None)  # noqa: SLF001 - documented for loop implementers; 3.11 tells by pid, and both may be 1
-        asyncio.set_event_loop(None)
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        with contextlib.suppress(OSError, ValueError):
-            if number not in (signal.SIGPIPE, signal.SIGKILL, signal.SIGSTOP) and (
-                    signal.getsignal(number) not in (signal.SIG_DFL, None)):
-                signal.signal(number, signal.SIG_DFL)
+    for number in caught:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
@@ -220,6 +218,58 @@ def children_in(pid_namespace: int | None) -> Iterator[None]:
             libc.setns(home, libc.CLONE_NEWPID)
     finally:
         os.close(home)
+
+
+@contextlib.contextmanager
+def new_namespaces(*kinds: str) -> Iterator[dict[str, int]]:
+    """Be in new namespaces ("net", "uts", "ipc") for the body, then back; yields their descriptors, for the caller.
+
+    Costs a process less than letting a child make them. Never across an await.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    homes = {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
+    made: dict[str, int] = {}
+    try:
+        try:
+            libc.unshare(sum(_KINDS[kind] for kind in kinds))
+        except OSError as error:
+            raise KernelError(f"can't make namespaces: {error.strerror}", errno=error.errno or 0) from None
+        try:
+            for kind in kinds:
+                made[kind] = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            yield made
+        except BaseException:
+            for fd in made.values():
+                os.close(fd)
+            raise
+        finally:
+            for kind, fd in homes.items():
+                libc.setns(fd, _KINDS[kind])  # must raise if it fails: never run on in the wrong place
+    finally:
+        for fd in homes.values():
+            os.close(fd)
+
+
+_KINDS = {"net": libc.CLONE_NEWNET, "uts": libc.CLONE_NEWUTS, "ipc": libc.CLONE_NEWIPC}
+
+
+def spawn(path: str | os.PathLike[str], argv: Sequence[str], *, blocked: Collection[int] = ()) -> int:
+    """Start an executable in a session of its own, without streams or environment, and return its pid.
+
+    Does not copy this process first as `fork` does: 0.3 ms instead of 5. `blocked` signals are so in the child.
+
+    Raises:
+        KernelError: it can't be executed.
+    """
+    streams = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1),
+               (os.POSIX_SPAWN_DUP2, 0, 2)]
+    try:
+        return os.posix_spawn(path, list(argv), {}, file_actions=streams, setsid=True, setsigmask=blocked,
+                              setsigdef=[signal.SIGPIPE])
+    except OSError as error:
+        raise KernelError(f"can't execute {os.fspath(path)}: {error.strerror}", errno=error.errno or 0) from None
 
 
 async def run(argv: Sequence[str], *, input: bytes = b"", env: Mapping[str, str] | None = None, cwd: str | None = None,

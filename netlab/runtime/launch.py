@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netlab.errors import KernelError, NetlabError, StartRefused
-from netlab.kernel import capabilities, libc, mount, netns, process
+from netlab.kernel import capabilities, libc, mount, process
 from netlab.kernel.cgroup import Group
 from netlab.runtime import rootfs
 from netlab.runtime.cri import Mount
@@ -354,31 +354,3 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str], *, path: str = "") ->
     if "/" in name:
         raise StartRefused(f"exec: {quoted}: stat {name}: no such file or directory", exit_code=127, errno=errno.ENOENT)
     raise StartRefused(f"exec: {quoted}: executable file not found in $PATH", exit_code=127, errno=errno.ENOENT)
-
-
-def become_pause(*, code: Path | None, hostname: str, network: bool, ipc: bool, sysctls: Mapping[str, str]) -> None:
-    """Make a Pod's namespaces and be its pause process."""
-    kinds = libc.CLONE_NEWUTS | (libc.CLONE_NEWNET if network else 0) | (libc.CLONE_NEWIPC if ipc else 0)
-    libc.unshare(kinds)
-    libc.sethostname(hostname)
-    if network:
-        netns.loopback_up()
-    for name, value in sysctls.items():
-        try:
-            Path("/proc/sys", name.replace(".", "/")).write_text(value)
-        except OSError as error:
-            raise KernelError(f"can't set the sysctl {name}={value}: {error.strerror}",
-                              errno=error.errno or 0) from None
-    os.setsid()
-    process.set_stdio(-1, -1, -1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    if code is not None:
-        os.execve(code, ["/pause"], {})
-
-
-def wait_as_pause() -> int:
-    """Do what pause does, where there is no executable of it."""
-    process.set_title(["/pause"])
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    return 0

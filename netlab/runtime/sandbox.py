@@ -8,16 +8,16 @@ import secrets
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netlab.errors import KernelError
-from netlab.kernel import libc, process
+from netlab.kernel import libc, netns, process
 from netlab.kernel.cgroup import Group
-from netlab.runtime import launch, pause
+from netlab.runtime import pause
 from netlab.runtime.context import Context
 from netlab.runtime.cri import Dns, Mount, Sandbox, SandboxConfig
-from netlab.runtime.nodespec import Program
 
 if TYPE_CHECKING:
     from netlab.runtime.container import PodContainer
@@ -50,49 +50,42 @@ class PodSandbox:
         """Whether pause lives."""
         return self._ended is not None and not self._ended.done()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Make the namespaces and start pause in them.
 
         Raises:
             KernelError: the kernel refused; nothing is left behind.
         """
-        self._write_files()
-        self.group = self.node.group.child(self.group_name)
-        report = launch.Report()
-        leaf = self.group.child("pause")
-        code = self.node.directory / "pause"
-
-        def body() -> Program | None:
-            launch.join_group(leaf, oom_score_adj=-998)
-            launch.become_pause(code=code if code.exists() else None, hostname=self.hostname,
-                                network=not self.config.host_network, ipc=not self.config.host_ipc,
-                                sysctls=self.config.sysctls)
-            return lambda _argv: launch.wait_as_pause()
-
         try:
-            if self.config.host_pid:
-                self.pid = launch.spawn(report, body, keep=leaf.directories.values(), argv=("/pause",))
-            else:
-                with process.children_in(None):
-                    self.pid = launch.spawn(report, body, keep=leaf.directories.values(), argv=("/pause",))
-        except OSError as error:
-            raise KernelError(f"can't make a PID namespace: {error.strerror}", errno=error.errno or 0) from None
-        finally:
-            leaf.close()
-        self._ended = self.node.reaper.watch(self.pid)
-        try:
-            await report.outcome()
-            for kind in ("net", "uts", "ipc", "pid"):
-                self.namespaces[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            self._write_files()
+            self.group = self.node.group.child(self.group_name)
+            self._make()
         except BaseException as error:
-            self._kill()
-            await asyncio.shield(self._ended)
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
             self.release()
             if isinstance(error, OSError):
-                raise KernelError(f"pause ended at once: {error.strerror}", errno=error.errno or 0) from None
+                raise KernelError(f"can't make the sandbox: {error}", errno=error.errno or 0) from None
             raise
+        self._ended = self.node.reaper.watch(self.pid)
         self._ended.add_done_callback(self._pause_ended)
         self.node.happened("sandbox_ready", sandbox=self.id)
+
+    def _make(self) -> None:
+        config = self.config
+        shared = [kind for kind, wanted in (("net", config.host_network), ("ipc", config.host_ipc)) if wanted]
+        with process.new_namespaces(*(kind for kind in ("net", "uts", "ipc") if kind not in shared)) as made:
+            libc.sethostname(self.hostname)
+            if not config.host_network:
+                netns.loopback_up()
+            for name, value in config.sysctls.items():
+                _set_sysctl(name, value)
+            with nullcontext() if config.host_pid else process.children_in(None):
+                self.pid = process.spawn(*_pause(self.node.directory), blocked=(signal.SIGINT, signal.SIGTERM))
+        self.namespaces.update(made)
+        for kind in shared:
+            self.namespaces[kind] = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        self.namespaces["pid"] = os.open(f"/proc/{self.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def _pause_ended(self, _: object) -> None:
         self.node.happened("sandbox_stopped", sandbox=self.id)
@@ -101,12 +94,9 @@ class PodSandbox:
         """Kill the containers, then pause."""
         await asyncio.gather(*(container.stop(0) for container in list(self.containers.values())))
         if self._ended is not None:
-            self._kill()
+            if self.ready:
+                os.kill(self.pid, signal.SIGKILL)
             await asyncio.shield(self._ended)
-
-    def _kill(self) -> None:
-        if self.ready:
-            os.kill(self.pid, signal.SIGKILL)
 
     def release(self) -> None:
         """Give back everything that a stopped sandbox still holds."""
@@ -170,6 +160,19 @@ def install_pause(directory: Path) -> None:
     if code is not None:
         (directory / "pause").write_bytes(code)
         (directory / "pause").chmod(0o755)
+
+
+def _pause(directory: Path) -> tuple[Path, list[str]]:
+    """Return the executable and the arguments of pause; a machine that we have no code for takes sleep."""
+    code = directory / "pause"
+    return (code, ["/pause"]) if code.exists() else (Path("/usr/bin/sleep"), ["/pause", "infinity"])
+
+
+def _set_sysctl(name: str, value: str) -> None:
+    try:
+        Path("/proc/sys", name.replace(".", "/")).write_text(value)
+    except OSError as error:
+        raise KernelError(f"can't set the sysctl {name}={value}: {error.strerror}", errno=error.errno or 0) from None
 
 
 CHILD_NAMESPACES = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC | libc.CLONE_NEWCGROUP

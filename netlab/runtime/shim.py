@@ -127,7 +127,7 @@ class Shim:
     async def run_pod_sandbox(self, _client: Client, config: dict[str, Any]) -> Any:
         """See ShimClient."""
         sandbox = PodSandbox(self.node, from_wire(SandboxConfig, config))
-        await sandbox.start()
+        sandbox.start()
         self.sandboxes[sandbox.id] = sandbox
         return sandbox.status()
 

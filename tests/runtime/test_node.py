@@ -217,3 +217,32 @@ def test_many_sandboxes_at_once(node):
         assert not {b.id[:12] for b in boxes} & set(left.split())
 
     node.run(body)
+
+
+def test_a_sandbox_that_can_not_be_made_leaves_nothing(node):
+    async def body(client):
+        before = await in_node(client, "sh", "-c", "ls /proc/1/fd | wc -l; pgrep -c pause; readlink /proc/1/ns/net")
+        with pytest.raises(KernelError, match=r"can't set the sysctl net.nosuch=1"):
+            await client.run_pod_sandbox(pod(sysctls={"net.ipv4.ip_forward": "1", "net.nosuch": "1"}))
+        assert await in_node(client, "sh", "-c",
+                             "ls /proc/1/fd | wc -l; pgrep -c pause; readlink /proc/1/ns/net") == before
+        box = await client.run_pod_sandbox(pod(sysctls={"net.ipv4.ip_unprivileged_port_start": "7"}))
+        main = await client.create_container(box.id, container("sleep", "1000"))
+        await client.start_container(main)
+        assert await output(client, main, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start") == "7\n"
+        await client.remove_pod_sandbox(box.id)
+
+    node.run(body)
+
+
+def test_orphans_of_a_shared_process_namespace_are_reaped_by_pause(node):
+    async def body(client):
+        box = await client.run_pod_sandbox(pod(share_process_namespace=True))
+        main = await client.create_container(box.id, container("sleep", "1000"))
+        await client.start_container(main)
+        await output(client, main, "sh", "-c", "(sleep 0.01 &)")
+        assert "Z" not in await output(
+            client, main, "sh", "-c", "while pgrep -f '[s]leep 0.01' >/dev/null; do :; done; ps -o stat")
+        await client.remove_pod_sandbox(box.id)
+
+    node.run(body)
