@@ -30,7 +30,7 @@ def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> N
 
     \b
     netlab rules                    every node and Service, and the rules that are not kube-proxy's
-    netlab rules svc/web            the tree of one Service, node by node
+    netlab rules svc/web            the tree of one Service; nodes with the same rules are told once, counters added up
     netlab rules svc/kube-system/kube-dns --node worker1
 
     Percentages in front of rules are what the dice give to a new connection; "so far" is what the counters saw.
@@ -50,8 +50,8 @@ def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> N
 def _show_service(key: str, saved: Mapping[str, Ruleset], names: Names, output: str) -> None:
     from netlab.cli.output import emit
     from netlab.errors import NotFound
+    from netlab.inspect import merge, show
     from netlab.inspect import service as services
-    from netlab.inspect import show
 
     found = {node: services.ports(rules, key, names) for node, rules in saved.items()}
     if not any(found.values()):
@@ -61,8 +61,8 @@ def _show_service(key: str, saved: Mapping[str, Ruleset], names: Names, output: 
         emit({"service": key, "nodes": [{"node": node, "backend": saved[node].backend,
                                          "ports": show.ports_data(ports)} for node, ports in found.items()]}, output)
         return
-    texts = [show.tree(node, saved[node].backend, ports, names.services.get(key)) if ports else
-             f"{key}, node/{node}: no rules here" for node, ports in found.items()]
+    texts = [show.tree(nodes, saved[nodes[0]].backend, ports, names.services.get(key)) if ports else
+             f"{key}, {show.places(nodes)}: no rules here" for nodes, ports in merge.alike(found)]
     click.echo("\n\n".join(texts))
 
 

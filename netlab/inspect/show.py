@@ -19,11 +19,17 @@ from netlab.inspect.service import Branch, PortRules
 _TEE, _END, _BAR, _GAP = "├─ ", "└─ ", "│  ", "   "
 
 
-def tree(node: str, backend: str, ports: Sequence[PortRules], service: Object | None = None) -> str:
-    """Return the rules of a Service on one node as an indented tree with counters."""
+def places(nodes: Sequence[str]) -> str:
+    """Return nodes as places: `node/worker1`, or `node/worker1, node/worker2 (alike, counters added up)`."""
+    names = ", ".join(f"node/{node}" for node in nodes)
+    return f"{names} (alike, counters added up)" if len(nodes) > 1 else names
+
+
+def tree(nodes: Sequence[str], backend: str, ports: Sequence[PortRules], service: Object | None = None) -> str:
+    """Return the rules of a Service, on nodes that have the same, as an indented tree with counters."""
     lines: list[str] = []
     for port in ports:
-        head = f"{port.name} {port.protocol}{_addresses(service)}, node/{node}, {backend or 'iptables'}"
+        head = f"{port.name} {port.protocol}{_addresses(service)}, {places(nodes)}, {backend or 'iptables'}"
         lines.append(head)
         lines += _endpoints(port)
         lines.append(f"{'packets':>9}")

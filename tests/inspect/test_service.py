@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from netlab.inspect import overview, service, shares, show
+from netlab.inspect import merge, overview, service, shares, show
 from netlab.inspect.names import Names
 from netlab.netfilter import parse
 from netlab.netfilter.model import Chain
@@ -77,7 +77,7 @@ def test_the_tree_follows_every_way_in():
 def test_a_service_without_endpoints():
     (port,) = service.ports(RECORDED, "default/none")
     assert (port.endpoints, [entry.table for entry in port.entries]) == ((), ["filter"])
-    assert "reject" in show.tree("node1", "nf_tables", [port])
+    assert "reject" in show.tree(["node1"], "nf_tables", [port])
 
 
 def test_ports_of_one_service():
@@ -87,7 +87,7 @@ def test_ports_of_one_service():
 
 
 def test_the_tree_as_text():
-    text = show.tree("node1", "nf_tables", service.ports(RECORDED, "default/nodeport", Names.of([POD])), a_service(type="NodePort"))
+    text = show.tree(["node1"], "nf_tables", service.ports(RECORDED, "default/nodeport", Names.of([POD])), a_service(type="NodePort"))
     assert "default/nodeport:http tcp, type NodePort, node/node1, nf_tables" in text
     assert "50.0% to 10.244.1.5:8080  pod/default/web-1 on node1" in text
     assert "nat KUBE-NODEPORTS rule 2: tcp port 30080: go to KUBE-EXT-PKMRSDTV7XNERZIJ (above)" in text
@@ -123,3 +123,19 @@ def test_the_table_of_services_shows_where_nodes_differ():
     assert show.service_rows(rows, ["a", "b", "c"]) == [
         ("default/web:http", "tcp", "10.96.0.10:80,node:30080", "a:1 b:0", "missing on c; refused on b")]
     json.dumps(show.overview_data([overview.overview("a", rules_for(*web))], rows))
+
+
+def test_nodes_with_the_same_rules_are_told_once_and_their_counters_added_up():
+    text = recorded("iptables-save.txt").splitlines()
+
+    def counted(*counts: int) -> tuple[service.PortRules, ...]:
+        left = iter(counts)
+        lines = (f"[{next(left)}:60] {line}" if "-> " in line and "default/clusterip" in line else line for line in text)
+        return service.ports(parse.parse("\n".join(lines)), "default/clusterip")
+
+    other = service.ports(rules_for(a_service("clusterip"), a_slice("clusterip")), "default/clusterip")
+    (nodes, (port,)), (alone, _) = merge.alike({"a": counted(1, 2, 3), "b": other, "c": counted(9, 8, 7)})
+    assert (nodes, alone) == (("a", "c"), ("b",))
+    assert [(each.packets, each.observed) for each in port.endpoints] == [(10, 1 / 3), (10, 1 / 3), (10, 1 / 3)]
+    assert [branch.observed for branch in port.entries[0].rules if branch.share is not None] == [1 / 3] * 3
+    assert "node/a, node/c (alike, counters added up)" in show.tree(nodes, "nf_tables", [port])
