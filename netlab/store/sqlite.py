@@ -49,7 +49,7 @@ class Sqlite:
     def __init__(self, path: Path, synchronous: Synchronous = "normal") -> None:
         self.path = path
         self.blocking = synchronous == "full"
-        self._lock = _lock(path)
+        self._lock = lock(path)
         self._written = 0
         try:
             self._db = _connect(path)
@@ -65,13 +65,12 @@ class Sqlite:
         """Read the whole file, and check it.
 
         Raises:
-            Corrupt: see its `last_good`; `salvage` keeps what is whole.
+            Corrupt: see its `last_good`; salvage.py keeps what is whole.
         """
         kept, damage = self.read()
         if damage:
             raise Corrupt(f"{self.path}: {damage}", last_good=kept.revision,
-                          hint=f"what it held at revision {kept.revision} can be salvaged" if kept.revision else
-                          "restore a copy of it, or remove it to start empty")
+                          hint=_salvage_hint(self.path))
         return kept
 
     def read(self) -> tuple[Kept, str]:
@@ -146,53 +145,14 @@ class Sqlite:
                 self._db.execute("ROLLBACK")
 
 
-def salvage(path: Path) -> tuple[int, Path]:
-    """Rebuild a damaged file from its whole rows, up to the newest revision before the damage.
-
-    The damaged file stays beside it. Returns that revision and where the damaged file is now.
-
-    Raises:
-        Corrupt: not even the state at the last compaction is whole; nothing was changed.
-    """
-    damaged = Sqlite(path)
-    try:
-        kept, damage = damaged.read()
-    finally:
-        damaged.close()
-    if not damage:
-        return kept.revision, path
-    if not kept.revision:
-        raise Corrupt(f"{path}: {damage}; nothing in it can be trusted", hint="remove the file to start empty")
-    fresh, aside = path.with_name(f"{path.name}.salvaged"), path.with_name(f"{path.name}.damaged-{kept.revision}")
-    for stale in (fresh, aside):
-        _remove(stale)
-    backend = Sqlite(fresh, "full")
-    try:
-        backend.load()
-        backend.append(Batch([Event(kv, None) for kv in kept.base] + list(kept.events), list(kept.leases),
-                             compacted=kept.compacted))
-    finally:
-        backend.close()
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    fresh.rename(path)
-    _remove(fresh)
-    return kept.revision, aside
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-lock"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=16)
     db.execute("PRAGMA journal_mode=WAL")
     return db
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
+    """Take the file for this process; returns the descriptor that holds it. Raises Locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -263,7 +223,11 @@ def _damaged(path: Path, error: sqlite3.Error) -> StorageFailed | Corrupt:
     """Translate what SQLite says when it opens or reads a file."""
     if isinstance(error, sqlite3.OperationalError):
         return StorageFailed(f"{path}: {error}")
-    return Corrupt(f"{path}: {error}", hint="restore a copy of it, or remove it to start empty")
+    return Corrupt(f"{path}: {error}", hint=_salvage_hint(path))
+
+
+def _salvage_hint(path: Path) -> str:
+    return f"`python -m netlab.store.salvage {path}` keeps what is whole of it"
 
 
 def _refused(path: Path, error: sqlite3.Error) -> StorageFailed:

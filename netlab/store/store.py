@@ -68,7 +68,7 @@ class Store:
 
         Raises:
             Locked: another process has it open.
-            Corrupt: it is damaged (`sqlite.salvage` keeps what is whole).
+            Corrupt: it is damaged (salvage.py keeps what is whole).
             StorageFailed: it can't be read or made.
         """
         backend = Memory() if path is None else Sqlite(path, synchronous)

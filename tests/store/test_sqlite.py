@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netlab.store import Corrupt, Retention, StorageFailed, StorageFull, Store
-from netlab.store.sqlite import salvage
+from netlab.store.salvage import main, salvage
 
 
 def write_until_killed(path: Path, synchronous: str, acknowledge: int) -> None:
@@ -127,6 +127,21 @@ async def test_a_file_that_is_no_database_is_refused_with_a_reason(tmp_path: Pat
     (tmp_path / "db").write_bytes(b"hello" * 1000)
     with pytest.raises(Corrupt, match="not a database"):
         await Store.open(tmp_path / "db")
+
+
+def test_salvage_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(fill(tmp_path / "db", 50))
+    assert main([str(tmp_path / "db")]) == 0
+    assert "is whole" in capsys.readouterr().out
+    os.truncate(tmp_path / "db", (tmp_path / "db").stat().st_size - 8192)
+    with pytest.raises(Corrupt) as error:
+        asyncio.run(Store.open(tmp_path / "db"))
+    assert "netlab.store.salvage" in error.value.hint
+    assert main([str(tmp_path / "db")]) == 0
+    assert "the damaged file is" in capsys.readouterr().out
+    (tmp_path / "rubbish").write_bytes(b"hello" * 1000)
+    assert main([str(tmp_path / "rubbish")]) == 1
+    assert main([]) == 2
 
 
 async def test_a_full_disk_refuses_writes_and_loses_nothing(tmp_path: Path) -> None:
