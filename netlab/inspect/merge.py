@@ -40,8 +40,9 @@ def _sum(same: Sequence[Sequence[PortRules]]) -> tuple[PortRules, ...]:
 
 
 def _branches(same: Sequence[tuple[Branch, ...]]) -> tuple[Branch, ...]:
-    added = [replace(each[0], packets=sum(branch.packets for branch in each), bytes=sum(branch.bytes for branch in each),
-                     rules=_branches([branch.rules for branch in each])) for each in zip(*same, strict=True)]
+    added = [replace(each[0], packets=sum(branch.packets for branch in each),
+                     bytes=sum(branch.bytes for branch in each), rules=_branches([branch.rules for branch in each]))
+             for each in zip(*same, strict=True)]
     total = sum(branch.packets for branch in added if branch.share is not None)
     return tuple(branch if branch.share is None else
                  replace(branch, observed=branch.packets / total if total else None) for branch in added)
