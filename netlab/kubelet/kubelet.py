@@ -54,7 +54,7 @@ class Kubelet:
         self.machine = machine.read(config.root, config.node_name, config.max_pods)
         self.client = (Client(client_config.load(config.kubeconfig), "kubelet") if config.kubeconfig else None)
         self.observer = Observer(self.shim, config.root, self._wake)
-        self.network = Network(config.cni_conf, config.cni_bin, config.cni_cache)
+        self.network = Network(config.cni_conf, config.cni_bin, config.cni_cache, self.shim.list_pod_sandboxes)
         self.static = StaticPods(Path(config.manifests), config.node_name, self._static_changed)
         self.probers = Probers()
         self._mirrors: dict[str, Object] = {}

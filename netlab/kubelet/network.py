@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ _AT_ONCE = 1
 class Network:
     """Attaches sandboxes and detaches them."""
 
-    def __init__(self, conf_dir: Path, bin_dirs: tuple[Path, ...], cache_dir: Path) -> None:
+    def __init__(self, conf_dir: Path, bin_dirs: tuple[Path, ...], cache_dir: Path,
+                 sandboxes: Callable[[], Awaitable[Sequence[cri.Sandbox]]] | None = None) -> None:
+        """Make it; `sandboxes` returns those the runtime has: the addresses of all others are freed at the first ADD."""
         self.conf_dir = conf_dir
+        self._sandboxes = sandboxes
         self._bin_dirs, self._cache_dir = bin_dirs, cache_dir
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self._conflist: invoke.Conflist | None = None
@@ -65,6 +68,7 @@ class Network:
         if self._conflist is None:
             raise NetlabError(trouble)
         async with self._gate:
+            await self._collect(self._conflist)
             result = await invoke.add(self._conflist, container_id=sandbox.id, netns=sandbox.netns_path,
                                       ifname=INTERFACE, args=_args(sandbox),
                                       capability_args=_capabilities(pod, resolver),
@@ -86,6 +90,17 @@ class Network:
             await invoke.delete(self._conflist, container_id=sandbox.id, netns=netns, ifname=INTERFACE,
                                 args=_args(sandbox), capability_args={},
                                 plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
+
+    async def _collect(self, conflist: invoke.Conflist) -> None:
+        """Free what sandboxes that are gone still hold: after a crash of the node nobody calls DEL for them."""
+        if self._sandboxes is None:
+            return
+        listed, self._sandboxes = self._sandboxes, None
+        try:
+            await invoke.gc(conflist, [(sandbox.id, INTERFACE) for sandbox in await listed()],
+                            plugin_dirs=[str(p) for p in self._bin_dirs], cache_dir=self._cache_dir)
+        except NetlabError as error:
+            log.warning("the network of sandboxes that are gone was not all freed: %s", error)
 
     def _look(self) -> tuple[tuple[str, int, int], ...]:
         try:
