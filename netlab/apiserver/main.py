@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import sys
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 GIT_VERSION = "v1.36.0-netlab.1"
 """What /version says: the minor version whose API is served."""
 GRACE_SECONDS = 2.0
+_GARBAGE = 20_000
 _DATABASE = "store.db"
 
 
@@ -66,6 +68,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         log.info("Serving securely on %s:%d, revision %d", chosen.bind, api.port, store.revision)
         if chosen.ready_file:
             Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
+        gc.freeze()
+        gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keeper = asyncio.create_task(bootstrap.keep(api))
         try:
             await stop.wait()
