@@ -33,7 +33,7 @@ class Network:
 
     def __init__(self, conf_dir: Path, bin_dirs: tuple[Path, ...], cache_dir: Path,
                  sandboxes: Callable[[], Awaitable[Sequence[cri.Sandbox]]] | None = None) -> None:
-        """Make it; `sandboxes` returns those the runtime has: the addresses of all others are freed at the first ADD."""
+        """Make it. `sandboxes` returns those that the runtime has: what all others hold is freed at the first ADD."""
         self.conf_dir = conf_dir
         self._sandboxes = sandboxes
         self._bin_dirs, self._cache_dir = bin_dirs, cache_dir

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 POD_UID, POD_NAME, POD_NAMESPACE = "io.kubernetes.pod.uid", "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"
 CONTAINER_NAME, CONTAINER_HASH = "io.kubernetes.container.name", "io.kubernetes.container.hash"
+GRACE = "io.kubernetes.pod.terminationGracePeriod"
 MESSAGE_PATH, MESSAGE_POLICY = ("io.kubernetes.container.terminationMessagePath",
                                 "io.kubernetes.container.terminationMessagePolicy")
 """Labels and annotations as upstream's CRI clients set them; MESSAGE_PATH is the file's place on the node."""

@@ -16,7 +16,7 @@ from netlab.kubelet.config import Config
 from netlab.kubelet.container_config import labels
 from netlab.kubelet.containers import log_dir
 from netlab.kubelet.network import Network
-from netlab.kubelet.observe import Observer
+from netlab.kubelet.observe import GRACE, Observer
 from netlab.kubelet.records import PodRecord, Sandbox
 from netlab.runtime import cri
 from netlab.runtime.shimclient import ShimClient
@@ -48,7 +48,8 @@ class Sandboxes:
             host_pid=bool(body.get("hostPID")), host_ipc=bool(body.get("hostIPC")),
             share_process_namespace=bool(body.get("shareProcessNamespace")),
             sysctls={row["name"]: row["value"] for row in security.get("sysctls") or []},
-            labels={**meta.labels(pod), **labels(pod)}, annotations=meta.annotations(pod))))
+            labels={**meta.labels(pod), **labels(pod)},
+            annotations={**meta.annotations(pod), GRACE: str(spec.grace_period(pod))})))
         if sandbox.host_network:
             self._observer.put_sandbox(sandbox)
             return
