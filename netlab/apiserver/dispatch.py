@@ -12,7 +12,7 @@ from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.call import Call
-from netlab.apiserver.http import Reply, Request, Response
+from netlab.apiserver.http import Reply, Request, Response, Upgrade
 from netlab.apiserver.metrics import Metrics
 from netlab.apiserver.proxy import http as http_proxy
 from netlab.apiserver.proxy import kubelet
@@ -70,7 +70,7 @@ class Dispatcher:
         code = 500
         try:
             response = await self._answer(request, asked)
-            code = response.status if not hasattr(response, "run") or hasattr(response, "status") else 101
+            code = 101 if isinstance(response, Upgrade) else response.status
             return response
         except ApiError as error:
             code = error.code

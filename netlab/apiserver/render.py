@@ -63,9 +63,9 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
         shown = table_of(endpoint, form, views, now=call.now, include=include_object(call))
         shown["metadata"] = list_meta
         return _reply(form, orjson.dumps(shown))
-    return _reply(form, orjson.dumps({"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}",
-                                      "metadata": list_meta, "items": [{"metadata": obj["metadata"]}
-                                                                       for obj in views]}))
+    shown = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": list_meta,
+             "items": [partial(obj, form) for obj in views]}
+    return _reply(form, orjson.dumps(shown))
 
 
 def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: float, include: str = "Metadata",

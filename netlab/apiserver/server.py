@@ -109,9 +109,6 @@ def error_reply(error: ApiError) -> Reply:
     headers = {}
     if "retryAfterSeconds" in error.details:
         headers["Retry-After"] = str(error.details["retryAfterSeconds"])
-    if error.code == 401:
-        headers["Www-Authenticate"] = 'Basic realm="kubernetes-master"'
-        headers.pop("Www-Authenticate")
     return Reply(orjson.dumps(error.status()), error.code, headers=headers)
 
 

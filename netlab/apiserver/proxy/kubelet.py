@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from netlab.api.meta import Object
 from netlab.apiserver import status
 from netlab.apiserver.call import Call
-from netlab.apiserver.http import Response
+from netlab.apiserver.http import Reply, Response
 from netlab.apiserver.options import Options
 from netlab.apiserver.verbs.get import current
 from netlab.errors import ApiError, UsageError
@@ -51,8 +51,6 @@ async def log(call: Call) -> Response:
     for name in ("tailLines", "sinceSeconds", "limitBytes"):
         _number(name, words.get(name, "0"), low=1 if name != "tailLines" else 0)
     if not (pod.get("spec") or {}).get("nodeName"):
-        from netlab.apiserver.http import Reply
-
         return Reply(content_type="text/plain")  # not scheduled: no log yet, which is no error
     base = await _base(call, pod)
     return await call.api.kubelets.forward(

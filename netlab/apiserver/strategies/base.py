@@ -85,6 +85,9 @@ class Strategy:
         """Return the seconds of grace for a deletion that asked for `asked` (None: did not say)."""
         return 0
 
+    def mark(self, obj: Object) -> None:
+        """Record that the object's deletion has begun."""
+
     def gone(self, obj: Object) -> bool:
         """Tell whether an object that is marked for deletion may go now."""
         metadata = obj["metadata"]

@@ -142,15 +142,8 @@ def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> 
             return None
         if metadata.get("generation"):
             metadata["generation"] += 1
-        strategy_marks(strategy, obj)
+        strategy.mark(obj)
     return None if strategy.gone(obj) else obj
-
-
-def strategy_marks(strategy: Strategy, obj: Object) -> None:
-    """Let the kind record that its deletion has begun (a Namespace shows Terminating)."""
-    mark = getattr(strategy, "mark", None)
-    if mark is not None:
-        mark(obj)
 
 
 def _propagate(metadata: Object, policy: str | None) -> None:
