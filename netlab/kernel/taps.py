@@ -125,12 +125,11 @@ _VERDICTS: Final = {0: "DROP", 1: "ACCEPT", 2: "STOLEN", 3: "QUEUE", 4: "REPEAT"
 _KINDS: Final[dict[int, Literal["rule", "return", "policy"]]] = {1: "policy", 2: "return", 3: "rule"}
 
 
-class NftTrace:
-    """The nftables rules that traced packets meet in one namespace."""
+class _RuleTrace:
+    """A netfilter socket whose messages are rule hits; `lost` counts how often the kernel found it full."""
 
-    def __init__(self, netns: int) -> None:
-        with inside(netns):
-            self._socket = nfnetlink.open_socket(NFNLGRP_NFTRACE, buffer=BUFFER)
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
         self.lost = 0
 
     def fileno(self) -> int:
@@ -151,12 +150,27 @@ class NftTrace:
                 self.lost += 1
                 continue
             for kind, _, _, payload in nfnetlink.messages(data):
-                if kind == nfnetlink.SUBSYS_NFTABLES << 8 | NFT_MSG_TRACE:
-                    hits.append(decode_nft_trace(payload))
+                hit = self._decode(kind, payload)
+                if hit is not None:
+                    hits.append(hit)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; what it had asked the kernel for ends with it."""
         self._socket.close()
+
+    def _decode(self, kind: int, payload: bytes) -> RuleHit | None:
+        raise AssertionError(f"message {kind} of {len(payload)} bytes: not for the base class")
+
+
+class NftTrace(_RuleTrace):
+    """The nftables rules that traced packets meet in one namespace."""
+
+    def __init__(self, netns: int) -> None:
+        with inside(netns):
+            super().__init__(nfnetlink.open_socket(NFNLGRP_NFTRACE, buffer=BUFFER))
+
+    def _decode(self, kind: int, payload: bytes) -> RuleHit | None:
+        return decode_nft_trace(payload) if kind == nfnetlink.SUBSYS_NFTABLES << 8 | NFT_MSG_TRACE else None
 
 
 def decode_nft_trace(payload: bytes) -> RuleHit:
@@ -183,58 +197,34 @@ def decode_nft_trace(payload: bytes) -> RuleHit:
                    mark=number(14))
 
 
-class LegacyTrace:
+class LegacyTrace(_RuleTrace):
     """The iptables-legacy rules that traced packets meet in one namespace, from its netfilter log.
 
     The kernel writes `TRACE: nat:PREROUTING:rule:2 ` before each packet. There is no packet number in it: a visit
-    starts anew when the hooks go backwards or the packet is another one; `correlate` finds that out, so `visit` is 0.
+    starts anew when the hooks go backwards or the packet is another one; the reader finds that out, so `visit` is 0.
     """
 
     def __init__(self, netns: int) -> None:
         with inside(netns):
-            self._socket = nfnetlink.open_socket(buffer=BUFFER)
-        ack = nfnetlink.NLM_F_ACK
+            super().__init__(nfnetlink.open_socket(buffer=BUFFER))
         config = [
-            (socket.AF_INET, 0, nfnetlink.attribute(1, b"\x03")),   # NFULNL_CFG_CMD_PF_BIND: the log of this family
-            (socket.AF_INET6, 0, nfnetlink.attribute(1, b"\x03")),
-            (0, 0, nfnetlink.attribute(1, b"\x01")),                # ..._BIND: group 0
-            (0, 0, nfnetlink.attribute(2, struct.pack("!IBx", 256, 2))),  # copy 256 bytes of each packet
-            (0, 0, nfnetlink.attribute(5, struct.pack("!I", 1))),   # do not wait for a second message
+            (socket.AF_INET, nfnetlink.attribute(1, b"\x03")),   # NFULNL_CFG_CMD_PF_BIND: the log of this family
+            (socket.AF_INET6, nfnetlink.attribute(1, b"\x03")),
+            (0, nfnetlink.attribute(1, b"\x01")),                # ..._BIND: group 0
+            (0, nfnetlink.attribute(2, struct.pack("!IBx", 256, 2))),  # copy 256 bytes of each packet
+            (0, nfnetlink.attribute(5, struct.pack("!I", 1))),   # do not wait for a second message
         ]
         try:
-            for family, group, body in config:
+            for family, body in config:
                 nfnetlink.acknowledged(self._socket, nfnetlink.request(
-                    nfnetlink.SUBSYS_ULOG, 1, family=family, flags=ack, res_id=group, body=body))
+                    nfnetlink.SUBSYS_ULOG, 1, family=family, flags=nfnetlink.NLM_F_ACK, body=body))
         except BaseException:
             self._socket.close()
             raise
         self._socket.setblocking(False)
-        self.lost = 0
 
-    def fileno(self) -> int:
-        """Return the descriptor, for epoll."""
-        return self._socket.fileno()
-
-    def read(self) -> list[RuleHit]:
-        """Return what has come in since the last call, in the kernel's order; never blocks."""
-        hits: list[RuleHit] = []
-        while True:
-            try:
-                data = self._socket.recv(1 << 16)
-            except BlockingIOError:
-                return hits
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self.lost += 1
-                continue
-            for kind, _, _, payload in nfnetlink.messages(data):
-                if kind == nfnetlink.SUBSYS_ULOG << 8 and (hit := decode_legacy_trace(payload)) is not None:
-                    hits.append(hit)
-
-    def close(self) -> None:
-        """Close the socket; the kernel unbinds the log group with it."""
-        self._socket.close()
+    def _decode(self, kind: int, payload: bytes) -> RuleHit | None:
+        return decode_legacy_trace(payload) if kind == nfnetlink.SUBSYS_ULOG << 8 else None
 
 
 def decode_legacy_trace(payload: bytes) -> RuleHit | None:
