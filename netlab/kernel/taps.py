@@ -14,6 +14,7 @@ import ctypes
 import errno
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -125,7 +126,7 @@ _VERDICTS: Final = {0: "DROP", 1: "ACCEPT", 2: "STOLEN", 3: "QUEUE", 4: "REPEAT"
 _KINDS: Final[dict[int, Literal["rule", "return", "policy"]]] = {1: "policy", 2: "return", 3: "rule"}
 
 
-class _RuleTrace:
+class _RuleTrace(ABC):
     """A netfilter socket whose messages are rule hits; `lost` counts how often the kernel found it full."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -158,8 +159,9 @@ class _RuleTrace:
         """Close the socket; what it had asked the kernel for ends with it."""
         self._socket.close()
 
+    @abstractmethod
     def _decode(self, kind: int, payload: bytes) -> RuleHit | None:
-        raise AssertionError(f"message {kind} of {len(payload)} bytes: not for the base class")
+        """Return what a message says, None for one that is about something else."""
 
 
 class NftTrace(_RuleTrace):
