@@ -25,7 +25,7 @@ from netlab.kubelet.containers import Means
 from netlab.kubelet.housekeeping import Housekeeping
 from netlab.kubelet.images import Images
 from netlab.kubelet.network import NOT_READY, Network
-from netlab.kubelet.observe import Observer
+from netlab.kubelet.observe import GRACE, Observer
 from netlab.kubelet.probers import Probers
 from netlab.kubelet.references import References
 from netlab.kubelet.registration import Registration
@@ -196,7 +196,9 @@ class Kubelet:
         """End what still runs of a Pod that nobody wants any more."""
         record = self.observer.record(uid)
         log.info("pod %s_%s(%s) runs and is not wanted: ending it", record.name, record.namespace, uid)
-        self._take_in({"apiVersion": "v1", "kind": "Pod", "spec": {},
+        found = [info for s in record.sandboxes if (info := self.observer.sandbox_info(s.id)) is not None]
+        grace = next((info.annotations[GRACE] for info in found if GRACE in info.annotations), "30")
+        self._take_in({"apiVersion": "v1", "kind": "Pod", "spec": {"terminationGracePeriodSeconds": int(grace)},
                        "metadata": {"name": record.name, "namespace": record.namespace, "uid": uid}}).remove()
 
     def sources_known(self) -> bool:
