@@ -156,11 +156,26 @@ def _merge_ordered(merged: Object, todo: Object, directive: str, struct: Struct 
     if before is None and changes is None:
         return
     result: list[Any]
+    server = [key(item) for item in before or ()]
     if before is not None and changes is not None:
         result = _merge_list(before, changes, field)
+        server = _as_left(server, changes, key)
     else:
         result = before if before is not None else list(_clean(changes))
-    merged[name] = _in_order(result, wanted, [key(item) for item in before or ()], key)
+    merged[name] = _in_order(result, wanted, server, key)
+
+
+def _as_left(server: list[Any], changes: list[Any], key: _Key) -> list[Any]:
+    """Return the order that upstream goes by after it merged a list in place.
+
+    Its deletions make room in the old list, and what is new fills that room: so a new item counts as one of the old
+    that stood last, as far as there is room.
+    """
+    items = [item for item in changes if isinstance(item, dict)]
+    gone = [key(item) for item in items if item.get(DIRECTIVE) == "delete"]
+    left = [name for name in server if name not in gone]
+    new = [name for item in items if DIRECTIVE not in item and (name := key(item)) not in left]
+    return (left + new)[:len(server)]
 
 
 def _check_order(changes: list[Any], order: list[Any], wanted: list[Any], key: _Key) -> None:
