@@ -18,7 +18,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,7 +68,7 @@ def load(path: Path, store: Path) -> list[str]:
 def list_store(store: Path) -> list[Stored]:
     """Return the images of a store, by name."""
     found: list[Stored] = []
-    for file in store.glob("*/image.json"):
+    for file in store.glob("[!.]*/image.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):  # removed at this moment
             data = json.loads(file.read_text())
             found.append(Stored(**{**data, "tags": tuple(data["tags"]), "entrypoint": tuple(data["entrypoint"]),
@@ -77,7 +77,8 @@ def list_store(store: Path) -> list[Stored]:
 
 
 def remove(store: Path, name: str) -> None:
-    """Take a name away, and the image with its last one.
+    """Take a name away, and the image with its last one. Its files stay, out of sight, until the store itself goes:
+    containers may run on them.
 
     Raises:
         NotFound: the store has no image of that name or id.
@@ -87,9 +88,9 @@ def remove(store: Path, name: str) -> None:
         if wanted == image.id or wanted in image.tags:
             left = tuple(tag for tag in image.tags if tag != wanted) if wanted != image.id else ()
             if left:
-                _write(store, Stored(**{**asdict(image), "tags": left}))
+                _write(store, replace(image, tags=left))
             else:
-                shutil.rmtree(store / image.directory)
+                (store / image.directory).rename(tempfile.mkdtemp(prefix=".removed-", dir=store))
             return
     raise NotFound(f"no image {wanted} is loaded")
 
@@ -159,6 +160,13 @@ def _load_one(tar: tarfile.TarFile, found: _Found, store: Path) -> str:
     config = document.get("config") or {}
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
     tags = tuple(str(parse(tag)) for tag in found.tags)
+    name = tags[0] if tags else digest
+    directory = digest.removeprefix("sha256:")[:12]
+    known = {image.id: image for image in list_store(store)}
+    if digest in known:
+        _take_names(store, tags, digest)
+        _write(store, replace(known[digest], tags=tuple(sorted({*tags, *known[digest].tags}))))
+        return name
     work = Path(tempfile.mkdtemp(prefix=".loading-", dir=store))
     try:
         (work / "rootfs").mkdir()
@@ -168,24 +176,26 @@ def _load_one(tar: tarfile.TarFile, found: _Found, store: Path) -> str:
             if member is None:
                 raise UsageError(f"{layer} of the archive is not a file")
             size += _unpack(member, work / "rootfs")
-        directory = digest.removeprefix("sha256:")[:12]
-        for image in list_store(store):  # a name belongs to one image
-            if image.id != digest:
-                for tag in set(image.tags) & set(tags):
-                    remove(store, tag)
-            else:
-                tags = tuple(sorted({*tags, *image.tags}))
-        shutil.rmtree(store / directory, ignore_errors=True)
         work.chmod(0o755)
-        work.rename(store / directory)
-        _write(store, Stored(
+        stored = Stored(
             id=digest, directory=directory, tags=tags, entrypoint=tuple(config.get("Entrypoint") or ()),
             cmd=tuple(config.get("Cmd") or ()), user=config.get("User") or "", size=size,
             env=tuple((k, v) for k, _, v in (word.partition("=") for word in config.get("Env") or ())),
-            working_dir=config.get("WorkingDir") or "", stop_signal=config.get("StopSignal") or ""))
+            working_dir=config.get("WorkingDir") or "", stop_signal=config.get("StopSignal") or "")
+        (work / "image.json").write_text(json.dumps(asdict(stored)))
+        _take_names(store, tags, digest)
+        work.rename(store / directory)  # whole, or not there
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return tags[0] if tags else digest
+    return name
+
+
+def _take_names(store: Path, tags: tuple[str, ...], digest: str) -> None:
+    """Take names from other images: each belongs to one."""
+    for image in list_store(store):
+        if image.id != digest:
+            for tag in set(image.tags) & set(tags):
+                remove(store, tag)
 
 
 def _write(store: Path, image: Stored) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netlab.errors import KernelError, NetlabError, StartRefused
+from netlab.errors import KernelError, StartRefused
 from netlab.kernel import capabilities, libc, mount, process
 from netlab.kernel.cgroup import Group
 from netlab.runtime import rootfs
@@ -156,7 +156,7 @@ def spawn(report: Report, body: Callable[[], Program | None], *, keep: Iterable[
     def run() -> int:
         try:
             program = body()
-        except (NetlabError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shim has to hear of it
             report.failed(error)
             return error.exit_code if isinstance(error, StartRefused) else 128
         report.theirs.close()

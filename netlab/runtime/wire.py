@@ -148,6 +148,9 @@ def _close_all(fds: list[int] | deque[int]) -> None:
 
 def error_to_wire(error: BaseException) -> dict[str, Any]:
     """Return the "error" member that stands for this exception."""
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if error.filename else ""
+        return {"type": "KernelError", "message": f"{what}{error.strerror or error}", "errno": error.errno or 0}
     if not isinstance(error, errors.NetlabError):
         return {"type": "KernelError", "message": f"{type(error).__name__}: {error}"}
     data: dict[str, Any] = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
