@@ -42,7 +42,7 @@ class Inotify:
 
     def watch(self, path: str | os.PathLike[str], changed: Callable[[], None],
               mask: int = ENTRIES) -> Callable[[], None]:
-        """Call `changed()` after changes of `path`, which exists. Returns what ends the watch (calling it twice is fine)."""
+        """Call `changed()` after changes of `path`, which exists. Returns what ends the watch (twice is fine)."""
         try:
             number = libc.inotify_add_watch(self._fd, path, mask | _MASK_ADD)
         except OSError as error:

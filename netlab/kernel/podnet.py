@@ -85,6 +85,8 @@ def vanish(node: Rtnl, name: str) -> bool:
         KernelError: the kernel refused.
     """
     import threading
+    if link.find(node, name) is None:
+        return False
     worker = Rtnl()
     result: list[bool | KernelError] = []
 

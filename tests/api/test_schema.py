@@ -1,5 +1,7 @@
 """The schema table and the documents made from it."""
 
+import pytest
+
 from __future__ import annotations
 
 import json
@@ -88,6 +90,7 @@ def test_version_2_is_whole():
 
 
 def test_documents_do_without_descriptions(monkeypatch):
+    pytest.importorskip("kubernetes_validate", reason="the optional package with the descriptions")
     with_them = v3.document(RESOURCES, "apps/v1")
     monkeypatch.setattr(descriptions, "load", dict)
     v3._document.cache_clear()
