@@ -166,4 +166,5 @@ def _ratios(ways: dict[str, dict[str, float]]) -> dict[str, float]:
     """Return how much of a peer's time ours take."""
     pairs = (("raw netlink", "ip -batch"), ("plugin, in process", "ip -batch"),
              ("plugin, in process", "reference plugin"), ("plugin, executable", "reference plugin"))
-    return {f"{way} / {other}": round(ways[way]["add"] / ways[other]["add"], 2) for way, other in pairs if other in ways}
+    return {f"{way} / {other}": round(ways[way]["add"] / ways[other]["add"], 2)
+            for way, other in pairs if other in ways}
