@@ -1,13 +1,13 @@
 """The schema table and the documents made from it."""
 
-import pytest
-
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
 from typing import Any
+
+import pytest
 
 from netlab.api.kinds import RESOURCES
 from netlab.api.openapi import descriptions, v2, v3
