@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import random
@@ -146,6 +147,11 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+def prepare() -> None:
+    """Find out, once and before the first fork, what every container needs to know."""
+    _hidden()
+
+
 def spawn(report: Report, body: Callable[[], Program | None], *, keep: Iterable[int],
           argv: tuple[str, ...] = ()) -> int:
     """Fork a child that runs `body`, which execs, or returns the program to call, or fails, which is reported.
@@ -236,17 +242,22 @@ def _mount(inside: int, wanted: Mount) -> None:
     mount.bind_in_root(inside, wanted.container_path, mount.at(source), readonly=wanted.readonly)
 
 
+@functools.cache
+def _hidden() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the directories and the files to mask and the trees to protect that this kernel has."""
+    there = [path for path in MASKED if os.path.exists(path)]
+    folders = tuple(path for path in there if os.path.isdir(path))
+    return folders, tuple(set(there) - set(folders)), tuple(path for path in READONLY if os.path.exists(path))
+
+
 def _mask(top: Path) -> None:
-    for path in MASKED:
-        here = top / path.lstrip("/")
-        if here.is_dir():
-            libc.mount("tmpfs", here, "tmpfs", libc.MS_RDONLY, "size=0")
-        elif here.exists():
-            mount.bind(top / "dev/null", here)
-    for path in READONLY:
-        here = top / path.lstrip("/")
-        if here.exists():
-            mount.bind(here, here, readonly=True)
+    folders, files, protected = _hidden()
+    for path in folders:
+        libc.mount("tmpfs", f"{top}{path}", "tmpfs", libc.MS_RDONLY, "size=0")
+    for path in files:
+        mount.bind(top / "dev/null", f"{top}{path}")
+    for path in protected:
+        mount.bind(f"{top}{path}", f"{top}{path}", readonly=True)
 
 
 def open_terminal(report: Report, stdio: Stdio) -> None:

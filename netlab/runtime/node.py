@@ -15,7 +15,7 @@ from typing import NoReturn
 from netlab import klog
 from netlab.errors import KernelError, NetlabError
 from netlab.kernel import cgroup, libc, mount, process
-from netlab.runtime import rootfs, wrappers
+from netlab.runtime import launch, rootfs, wrappers
 from netlab.runtime.context import Context
 from netlab.runtime.cri import Event
 from netlab.runtime.image import PATH, PROGRAM_DIRECTORY, Images
@@ -94,6 +94,7 @@ def _shim(spec: NodeSpec, programs: Programs, group: cgroup.Group, ready: socket
                        use={name: f"{DIRECTORY}/use/{name}" for name in spec.use},
                        images=Images(DIRECTORY / "images", IMAGE_STORE if spec.image_store else None, set(programs)))
         install_pause(DIRECTORY)
+        launch.prepare()
         wrappers.install(DIRECTORY / "bin")
     except (NetlabError, OSError) as error:
         ready.send(f"!{error}".encode()[:4096])
