@@ -24,11 +24,11 @@ async def serve(handlers: Mapping[str, Handler], sockets: Sequence[socket.socket
     app = web.Application(client_max_size=1 << 30)
     for path, handler in sorted(handlers.items(), key=lambda item: item[0] == "*"):
         app.router.add_route("*", "/{rest:.*}" if path == "*" else path, handler)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=grace)
     await runner.setup()
     try:
         for one in sockets:
-            await web.SockSite(runner, one, ssl_context=tls, shutdown_timeout=grace).start()
+            await web.SockSite(runner, one, ssl_context=tls).start()
         await stop.wait()
     finally:
         await runner.cleanup()

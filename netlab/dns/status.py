@@ -22,10 +22,10 @@ class Pages:
                 continue
             app = web.Application()
             app.router.add_get(path, _handler(page))
-            runner = web.AppRunner(app, access_log=None, handle_signals=False)
+            runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
             await runner.setup()
             self._runners.append(runner)
-            await web.TCPSite(runner, address[0] or None, address[1], shutdown_timeout=0.1, reuse_address=True).start()
+            await web.TCPSite(runner, address[0] or None, address[1], reuse_address=True).start()
 
     async def close(self) -> None:
         """Stop serving."""
