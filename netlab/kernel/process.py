@@ -23,7 +23,6 @@ from pathlib import Path
 from netlab.errors import KernelError, NotFound, TemporaryError
 from netlab.kernel import libc, netns
 
-
 _SIGNALS = tuple(sorted(map(int, signal.valid_signals())))  # without those that libc keeps for itself
 
 
