@@ -6,6 +6,7 @@ is replaced by rename(2), and every visible name is a link through `..data`.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -55,7 +56,7 @@ def write(target: Path, files: Mapping[str, File], *, gid: int = -1) -> bool:
         with open(descriptor, "wb") as out:
             out.write(file.content)
         if gid >= 0 or file.uid >= 0:
-            os.chown(place, file.uid, gid)
+            give(place, file.uid, gid)
         place.chmod(file.mode)
     fresh = target / _NEW_DATA
     fresh.unlink(missing_ok=True)
@@ -69,6 +70,22 @@ def write(target: Path, files: Mapping[str, File], *, gid: int = -1) -> bool:
     if current is not None and current != made:
         shutil.rmtree(current, ignore_errors=True)
     return True
+
+
+def give(place: Path, uid: int, gid: int) -> None:
+    """Change a file's owner and group (-1: leave it).
+
+    Raises:
+        OSError: the kernel refused; where this user namespace has no such id, says what would help.
+    """
+    try:
+        os.chown(place, uid, gid)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        raise OSError(error.errno, f"runAsUser and fsGroup need more than one user id ({uid}:{gid}: {error.strerror}): "
+                                   "install the package uidmap, give this user a range in /etc/subuid and /etc/subgid, "
+                                   "or run the lab as root") from None
 
 
 def _check(path: str) -> None:

@@ -133,11 +133,7 @@ def _empty_dir(pod: Object, body: Object, place: Path) -> None:
     if body.get("medium") == "Memory" and not os.path.ismount(place):
         mount.tmpfs(place, mode=0o1777)
     if _group(pod) >= 0 and place.stat().st_gid != _group(pod):
-        try:
-            os.chown(place, -1, _group(pod))
-        except OSError as error:
-            raise OSError(error.errno, f"fsGroup {_group(pod)}: {error.strerror}; a lab without root has a single "
-                                       "group unless the package uidmap and a range in /etc/subgid are there") from None
+        atomic.give(place, -1, _group(pod))
         place.chmod(0o2777)
 
 
