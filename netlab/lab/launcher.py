@@ -53,16 +53,18 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
         record = _begin(scenario, options, rootless=rootless)
         launch = _Launch(record, lab, options, progress)
         try:
+            launch.start()
             allow()
             return launch.run(scenario)
         except BaseException as error:
-            progress.failed()
-            if options.keep and isinstance(error, NetlabError) and launch.started:
-                launch.leave()
-                error.hint = f"the lab is left as it is: netlab status --name {record.name}"
-                raise
-            said = launch.last_words()
-            launch.abort()
+            with _no_signals():  # a second Ctrl-C does not stop this
+                progress.failed()
+                if options.keep and isinstance(error, NetlabError) and launch.started:
+                    launch.leave()
+                    error.hint = f"the lab is left as it is: netlab status --name {record.name}"
+                    raise
+                said = launch.last_words()
+                launch.abort()
             if said and isinstance(error, (TemporaryError, KernelError)):
                 raise type(error)(f"{error}\n{said}", hint=error.hint) from None
             raise
@@ -102,14 +104,28 @@ class _Launch:
         self._leash: socket.socket | None = None
         self.started = False
 
+    def start(self) -> None:
+        """Start the holder and the gate, and have the network made. Not to be interrupted half-way."""
+        self._progress.step("Preparing the network and the keys")
+        record = self.record
+        log = record.state_dir / "log"
+        self._leash, holder_end = control.pair()
+        gate, gate_end = control.pair()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with holder_end, gate, gate_end, listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(256)
+            # each is recorded as soon as it is there, so that `down` finds it whatever becomes of us
+            pid = spawn.holder(record.name, holder_end, log / "holder.log", rootless=record.rootless)
+            self._save(holder=state.process(pid), port=listener.getsockname()[1])
+            pid = spawn.gate(record.name, listener, gate_end, log / "gate.log")
+            self._save(gate=state.process(pid))
+            control.send(self._leash, self._network_request(), [gate.fileno(), listener.fileno()])
+
     def run(self, scenario: Scenario) -> LabRecord:
-        """Do it all."""
-        progress = self._progress
-        progress.step("Preparing the network and the keys")
-        leash = self._leash = self._start_processes()
-        control.send(leash, self._network_request(), [self._gate_end.fileno(), self._listener.fileno()])
-        self._gate_end.close()
-        self._listener.close()
+        """Do the rest."""
+        progress, leash = self._progress, self._leash
+        assert leash is not None
         admin = self._write_files()
         self._publish_network(control.answer(leash)[0])
         progress.mark("network and files made")
@@ -134,8 +150,8 @@ class _Launch:
             self._save(ready=True)
 
     def abort(self) -> None:
-        """Remove everything; a second Ctrl-C does not stop that."""
-        with _no_signals(), state.locked():
+        """Remove everything."""
+        with state.locked():
             teardown.destroy(self.record)
 
     def last_words(self) -> str:
@@ -150,22 +166,6 @@ class _Launch:
         """Let go of the leash."""
         if self._leash is not None:
             self._leash.close()
-
-    def _start_processes(self) -> socket.socket:
-        record = self.record
-        log = record.state_dir / "log"
-        leash, holder_end = control.pair()
-        self._gate_end, gate_end = control.pair()
-        listener = self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with holder_end, gate_end:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(256)
-            # recorded before anything else happens, so that `down` finds it whatever becomes of us
-            pid = spawn.holder(record.name, holder_end, log / "holder.log", rootless=record.rootless)
-            self._save(holder=state.process(pid), port=listener.getsockname()[1])
-            pid = spawn.gate(record.name, listener, gate_end, log / "gate.log")
-            self._save(gate=state.process(pid))
-        return leash
 
     def _network_request(self) -> control.Message:
         return {"op": "network", "lab": asdict(self._lab), "socket": str(self.record.run_dir / "holder.sock"),

@@ -120,6 +120,7 @@ def _fork(body: Callable[[], None], tell: int) -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
         body()
         code = 0
     except BaseException as error:  # noqa: BLE001 - a child must not return into its parent's frames
