@@ -43,6 +43,9 @@ def test_built_in_programs_run_in_the_fork_and_answer_exec(node):
         assert (await client.exec_sync(main, ["agnhost", "loop"])).exit_code == 7
         assert (await client.exec_sync(main, ["agnhost", "exit", "3"])).exit_code == 3
         assert "/agnhost pause" in await output(client, main, "ps", "-ef")
+        own = await client.exec_sync(main, ["sh", "-c", "/agnhost --help"])  # an interpreter of its own
+        assert own.exit_code == 0, own
+        assert b"netexec" in own.stdout + own.stderr
         await client.stop_container(main, 5)
         assert (await client.container_status(main)).exit_code == 0
         lines = node.host_path("/var/log/pods/x/main/0.log").read_text().splitlines()
