@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from netlab.api import meta
@@ -107,6 +108,8 @@ class Volumes:
             return own
         place.mkdir(parents=True, exist_ok=True)
         files = await self._files(pod, volume, around)
+        if _group(pod) >= 0:  # the group may read, whatever the modes say (k8s:pkg/volume/volume_linux.go)
+            files = {path: replace(file, mode=file.mode | 0o440) for path, file in files.items()}
         atomic.write(place, files, gid=_group(pod))
         return place
 
