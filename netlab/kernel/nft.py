@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import subprocess
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -28,6 +29,7 @@ NFT_MSG_GETGEN: Final = 16
 
 _HOOKS: Final = {"pre": "prerouting", "in": "input", "fwd": "forward", "out": "output", "post": "postrouting"}
 _library: list[ctypes.CDLL] = []
+_counting = threading.Lock()  # libnftables counts its contexts in a plain int
 
 
 class Nft:
@@ -40,7 +42,7 @@ class Nft:
             Unsupported: libnftables is not installed.
         """
         lib = _load()
-        with inside(netns):
+        with _counting, inside(netns):
             self._context = lib.nft_ctx_new(0)
         if not self._context:
             raise KernelError("libnftables gave no context: no memory, or no nf_tables in this kernel")
@@ -65,7 +67,8 @@ class Nft:
     def close(self) -> None:
         """Free the context and its socket; tables it owns go with it."""
         if self._context:
-            self._lib.nft_ctx_free(self._context)
+            with _counting:
+                self._lib.nft_ctx_free(self._context)
             self._context = None
 
 

@@ -7,6 +7,7 @@ dies, its sockets take everything along: taps, log groups, and the nft tables, w
 from __future__ import annotations
 
 import selectors
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -106,6 +107,19 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
                         payload=request.payload, source=request.source_address)
         stack.callback(sender.close)
         warnings = _listen(stack, request, sender, taps, heard)
+        open_still = stack.pop_all()
+    # The kernel takes some 10 ms for each tap and each table that goes; meanwhile there is much to be read and sorted.
+    closing = threading.Thread(target=open_still.close, name="close the taps")
+    closing.start()
+    try:
+        return _told(request, sender, heard, by_place, names or {}, target, warnings)
+    finally:
+        closing.join()
+
+
+def _told(request: Request, sender: Sender, heard: _Listening, by_place: Mapping[str, int], names: Mapping[str, str],
+          target: str, warnings: Sequence[str]) -> Trace:
+    """Put what was heard in order."""
     books: dict[str, rulebook.RuleBook] = {}
 
     def book(place: str) -> rulebook.RuleBook:
@@ -114,8 +128,8 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
             books[place] = rulebook.load(by_place[place], legacy=legacy)
         return books[place]
 
-    links = {tap.place: _links(tap.netns_fd) for tap in taps
-             if tap.place in heard.hits or any(s.place == tap.place for s in heard.seen)}
+    crossed = {event.place for event in heard.seen} | {place for place, hits in heard.hits.items() if hits}
+    links = {place: _links(by_place[place]) for place in crossed}
     stays = [visit for place, hits in heard.hits.items() if hits
              for visit in visits.collect(place, hits, book(place).hooks)]
     first = _first_packet(sender, request.source, heard.seen, stays)
@@ -135,7 +149,7 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
 
     answer = _wire_time(sender.answer, packets)
     ask = Ask(route, lambda place, address: lookup.neighbor_state(by_place[place], address))
-    outcome, there, back = conclude(answer, there, back, names or {}, ask)
+    outcome, there, back = conclude(answer, there, back, names, ask)
     return Trace(request.source, target or join(request.address, request.port), request.protocol,
                  join(request.address, request.port), tuple(there), tuple(back), outcome, tuple(packets), heard.lost,
                  tuple(warnings))
