@@ -53,8 +53,13 @@ async def log(call: Call) -> Response:
     if not (pod.get("spec") or {}).get("nodeName"):
         return Reply(content_type="text/plain")  # not scheduled: no log yet, which is no error
     base = await _base(call, pod)
-    return await call.api.kubelets.forward(
+    answer = await call.api.kubelets.forward(
         call.request, f"{base}/containerLogs/{_path(pod)}/{quote(container)}?{urlencode(words)}")
+    if isinstance(answer, Reply) and answer.status >= 400:  # the kubelet answers in plain words
+        said = answer.body.decode(errors="replace").strip()
+        reason = {400: "BadRequest", 404: "NotFound"}.get(answer.status, "InternalError")
+        raise ApiError(answer.status, reason, said)
+    return answer
 
 
 async def exec_(call: Call) -> Response:
