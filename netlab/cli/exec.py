@@ -7,7 +7,7 @@ import click
 from netlab.cli.options import lab_name
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.option("-T", "--no-tty", is_flag=True, help="Pipes even where there is a terminal.")
 @lab_name
 @click.argument("place")
@@ -24,7 +24,4 @@ def command(place: str, argv: tuple[str, ...], name: str, *, no_tty: bool) -> in
     """
     from netlab.lab import state, terminal
 
-    words = argv[1:] if argv[0] == "--" else argv
-    if not words:
-        raise click.UsageError("no command was given: netlab exec PLACE -- COMMAND…")
-    return terminal.run(state.find(name), place, words, tty_wanted=not no_tty, env={})
+    return terminal.run(state.find(name), place, argv, tty_wanted=not no_tty, env={})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tempfile
-import traceback
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import click
 
@@ -16,8 +14,7 @@ from netlab.errors import NetlabError
 from netlab.programs import PROGRAMS
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the help: its section, its words, and the file in cli/ that holds the click command `command`."""
 
     section: str
@@ -144,6 +141,9 @@ def _fail(message: str, *, hint: str = "", code: int = 1) -> int:
 
 
 def _bug(error: Exception) -> int:
+    import tempfile
+    import traceback
+
     if os.environ.get("NETLAB_DEBUG"):
         traceback.print_exc()
         return 1

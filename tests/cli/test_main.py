@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -93,7 +94,7 @@ def test_down_twice_is_fine(elsewhere):
 
 def test_a_fault_of_our_own_is_no_traceback_but_tells_where_it_is(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(cli.tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(cli.netlab, "main", lambda *a, **k: 1 / 0)
     assert cli.run(["ls"]) == 1
     said = capsys.readouterr().err
