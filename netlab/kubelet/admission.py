@@ -23,7 +23,11 @@ class Demand:
 
 
 def demand(pod: Object) -> Demand:
-    """Return what a Pod requests: its containers and sidecars together, or its largest init container."""
+    """Return what a Pod requests: its containers and sidecars together, or its largest init container.
+
+    Raises:
+        ValueError: an amount is no quantity (only a static Pod can say such a thing).
+    """
     return Demand(_request(pod, "cpu", lambda q: q.milli()), _request(pod, "memory", lambda q: q.value()), frozenset(
         (str(port.get("protocol") or "TCP"), int(port["hostPort"]))
         for wanted in (*spec.containers(pod), *(c for c in spec.init_containers(pod) if spec.is_sidecar(c)))

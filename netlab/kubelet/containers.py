@@ -49,6 +49,8 @@ class Means:
     tell: Tell
     services: Callable[[str], Iterable[Object]]
     """namespace → its Services."""
+    memory: int = 0
+    """The machine's, in bytes."""
 
 
 async def start(means: Means, pod: Object, wanted: Object, attempt: int, sandbox: Sandbox,
@@ -90,7 +92,7 @@ async def start(means: Means, pod: Object, wanted: Object, attempt: int, sandbox
         place = Place(attempt=attempt, log=log_path(means.config.logs, pod, name, attempt),
                       message=_message_file(means.config.root, pod, name, attempt), hosts=hosts,
                       mounts=tuple(mounts(wanted, volumes, environment)),
-                      image_user=image.user if image else "")
+                      image_user=image.user if image else "", memory=means.memory)
         wish = container_config(pod, wanted, environment, place)
     except (ValueError, OSError, NetlabError) as error:
         raise refuse("CreateContainerConfigError", error) from error

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _EVENTS_PER_SECOND, _EVENT_BURST = 50.0, 100.0
 """Upstream's eventRecordQPS and eventBurst."""
+_REST_SECONDS = 1.0
 
 
 class Kubelet:
@@ -69,7 +69,7 @@ class Kubelet:
             self.services.add_index("namespace", lambda obj: [meta.namespace(obj)])
         self.pods = (Informer(self.client, "pods", fields=f"spec.nodeName={config.node_name}") if self.client else None)
         self.means = Means(config, self.shim, self.observer, Images(self.shim), references, self.probers, self.tell,
-                           self._services_of)
+                           self._services_of, self.machine.memory)
         self.reporter = Reporter(self.client, self._api_object)
         self.node = Node(
             means=self.means, sandboxes=Sandboxes(config, self.shim, self.observer, self.network),
@@ -88,14 +88,14 @@ class Kubelet:
         self.node.volumes.prepare()
         inotify = Inotify()
         housekeeping = Housekeeping(self)
-        loops: list[Coroutine[Any, Any, None]] = [
-            self.observer.run(stop), self._follow_static(stop, inotify), self._follow_network(stop, inotify),
-            housekeeping.run(stop)]
-        if self.registration is not None and self._mirroring is not None:
-            loops += [self.registration.run(stop), self._mirroring.run(stop), self._follow_api(stop)]
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        for task in tasks:
-            task.add_done_callback(_complain)
+        loops: list[Callable[[], Awaitable[None]]] = [
+            lambda: self.observer.run(stop), lambda: self._follow_static(stop, inotify),
+            lambda: self._follow_network(stop, inotify), lambda: housekeeping.run(stop)]
+        registration, mirroring = self.registration, self._mirroring
+        if self.pods is not None and registration is not None and mirroring is not None:
+            self.pods.add_handler(self._pod_changed)
+            loops += [lambda: registration.run(stop), lambda: mirroring.run(stop), lambda: self._follow_api(stop)]
+        tasks = [asyncio.create_task(_again_and_again(loop, stop)) for loop in loops]
         try:
             await stop.wait()
         finally:
@@ -126,7 +126,6 @@ class Kubelet:
             return
         await self.observer.listed.wait()
         await self.registration.answered.wait()
-        self.pods.add_handler(self._pod_changed)
         await asyncio.gather(self.pods.run(stop), self.services.run(stop), self._look_after_registration())
 
     async def _look_after_registration(self) -> None:
@@ -293,6 +292,11 @@ class Kubelet:
         self._recorder.event(about, kind, reason, message, field_path=field_path)
 
 
-def _complain(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("a loop of the kubelet ended", exc_info=task.exception())
+async def _again_and_again(loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run a loop that is never to end; a bug in it is told, and it begins anew."""
+    while not stop.is_set():
+        try:
+            await loop()
+        except Exception:  # whatever it is, Pods run on and are looked after
+            log.exception("a loop of the kubelet broke off")
+            await asyncio.sleep(_REST_SECONDS)

@@ -69,19 +69,29 @@ class Observer:
         """Follow the runtime's events until `stop` is set; reconnect as long as it takes."""
         delay = _FIRST_DELAY
         while not stop.is_set():
+            following: asyncio.Task[None] | None = None
             try:
-                events = self._shim.events()
-                first = asyncio.ensure_future(anext(events, None))  # subscribes before the list below is made
+                await self._shim.connect()
+                listed = asyncio.Event()
+                following = asyncio.create_task(self._follow(listed), name="runtime events")
+                await asyncio.sleep(0)  # it has asked for events now, ahead of the list that they go on from
                 await self.relist()
+                listed.set()
                 delay = _FIRST_DELAY
-                event = await first
-                while event is not None:
-                    await self._look(event)
-                    event = await anext(events, None)
+                await following
             except NetlabError as error:
                 log.warning("the container runtime does not answer: %s", error)
+            finally:
+                if following is not None:
+                    following.cancel()
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+    async def _follow(self, listed: asyncio.Event) -> None:
+        """Look at what events name, once the list is in; until the connection breaks."""
+        async for event in self._shim.events():
+            await listed.wait()
+            await self._look(event)
 
     async def relist(self) -> None:
         """Read everything anew."""

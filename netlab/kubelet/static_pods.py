@@ -21,7 +21,7 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import ManifestError
 from netlab.kernel.inotify import Inotify
-from netlab.kubelet import spec
+from netlab.kubelet import admission, spec
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,10 @@ def read(file: str, text: bytes, node_name: str, seen: float) -> Object:
             isinstance(c, dict) and c.get("name") and c.get("image") for c in containers):
         raise ManifestError("a static Pod needs containers, each with a name and an image", file=file,
                             field="spec.containers")
+    try:
+        admission.demand(pod)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ManifestError(f"not a valid Pod: {error}", file=file, field="spec") from None
     pod.pop("status", None)
     digest = hashlib.md5(orjson.dumps([pod, node_name, file], option=orjson.OPT_SORT_KEYS), usedforsecurity=False)
     uid = str(metadata.get("uid") or digest.hexdigest())

@@ -43,6 +43,8 @@ def test_the_uid_tells_files_nodes_and_contents_apart_but_not_times() -> None:
     ("{apiVersion: v1, kind: Pod, metadata: {}}", "needs a name"),
     ("{apiVersion: v1, kind: Pod, metadata: {name: x}}", "needs a spec"),
     ("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: x}]}}", "a name and an image"),
+    ("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: x, image: x, resources: {requests: {cpu: many}}}]}}",
+     "not a valid Pod"),
 ])
 def test_no_pod(text: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
