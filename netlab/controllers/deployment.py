@@ -119,7 +119,7 @@ class Deployments(Controller):
         if revision and meta.annotations(deployment).get(REVISION) != revision:
             made = await self.client.patch("deployments.apps", meta.name(deployment),
                                            {"metadata": {"annotations": {REVISION: revision}}},
-                                           meta.namespace(deployment))
+                                           meta.namespace(deployment), subresource="status")  # no new generation
             self.wrote(key, self.deployments, made)
             deployment["metadata"] = made["metadata"]
 

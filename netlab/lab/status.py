@@ -66,7 +66,10 @@ def _pod(pod: Object) -> Object:
     status = pod.get("status") or {}
     rows = status.get("containerStatuses") or []
     fine = boot.condition(pod, "Ready") or status.get("phase") == "Succeeded"
-    word, words = (str(status.get("phase")), "") if fine else boot.trouble(pod)
+    if meta.deleting(pod):
+        word, words = "Terminating", ""
+    else:
+        word, words = (str(status.get("phase")), "") if fine else boot.trouble(pod)
     return {"namespace": meta.namespace(pod), "name": meta.name(pod), "node": pod["spec"].get("nodeName", ""),
             "ip": status.get("podIP", ""), "ready": f"{sum(bool(row.get('ready')) for row in rows)}/"
                                                     f"{len(pod['spec'].get('containers') or [])}",
