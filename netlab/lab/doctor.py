@@ -83,7 +83,8 @@ def examine() -> list[Finding]:
     """Try everything and return what was found, the most important first. Takes about half a second."""
     findings = [_mode(), _user_namespaces(), _python()]
     rootless = os.geteuid() != 0
-    findings += [_try(question, rootless=rootless) for question in QUESTIONS]
+    if findings[0].state == "ok":  # else they would all fail for that one reason
+        findings += [_try(question, rootless=rootless) for question in QUESTIONS]
     findings.append(_cgroups(rootless=rootless))
     findings += [_tool(*row) for row in TOOLS]
     return findings + _limits()
@@ -111,8 +112,8 @@ def _mode() -> Finding:
         trouble = probe.as_root()
         if not trouble:
             return Finding("machine", "labs as root", "ok", "all namespaces can be made")
-        return Finding("machine", "labs as root", "missing", trouble, "no lab",
-                       "start this container with --privileged", needed=True)
+        reason, cure = probe.why_not_root(trouble)
+        return Finding("machine", "labs as root", "missing", reason, "no lab", cure, needed=True)
     refused = probe.in_user_namespace()
     if not refused:
         return Finding("machine", "labs as this user", "ok", "in a user namespace; no sudo is needed")

@@ -140,9 +140,9 @@ class _Launch:
         if not os.path.isdir("/proc/sys/net/bridge"):
             progress.notes.append("br_netfilter is not loaded: a Pod does not reach a Service whose endpoint is on its "
                                   "own node; sudo modprobe br_netfilter")
-        control.ask(leash, {"op": "commit"})
         merged = self._merge(admin) if self._options.merge else ""
         self._save(ready=True, kubeconfig=merged)
+        control.ask(leash, {"op": "commit"})  # last: until here the lab dies with us
         return self.record
 
     def leave(self) -> None:

@@ -27,8 +27,8 @@ def mode() -> Mode:
     if not refused:
         return "rootless"
     if os.geteuid() == 0:
-        raise Unsupported(f"root may not make namespaces here: {trouble}",
-                          hint="this is a container without privileges: start it with --privileged")
+        reason, cure = why_not_root(trouble)
+        raise Unsupported(reason, hint=cure)
     reason, cure = why_not(refused)
     raise Unsupported(reason, hint=cure)
 
@@ -41,6 +41,14 @@ def as_root() -> str:
 def in_user_namespace() -> str:
     """Do the same as root of a new user namespace."""
     return spawn.try_in_child(_do, user_namespace=True)
+
+
+def why_not_root(error: str) -> tuple[str, str]:
+    """Return (reason, cure) for what root was refused."""
+    if not any(line.split()[4] == "/" for line in _mounts()):
+        return ("this is a chroot, and its / is no mount point",
+                "enter it with `systemd-nspawn -D` or pivot_root instead of chroot")
+    return f"root may not make namespaces here: {error}", "start this container with --privileged"
 
 
 def _do() -> None:
@@ -65,6 +73,10 @@ def why_not(error: str) -> tuple[str, str]:
         return ("AppArmor takes all rights away in user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
                 "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run netlab with sudo")
     return f"this user may not make a network of namespaces: {error}", "run netlab with sudo"
+
+
+def _mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 def _setting(name: str) -> str:

@@ -111,9 +111,9 @@ class LabRecord:
 
 def phase(record: LabRecord) -> str:
     """Return Running, Starting or Dead."""
-    if record.ready:
-        return "Running" if record.alive() else "Dead"
-    return "Starting" if record.launcher.alive() else "Dead"
+    if record.alive():
+        return "Running" if record.ready else "Starting"
+    return "Starting" if not record.ready and record.launcher.alive() else "Dead"
 
 
 def dirs() -> Dirs:

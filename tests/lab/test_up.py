@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netlab.lab.state import LabRecord, Process
 from netlab.lab.usage import processes
 from tests.lab.labs import eventually
 
@@ -157,8 +158,6 @@ def test_only_the_owner_can_talk_to_a_lab(netlab, lab):
 
 
 def test_keys_are_in_no_command_line_and_not_in_the_template(netlab, lab):
-    from netlab.lab.state import LabRecord, Process
-
     raw = netlab.record(lab)
     found = processes(LabRecord(lab, "", "", False, 0.0, holder=Process(**raw["holder"]), gate=Process(**raw["gate"])))
     node = netlab.home / "state" / lab / "nodes/control-plane"
@@ -201,24 +200,25 @@ def test_a_gate_that_is_killed_comes_back_on_its_port(netlab, lab):
                               check=False).stdout == "ok", "the API server answers at the same port")
 
 
-def test_a_crashed_node_boots_again(netlab, lab):
-    from netlab.lab.state import LabRecord, Process
-
+@pytest.mark.parametrize(("node", "template_too"), [("worker2", True), ("control-plane", False)])
+def test_a_crashed_node_boots_again(netlab, lab, node, template_too):
     raw = netlab.record(lab)
     found = processes(LabRecord(lab, "", "", False, 0.0, holder=Process(**raw["holder"])))
-    (shim,) = [usage.pid for usage in found if usage.name == "netlab-shim"
-               and b"worker2" in Path(f"/proc/{usage.pid}/cmdline").read_bytes()]
-    os.kill(shim, signal.SIGKILL)
+    victims = [usage.pid for usage in found if usage.name == "netlab-shim"
+               and f"/{node}".encode() in Path(f"/proc/{usage.pid}/cmdline").read_bytes()]
+    if template_too:  # then the node is forked from a new one
+        victims += [usage.pid for usage in found if usage.name == "netlab-template"]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
 
     def state() -> tuple[int, str]:
         told = json.loads(netlab("status", "--name", lab, "-o", "json", check=False).stdout)
-        (node,) = [node for node in told["nodes"] if node["name"] == "worker2"]
-        return node["boots"], node["state"]
+        (one,) = [row for row in told["nodes"] if row["name"] == node]
+        return one["boots"], one["state"]
 
     eventually(lambda: state()[0] == 2, "a second boot")
     done = netlab("test", "services", "--name", lab, "-o", "json", check=False)
-    failed = [row for row in json.loads(done.stdout) if not row["passed"]]
-    assert not failed
+    assert [row for row in json.loads(done.stdout) if not row["passed"]] == []
     eventually(lambda: state() == (2, "Ready"), "the node is Ready")
 
 
