@@ -18,13 +18,13 @@ from netlab.cli.options import lab_name
               help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
 @click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
 @click.option("--keep", is_flag=True, help="If it does not come up, leave it as it is, to look inside.")
-@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True,
-              help="How long to wait until all Pods are ready.")
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1),
+              help="How long to wait until all Pods are ready; else a minute, and 3 seconds for each node.")
 @click.option("--timing", is_flag=True, help="Show how long each step took.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @lab_name
 def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, uses: tuple[str, ...], name: str, *,
-            no_kubeconfig: bool, keep: bool, wait: float, timing: bool, quiet: bool) -> None:
+            no_kubeconfig: bool, keep: bool, wait: float | None, timing: bool, quiet: bool) -> None:
     """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
 
     SCENARIO is the name of one that comes with netlab, or a scenario.yaml file. Without one the cluster is empty but
@@ -52,7 +52,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, use
         swapped.append((component, str(Path(path).resolve())))
     progress = shown.choose(quiet=quiet)
     options = launcher.Options(name or chosen.name, merge=not no_kubeconfig, keep=keep,
-                               limits=Limits(ready=wait), use=tuple(swapped))
+                               limits=Limits(ready=wait or 60 + 3 * chosen.nodes), use=tuple(swapped))
     try:
         record = launcher.up(chosen, options, progress)
     finally:
