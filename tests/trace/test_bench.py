@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import pytest
+
+from netlab.trace import bench
+
+
+@pytest.mark.root
+def test_the_bench_traces_a_service_and_times_echoes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_ECHOES", 20)
+    rows = list(bench.run(repeat=1))
+    assert [row["unit"] for row in rows] == ["ms", "us", "us", "us"]
+    assert all(row["value"] > 0 for row in rows)
