@@ -19,6 +19,7 @@ from netlab.kubelet import env, hooks, spec
 from netlab.kubelet.config import Config
 from netlab.kubelet.container_config import Place, container_config
 from netlab.kubelet.downward import Surroundings
+from netlab.kubelet.firm import firm
 from netlab.kubelet.images import Images, StartTrouble
 from netlab.kubelet.observe import Observer
 from netlab.kubelet.probers import Exec, Probers
@@ -98,12 +99,12 @@ async def start(means: Means, pod: Object, wanted: Object, attempt: int, sandbox
         raise refuse("CreateContainerConfigError", error) from error
     try:
         place.log.parent.mkdir(parents=True, exist_ok=True)
-        container_id = await means.shim.create_container(sandbox.id, wish)
+        container_id = await firm(means.shim.create_container(sandbox.id, wish))
     except (OSError, NetlabError) as error:
         raise refuse("CreateContainerError", error) from error
     tell("Normal", "Created", "Container created")
     try:
-        await means.shim.start_container(container_id)
+        await firm(means.shim.start_container(container_id))
     except NetlabError as error:
         await means.observer.look_at_container(container_id)
         raise refuse("RunContainerError", error) from error

@@ -13,9 +13,9 @@ from netlab.api.meta import Object
 from netlab.errors import ApiError, NetlabError, NotFound
 from netlab.kubelet import containers, spec
 from netlab.kubelet.containers import Means
+from netlab.kubelet.firm import firm
 from netlab.kubelet.observe import POD_UID
 from netlab.kubelet.records import Container, PodRecord
-from netlab.kubelet.sandboxes import firm
 from netlab.kubelet.shared import Node
 
 log = logging.getLogger(__name__)

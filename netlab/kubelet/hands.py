@@ -9,14 +9,13 @@ from pathlib import Path
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.errors import NetlabError
-from netlab.kubelet import containers, spec
+from netlab.kubelet import containers, ending, spec
 from netlab.kubelet.backoff import Backoff
 from netlab.kubelet.containers import Tell
 from netlab.kubelet.downward import Surroundings
+from netlab.kubelet.firm import firm
 from netlab.kubelet.images import StartTrouble
 from netlab.kubelet.records import Container, PodRecord
-from netlab.kubelet.sandboxes import firm
 from netlab.kubelet.shared import Node
 from netlab.kubelet.sync import Plan, Start, backoff_key
 from netlab.kubelet.volumes.setup import MountTrouble
@@ -75,8 +74,8 @@ class Hands:
         if plan.stop or plan.sandbox is not None:
             return await self._new_sandbox(plan)
         for kill in plan.kill:
-            await firm(containers.stop(self._node.means, self.pod, kill.container, message=kill.message,
-                                       grace=self._grace_of(kill.container, kill.reason), ip=self.ip()))
+            await containers.stop(self._node.means, self.pod, kill.container, message=kill.message,
+                                  grace=self._grace_of(kill.container, kill.reason), ip=self.ip())
         progress = bool(plan.kill)
         if plan.start:
             volumes = await self.set_up_volumes()
@@ -96,9 +95,7 @@ class Hands:
             if record.sandbox is not None and plan.sandbox is not None:
                 self._tell(self.pod, "Normal", "SandboxChanged",
                            "Pod sandbox changed, it will be killed and re-created.", "")
-            for found in record.running():
-                await firm(containers.stop(node.means, self.pod, found, message=f"Stopping container {found.name}",
-                                           grace=spec.grace_period(self.pod), ip=self.ip()))
+            await ending.stop_containers(node.means, self.pod, spec.grace_period(self.pod), self.ip())
         await firm(node.sandboxes.end(self._record))
         if plan.sandbox is None:
             return True
@@ -124,15 +121,14 @@ class Hands:
         wanted, sandbox = spec.container(self.pod, start.name), self._record.sandbox
         if wanted is None or sandbox is None:
             return False
-        if not self._node.services_known() and not spec.is_static(self.pod):
-            raise NetlabError("services have not yet been read at least once, cannot construct envs")
+        if not spec.is_static(self.pod):
+            await self._node.services_known()
         if start.attempt:
             last = self._record.latest(start.name)
             self._node.crashes.next(backoff_key(self.pod, wanted), (last.finished_at if last else 0) or time.time())
         around = self._around()
         try:
-            await firm(containers.start(self._node.means, self.pod, wanted, start.attempt, sandbox, volumes, around,
-                                        hosts))
+            await containers.start(self._node.means, self.pod, wanted, start.attempt, sandbox, volumes, around, hosts)
         except StartTrouble as error:
             self.waiting[start.name] = (error.reason, error.message)
             self.held_until[start.name] = error.until or time.time() + self._start_delay(start.name)

@@ -15,7 +15,7 @@ from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.client.events import Recorder
 from netlab.client.informer import Informer
-from netlab.errors import NetlabError
+from netlab.errors import NetlabError, TemporaryError
 from netlab.kernel.inotify import Inotify
 from netlab.kubelet import addresses, admission, machine, mirrors, node, spec
 from netlab.kubelet.backoff import Backoff
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _EVENTS_PER_SECOND, _EVENT_BURST = 50.0, 100.0
 """Upstream's eventRecordQPS and eventBurst."""
 _REST_SECONDS = 1.0
+_PATIENCE_SECONDS = 10.0
 
 
 class Kubelet:
@@ -76,7 +77,7 @@ class Kubelet:
             volumes=Volumes(config.root, references, Tokens(self.client)), reporter=self.reporter, client=self.client,
             crashes=Backoff(min(10.0, config.backoff_limit), config.backoff_limit), host_ips=lambda: self._addresses,
             allocatable=lambda: self.machine.allocatable(config.reserved),
-            services_known=lambda: self.services is None or self.services.synced.is_set(), admit=self._admit,
+            services_known=self._services_known, admit=self._admit,
             may_start=self._may_start)
         self.registration = (Registration(self.client, config, self.machine, lambda: self._addresses, self._health,
                                           self._tell_node) if self.client else None)
@@ -225,6 +226,14 @@ class Kubelet:
         worker = self.workers.get(uid)
         if worker is not None:
             worker.refresh()
+
+    async def _services_known(self) -> None:
+        if self.services is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self.services.synced.wait()
+            except TimeoutError:
+                raise TemporaryError("services have not yet been read at least once, cannot construct envs") from None
 
     def _services_of(self, namespace: str) -> list[Object]:
         return self.services.by_index("namespace", namespace) if self.services is not None else []

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -15,13 +12,12 @@ from netlab.kubelet import netfiles, spec
 from netlab.kubelet.config import Config
 from netlab.kubelet.container_config import labels
 from netlab.kubelet.containers import log_dir
+from netlab.kubelet.firm import firm
 from netlab.kubelet.network import Network
 from netlab.kubelet.observe import GRACE, Observer
 from netlab.kubelet.records import PodRecord, Sandbox
 from netlab.runtime import cri
 from netlab.runtime.shimclient import ShimClient
-
-T = TypeVar("T")
 
 
 class Sandboxes:
@@ -116,15 +112,3 @@ class Sandboxes:
         except OSError:
             return netfiles.Resolver()
         return self._resolver[1]
-
-
-async def firm(work: Coroutine[Any, Any, T]) -> T:
-    """Await something that must come to its end once begun: a cancellation waits for it, and then goes on."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # nobody else will ask for it
-        raise

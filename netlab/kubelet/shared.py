@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from netlab.api.meta import Object
@@ -26,7 +26,8 @@ class Node:
     crashes: Backoff
     host_ips: Callable[[], tuple[str, ...]]
     allocatable: Callable[[], dict[str, str]]
-    services_known: Callable[[], bool]
+    services_known: Callable[[], Awaitable[None]]
+    """Returns when all Services have been read, so that containers get their variables; raises TemporaryError."""
     admit: Callable[[Object], tuple[str, str] | None]
     """(reason, message) when a Pod that is new here can't be taken, else None."""
     may_start: Callable[[Object], bool]

@@ -110,6 +110,16 @@ def finished(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def runs_before(pod: Object, name: str) -> int:
+    """Return how often the API has seen a container run: what counts when the node has lost its own memory."""
+    status = pod.get("status") or {}
+    for row in (*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])):
+        if row.get("name") == name:
+            ran = any(kind in (row.get("state") or {}) for kind in ("running", "terminated"))
+            return int(row.get("restartCount") or 0) + ran
+    return 0
+
+
 def container_hash(wanted: Object) -> str:
     """Return a hash of what, when changed, needs a new container: its name and image, as upstream since 1.31."""
     picked = {"name": wanted.get("name"), "image": wanted.get("image")}

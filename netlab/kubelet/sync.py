@@ -108,7 +108,8 @@ class _Round:
         if until > self.now:
             self.held.append(Held(name, until, self.backoff.delay(backoff_key(self.pod, wanted))))
         else:
-            self.start.append(Start(name, newest.attempt + 1 if newest else 0, init=init))
+            attempt = newest.attempt + 1 if newest else spec.runs_before(self.pod, name)
+            self.start.append(Start(name, attempt, init=init))
 
     def must_go(self, wanted: Object, running: Container) -> bool:
         """Kill a running container that its probes or a changed spec condemn; tell whether it was so."""

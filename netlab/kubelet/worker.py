@@ -18,11 +18,11 @@ from netlab.api.meta import Object
 from netlab.errors import NetlabError
 from netlab.kubelet import admission, containers, ending, spec, status
 from netlab.kubelet.backoff import Backoff
+from netlab.kubelet.firm import firm
 from netlab.kubelet.hands import Hands
 from netlab.kubelet.probers import Outcome
 from netlab.kubelet.probes import PodProbes
 from netlab.kubelet.records import Container, PodRecord
-from netlab.kubelet.sandboxes import firm
 from netlab.kubelet.shared import Node
 from netlab.kubelet.sync import Plan, decide
 from netlab.kubelet.volumes.setup import MountTrouble
@@ -91,11 +91,6 @@ class Worker:
         """A ConfigMap or Secret of the Pod has changed."""
         self._hands.references_changed()
         self.wake()
-
-    def verdict(self, found: Container) -> bool:
-        """Tell whether a container counts as ready."""
-        verdict = self._probes.verdict(found)
-        return verdict.started and verdict.ready
 
     async def close(self) -> None:
         """Let go of the Pod without touching what runs: the kubelet ends, the Pod does not."""

@@ -328,6 +328,18 @@ def test_the_end_by_force_and_what_is_left(node: Node) -> None:
     node.run(body)
 
 
+def test_a_hook_that_takes_its_time_does_not_hold_up_the_end(node: Node) -> None:
+    async def body(api: Api) -> None:
+        slow = {"exec": {"command": ["sleep", "50"]}}
+        await api.create("hooked", shell("sleep 60", lifecycle={"postStart": slow}), terminationGracePeriodSeconds=50)
+        await api.events("hooked", "Started")
+        began = time.monotonic()
+        await api.delete("hooked", grace=1)
+        assert time.monotonic() - began < 10
+
+    node.run(body)
+
+
 def test_pods_that_the_node_can_not_have(node: Node) -> None:
     async def body(api: Api) -> None:
         huge = shell("sleep 1", resources={"requests": {"memory": "900Ti"}})

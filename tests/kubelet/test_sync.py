@@ -98,6 +98,15 @@ def test_probes_condemn(verdict: Verdict, policy: str, steps: list[str]) -> None
     assert decided(a_pod(restartPolicy=policy), a_record(ran("web")), {"web": verdict}) == steps
 
 
+@pytest.mark.parametrize(("row", "attempt"), [
+    ({"restartCount": 0, "state": {"waiting": {}}}, 0), ({"restartCount": 2, "state": {"waiting": {}}}, 2),
+    ({"restartCount": 2, "state": {"running": {}}}, 3),
+])
+def test_a_node_that_lost_its_memory_counts_on_from_what_the_api_knows(row: dict[str, Any], attempt: int) -> None:
+    pod = a_pod(status={"containerStatuses": [{"name": "web", **row}]})
+    assert decided(pod, a_record()) == [f"start web {attempt}"]
+
+
 def test_a_sidecar_that_has_not_started_holds_up_the_rest() -> None:
     assert decided(a_pod(**WITH_SIDECAR), a_record(ran("proxy")), {"proxy": Verdict(started=False)}) == []
 
