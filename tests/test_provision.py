@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "vagrant/provision.sh"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STAMP = Path(sys.prefix, ".netlab")
 
 pytestmark = pytest.mark.root
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.root
 
 def provision(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(SCRIPT), *words], capture_output=True, text=True, check=False, timeout=60,
-                          env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **env})
+                          env={"PATH": PATH, **env})
 
 
 @pytest.fixture
@@ -54,14 +55,32 @@ def test_without_apt_it_names_what_to_install(bare):
 def test_without_a_network_it_says_that(bare):
     (bare / "apt-get").write_text("#!/bin/sh\necho 'E: Temporary failure resolving deb.debian.org'\nexit 100\n")
     (bare / "apt-get").chmod(0o755)
-    policy = Path("/usr/sbin/policy-rc.d")  # made for the moment of the installation, if the machine has none
-    before = policy.read_text() if policy.exists() else None
     done = provision("true", PATH=str(bare))
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[0].startswith("provision: installing Debian packages: iproute2 ")
     assert lines[-1].startswith("provision: apt-get can't install")
-    assert "network" in lines[-1]
+    assert "no network" in lines[-1]
+    assert len(lines) == 2  # what it does, and why it ended
+    Path(lines[-1].rpartition(" ")[2].rstrip(")")).unlink()  # all that apt-get said
+
+
+def test_another_failure_of_apt_is_told_in_its_own_words(bare):
+    (bare / "apt-get").write_text("#!/bin/sh\necho Reading...\necho 'E: Could not get lock' >&2\nexit 100\n")
+    (bare / "apt-get").chmod(0o755)
+    lines = provision("true", PATH=str(bare)).stderr.splitlines()
+    assert lines[1].startswith("provision: apt-get can't install them: Could not get lock (all it said is in ")
+    Path(lines[1].rpartition(" ")[2].rstrip(")")).unlink()
+
+
+def test_nothing_is_left_when_apt_fails(bare):
+    (bare / "apt-get").write_text("#!/bin/sh\nexit 100\n")
+    (bare / "apt-get").chmod(0o755)
+    policy = Path("/usr/sbin/policy-rc.d")  # made for the moment of the installation, if the machine has none
+    before = policy.read_text() if policy.exists() else None
+    done = provision("true", PATH=str(bare))
+    assert done.returncode == 1
+    Path(done.stderr.splitlines()[-1].rpartition(" ")[2].rstrip(")")).unlink()
     assert (policy.read_text() if policy.exists() else None) == before
 
 
@@ -86,9 +105,10 @@ def test_a_run_that_finds_everything_is_quick_and_runs_the_command(ready):
 
 
 def test_the_links_are_made_and_a_foreign_one_is_not_touched(ready, tmp_path):
+    kubectl = [] if shutil.which("kubectl", path=PATH) else ["kubectl"]  # linked where the machine has none
     done = provision(**ready)
     assert "linking" in done.stderr
-    assert sorted(os.listdir(ready["NETLAB_BIN"])) == ["knetlab", "netlab"]
+    assert sorted(os.listdir(ready["NETLAB_BIN"])) == sorted(["knetlab", "netlab", *kubectl])
     shutil.rmtree(ready["NETLAB_BIN"])
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -96,5 +116,5 @@ def test_the_links_are_made_and_a_foreign_one_is_not_touched(ready, tmp_path):
     (foreign / "netlab").chmod(0o755)
     done = provision("netlab", "--version", **ready, PATH=f"{foreign}:{os.environ['PATH']}")
     assert f"provision: another netlab is at {foreign}/netlab and is left alone: call this one knetlab" in done.stderr
-    assert os.listdir(ready["NETLAB_BIN"]) == ["knetlab"]
+    assert "netlab" not in os.listdir(ready["NETLAB_BIN"])
     assert done.stdout.startswith("netlab ")  # COMMAND still means ours

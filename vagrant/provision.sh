@@ -5,8 +5,8 @@
 #   sudo vagrant/provision.sh pytest
 #
 # Needs root, apt and a shell; a bare Debian 12 or Ubuntu 24.04 container has that. It installs the Debian packages that
-# are missing, makes a Python environment in /opt/netlab/venv with this checkout in it, and links `netlab` and `knetlab`
-# into /usr/local/bin. A second run finds everything there and takes about a second.
+# are missing, makes a Python environment in /opt/netlab/venv with this checkout in it, and links `netlab`, `knetlab` and,
+# where there is none, `kubectl` into /usr/local/bin. A second run finds everything there and takes about a second.
 set -eu
 umask 022
 
@@ -28,6 +28,16 @@ case "${1:-}" in
   pytest | py.test | ruff | mypy | lint-imports) extras=kubectl,test ;;
   *) extras=kubectl ;;
 esac
+
+# What apt-get or pip complained of first, in one line.
+first_error() {
+  if grep -q -i -e 'temporary failure in name' -e 'temporary failure resolving' -e 'network is unreachable' \
+    -e 'could not connect' -e 'failed to establish a new connection' "$1"; then
+    echo 'no network: the package servers are out of reach'
+  else
+    sed -n -e 's/^E: //p' -e 's/^ *ERROR: //p' "$1" | head -n 1
+  fi
+}
 
 install_packages() {
   missing=
@@ -56,9 +66,7 @@ install_packages() {
   log=$(mktemp)
   # shellcheck disable=SC2086
   if ! { apt-get update && apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
-    tail -n 5 "$log" >&2
-    rm -f "$log"
-    die "apt-get can't install:$missing (is the network there?)"
+    die "apt-get can't install them: $(first_error "$log") (all it said is in $log)"
   fi
   rm -f "$log"
   if [ -n "$quiet" ]; then
@@ -97,9 +105,7 @@ extras:*}" = "$want" ] && [ -x "$venv/bin/netlab" ]; then
   log=$(mktemp)
   if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --quiet \
     --editable "$checkout[$extras]" >"$log" 2>&1; then
-    tail -n 5 "$log" >&2
-    rm -f "$log"
-    die "pip can't install netlab (is the network there?)"
+    die "pip can't install netlab: $(first_error "$log") (all it said is in $log)"
   fi
   rm -f "$log"
   printf '%s\nextras:%s\n' "$want" "$extras" >"$stamp"
@@ -142,6 +148,7 @@ else
   link netlab
 fi
 link knetlab
+command -v kubectl >/dev/null || link kubectl
 completions=/usr/share/bash-completion/completions
 if [ -d "$completions" ] && [ ! -e "$completions/knetlab" ]; then
   "$venv/bin/netlab" completion bash | sed 's/-F \([a-z_]*\) netlab/-F \1 netlab knetlab/' >"$completions/knetlab"
