@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -122,3 +123,16 @@ def test_the_schema_knows_the_fields_that_the_reader_knows():
     assert tuple(SCHEMA["properties"]) == scenario.FIELDS
     assert tuple(SCHEMA["$defs"]["check"]["properties"]) == scenario.CHECK_FIELDS
     assert SCHEMA["$defs"]["place"]["pattern"] == f"^{scenario.PLACE}$"
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path):
+    text = (ROOT / "netlab/docs/scenarios.md").read_text()
+    head, *checks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    folder = tmp_path / "mine"
+    (folder / "more").mkdir(parents=True)
+    for name in ("web.yaml", "more/more.yaml"):
+        (folder / name).write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n")
+    whole = head.replace("checks: []", "checks:\n") + "".join(checks)
+    found = scenario.parse(whole, folder / "scenario.yaml")
+    assert (len(found.checks), len(found.objects)) == (4, 2)
+    jsonschema.validate(yaml.safe_load(whole), SCHEMA)
