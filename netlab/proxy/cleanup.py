@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 
-from netlab.errors import Unsupported
-from netlab.kernel import iptables
+from netlab.errors import KernelError, Unsupported
+from netlab.kernel import iptables, nft_table
 from netlab.netfilter import normalise, parse
 from netlab.netfilter.model import Ruleset
-from netlab.proxy import layout, names
+from netlab.proxy import layout, names, nft_names
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,21 @@ def run(backend: iptables.Backend = "auto", netns: int | None = None) -> int:
                 count = wanted.count("\n-X ")
                 log.info("%s, %s: removed %d chains", family, tool, count)
                 gone += count
+    return gone
+
+
+def run_nft(netns: int | None = None) -> int:
+    """Delete nftables mode's tables; return how many went. A kernel without nf_tables has none."""
+    gone = 0
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            found = nft_table.delete(family, nft_names.TABLE, netns)
+        except (KernelError, Unsupported) as error:
+            log.debug("cannot look for table %s: %s", nft_names.TABLE, error)
+            continue
+        if found:
+            log.info("%s: removed table %s", "IPv6" if family == socket.AF_INET6 else "IPv4", nft_names.TABLE)
+            gone += 1
     return gone
 
 

@@ -20,6 +20,7 @@ from netlab.flags import Flag, Flags, Kind, parse, parse_duration
 from netlab.proxy.addresses import Family, family, is_everything, network
 
 PROGRAM = "kube-proxy"
+MODES = ("iptables", "nftables")
 DETECT_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 
 
@@ -37,15 +38,20 @@ class _Row:
 _ROWS: tuple[_Row, ...] = (
     _Row("kubeconfig", "string", "clientConnection.kubeconfig", help="The API server's address and credentials"),
     _Row("hostname-override", "string", "hostnameOverride", help="Name of this node; its host name when empty"),
-    _Row("proxy-mode", "string", "mode", help="How Services are served: iptables"),
+    _Row("proxy-mode", "string", "mode", help="How Services are served: iptables or nftables"),
     _Row("cluster-cidr", "list", "clusterCIDR", help="Networks of the Pods; traffic from elsewhere is masqueraded"),
     _Row("detect-local-mode", "string", "detectLocalMode", help="How local Pods are told: " + ", ".join(DETECT_MODES)),
     _Row("pod-bridge-interface", "string", "detectLocal.bridgeInterface", help="The Pods' bridge, for BridgeInterface"),
     _Row("pod-interface-name-prefix", "string", "detectLocal.interfaceNamePrefix",
          help="Prefix of the Pods' interfaces, for InterfaceNamePrefix"),
     _Row("masquerade-all", "bool", "iptables.masqueradeAll", help="Masquerade all traffic to cluster addresses"),
+    _Row("masquerade-all", "bool", "nftables.masqueradeAll", help="Masquerade all traffic to cluster addresses"),
     _Row("iptables-masquerade-bit", "int", "iptables.masqueradeBit", 14,
          "Bit of the packet mark that asks to masquerade"),
+    _Row("iptables-masquerade-bit", "int", "nftables.masqueradeBit", 14,
+         "Bit of the packet mark that asks to masquerade"),
+    _Row("nftables-min-sync-period", "duration", "nftables.minSyncPeriod", 1.0, "Least time between bursts of syncs"),
+    _Row("nftables-sync-period", "duration", "nftables.syncPeriod", 30.0, "How often rules are looked after"),
     _Row("iptables-min-sync-period", "duration", "iptables.minSyncPeriod", 1.0, "Least time between bursts of syncs"),
     _Row("iptables-sync-period", "duration", "iptables.syncPeriod", 30.0, "How often rules are looked after"),
     _Row("iptables-localhost-nodeports", "bool", "iptables.localhostNodePorts", True,
@@ -86,13 +92,14 @@ _UNUSED = (
     ("machine-id-file", "string"), ("ipvs-scheduler", "string"), ("ipvs-min-sync-period", "duration"),
     ("ipvs-sync-period", "duration"), ("ipvs-exclude-cidrs", "list"), ("ipvs-strict-arp", "bool"),
     ("ipvs-tcp-timeout", "duration"), ("ipvs-tcpfin-timeout", "duration"), ("ipvs-udp-timeout", "duration"),
-    ("nftables-min-sync-period", "duration"), ("nftables-sync-period", "duration"), ("write-config-to", "string"),
+    ("write-config-to", "string"),
 )
 FLAGS: tuple[Flag, ...] = (
-    *(Flag(row.flag, row.kind, row.default, row.help) for row in _ROWS), *_OWN,
+    *{row.flag: Flag(row.flag, row.kind, row.default, row.help) for row in _ROWS}.values(), *_OWN,
     *(Flag(name, kind, ignored=True) for name, kind in _UNUSED),  # type: ignore[arg-type]
 )
 _BESIDE_FILE = frozenset({"hostname-override", *(flag.name for flag in _OWN)})
+_SECTIONS = ("clientConnection", "iptables", "nftables", "conntrack", "detectLocal")
 _IGNORED_FIELDS = frozenset({"apiVersion", "kind", "clientConnection", "ipvs", "nftables", "winkernel", "logging",
                              "featureGates", "enableProfiling", "configSyncPeriod", "oomScoreAdj", "portRange",
                              "showHiddenMetricsForVersion", "bindAddressHardFail", "iptables", "conntrack",
@@ -135,17 +142,22 @@ class Config:
         return next((cidr for cidr in self["clusterCIDR"] if family(cidr) == wanted), "")
 
     @property
+    def mode(self) -> str:
+        """Return how Services are served: `iptables` or `nftables`."""
+        return str(self["mode"] or "iptables")
+
+    @property
     def detect_mode(self) -> str:
         """Return how local Pods are told."""
         return str(self["detectLocalMode"] or "ClusterCIDR")
 
     def min_sync_period(self) -> float:
         """Return seconds; 0 means the default, as in upstream's defaulting."""
-        return float(self["iptables.minSyncPeriod"] or 1.0)
+        return float(self[f"{self.mode}.minSyncPeriod"] or 1.0)
 
     def sync_period(self) -> float:
         """Return seconds."""
-        return float(self["iptables.syncPeriod"] or 30.0)
+        return float(self[f"{self.mode}.syncPeriod"] or 30.0)
 
 
 def read(argv: Sequence[str]) -> tuple[Config, Flags]:
@@ -205,15 +217,15 @@ def check(config: Config) -> None:
     Raises:
         UsageError: a value is off; Unsupported: a mode that is not there.
     """
-    mode = config["mode"] or "iptables"
+    mode = config.mode
     if mode == "ipvs":
         raise Unsupported("proxy mode ipvs is not served: upstream deprecated it, and most kernels' network namespaces "
-                          "lack it", hint="use --proxy-mode=iptables")
-    if mode != "iptables":
-        raise Unsupported(f"unknown proxy mode {mode!r}", hint="use --proxy-mode=iptables")
+                          "lack it", hint="use --proxy-mode=iptables or nftables")
+    if mode not in MODES:
+        raise Unsupported(f"unknown proxy mode {mode!r}", hint="use --proxy-mode=iptables or nftables")
     if config.detect_mode not in DETECT_MODES:
         raise UsageError(f"--detect-local-mode: unknown mode {config.detect_mode!r}", hint=f"one of {DETECT_MODES}")
-    if not 0 <= config["iptables.masqueradeBit"] <= 31:
+    if not 0 <= config[f"{mode}.masqueradeBit"] <= 31:
         raise UsageError("--iptables-masquerade-bit: must be from 0 to 31")
     for flag, name in (("cluster-cidr", "clusterCIDR"), ("nodeport-addresses", "nodePortAddresses")):
         for text in config[name]:
@@ -228,7 +240,7 @@ def check(config: Config) -> None:
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, each in value.items():
         path = f"{prefix}{name}"
-        if isinstance(each, Mapping) and path in ("clientConnection", "iptables", "conntrack", "detectLocal"):
+        if isinstance(each, Mapping) and path in _SECTIONS:
             yield from _leaves(each, f"{path}.")
         else:
             yield path, each

@@ -54,7 +54,8 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
              random_fully: bool = True, conntrack_liberal: bool = False) -> Settings:
     """Put together what rules of one family depend on."""
     ips = of_family(node_ips(node), wanted)
-    networks = tuple(config["nodePortAddresses"])
+    nftables = config.mode == "nftables"
+    networks = tuple(config["nodePortAddresses"]) or (("primary",) if nftables else ())
     if "primary" in networks:
         networks = tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in of_family(node_ips(node), "IPv4")[:1] + of_family(
             node_ips(node), "IPv6")[:1])
@@ -62,9 +63,10 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
     loopback = not networks or any(contains(net, _LOOPBACK[wanted]) for net in networks)
     return Settings(
         family=wanted, node=config.node, node_ip=ips[0] if ips else "", zone=labels(node or {}).get(ZONE_LABEL, ""),
-        detector=detector(config, wanted, node), masquerade_all=config["iptables.masqueradeAll"],
-        masquerade_bit=config["iptables.masqueradeBit"], random_fully=random_fully,
-        localhost_node_ports=config["iptables.localhostNodePorts"] and loopback and wanted == "IPv4",
+        detector=detector(config, wanted, node), masquerade_all=config[f"{config.mode}.masqueradeAll"],
+        masquerade_bit=config[f"{config.mode}.masqueradeBit"], random_fully=random_fully,
+        localhost_node_ports=(config["iptables.localhostNodePorts"] and loopback and wanted == "IPv4"
+                              and not nftables),  # nothing but route_localnet would bring them that far
         node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if family(ip) == wanted),
         conntrack_liberal=conntrack_liberal)
 

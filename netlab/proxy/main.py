@@ -21,8 +21,10 @@ from netlab.kernel import iptables
 from netlab.proxy import cleanup, host
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import FLAGS, PROGRAM, Config, read
+from netlab.proxy.family import AnyProxier
 from netlab.proxy.health import ProxyHealth, application
 from netlab.proxy.metrics import Metrics
+from netlab.proxy.nft_proxier import NftProxier
 from netlab.proxy.pace import Pace
 from netlab.proxy.proxier import Proxier, count_nfacct
 from netlab.proxy.service_health import ServiceHealth
@@ -55,20 +57,29 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
         log.warning("unknown field %s in %s", field, flags["config"])
     if config.cleanup:
         cleanup.run(_backend(config))
+        cleanup.run_nft()
         return 0
     if config.init_only:
         host.prepare(config, host.settings(config, "IPv4", node=None))
         return 0
-    tools = find_tools(config)
+    nftables = config.mode == "nftables"
+    tools = {} if nftables else find_tools(config)
     addresses = host.own_addresses()
     liberal = bool(config["conntrack.tcpBeLiberal"]) or host.conntrack_liberal()
 
     def settings(node: Object | None, family: Family) -> Settings:
         return host.settings(config, family, node=node, addresses=addresses,
-                             random_fully=tools[family].random_fully, conntrack_liberal=liberal)
+                             random_fully=nftables or tools[family].random_fully,
+                             conntrack_liberal=liberal)
 
     metrics = Metrics()
-    proxiers = [Proxier(settings(None, family), tool, metrics) for family, tool in tools.items()]
+    proxiers: list[AnyProxier]
+    if nftables:
+        proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
+        cleanup.run(_backend(config))
+    else:
+        proxiers = [Proxier(settings(None, family), tool, metrics) for family, tool in tools.items()]
+        cleanup.run_nft()
     for proxier in proxiers:
         host.prepare(config, proxier.settings)
     health = ProxyHealth(2 * config.sync_period())
@@ -77,11 +88,11 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
                await _serve(config["metricsBindAddress"], _status_application(config, metrics, proxiers))]
     try:
         async with Client(_client_config(config), PROGRAM) as client:
-            log.info("kube-proxy on node %s, mode iptables, %s", config.node,
-                     ", ".join(f"{family} by {tool}" for family, tool in tools.items()))
+            log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
+                     ", ".join(f"{each.family} by {tools.get(each.family, 'libnftables')}" for each in proxiers))
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
                         look_every=config.sync_period(), health=health, checks=ServiceHealth(health), metrics=metrics,
-                        settings=settings)
+                        settings=settings, service_cidrs=nftables)
             await sync.run(stop)
     finally:
         for runner in runners:
@@ -96,18 +107,23 @@ def find_tools(config: Config) -> dict[Family, iptables.Iptables]:
     Raises:
         Unsupported: there is no iptables for the primary family.
     """
-    primary: Family = "IPv6" if ":" in config["bindAddress"] else "IPv4"
+    served = families(config)
     found: dict[Family, iptables.Iptables] = {}
-    for family in sorted(FAMILIES, key=lambda each: each != primary):
-        if family == "IPv6" and family != primary and not host.has_ipv6():
-            continue
+    for family in served:
         try:
             found[family] = iptables.find(family, _backend(config))
         except Unsupported as error:
-            if family == primary:
+            if family == served[0]:
                 raise
             log.info("no %s: %s", family, error)
     return found
+
+
+def families(config: Config) -> tuple[Family, ...]:
+    """Return the families that this node speaks, the primary one first."""
+    primary: Family = "IPv6" if ":" in config["bindAddress"] else "IPv4"
+    return tuple(family for family in sorted(FAMILIES, key=lambda each: each != primary)
+                 if family in (primary, "IPv4") or host.has_ipv6())
 
 
 def _backend(config: Config) -> iptables.Backend:
@@ -122,18 +138,19 @@ def _client_config(config: Config) -> client_config.Config:
     return client_config.Config(server=config.master.rstrip("/"))
 
 
-def _status_application(config: Config, metrics: Metrics, proxiers: list[Proxier]) -> web.Application:
+def _status_application(config: Config, metrics: Metrics, proxiers: list[AnyProxier]) -> web.Application:
     """Return the server of the metrics address: numbers and settings, for this node only."""
 
     def numbers() -> str:
-        count_nfacct(metrics)
+        if config.mode == "iptables":
+            count_nfacct(metrics)
         for proxier in proxiers:
             proxier.report()
         return metrics.text()
 
     flagz = "\n".join(f"{name}={value}" for name, value in config.values.items()) + "\n"
     texts: dict[str, Callable[[], str]] = {
-        "/metrics": numbers, "/proxyMode": lambda: "iptables", "/healthz": lambda: "ok",
+        "/metrics": numbers, "/proxyMode": lambda: config.mode, "/healthz": lambda: "ok",
         "/flagz": lambda: f"kube-proxy flags\n{flagz}",
         "/statusz": lambda: f"kube-proxy\nVersion: netlab {__version__}\n"}
     app = web.Application()

@@ -40,6 +40,8 @@ KINDS: Mapping[str, _Kind] = {
     "sync_proxy_rules_iptables_last": _Kind("gauge", "iptables rules written by the last sync", ("table", "ip_family")),
     "sync_proxy_rules_iptables_restore_failures_total": _Kind("counter", "Restores that failed"),
     "sync_proxy_rules_iptables_partial_restore_failures_total": _Kind("counter", "Partial restores that failed"),
+    "sync_proxy_rules_nftables_sync_failures_total": _Kind("counter", "Transactions that nftables refused"),
+    "sync_proxy_rules_nftables_cleanup_failures_total": _Kind("counter", "Deletions that nftables refused"),
     "sync_proxy_rules_no_local_endpoints_total": _Kind("gauge", "Services whose Local policy finds no endpoint here",
                                                        ("traffic_policy", "ip_family")),
     "iptables_ct_state_invalid_dropped_packets_total": _Kind("counter", "Packets dropped as INVALID", ()),

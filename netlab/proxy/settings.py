@@ -38,6 +38,7 @@ class Settings:
     `node_ip` is the node's own address of this family, "" when unknown. `node_port_addresses` are the networks that
     node ports are served on, () for every local address; `node_addresses` the node's own addresses to choose from.
     `counters` names the nfacct objects that exist. `conntrack_liberal` is the sysctl nf_conntrack_tcp_be_liberal.
+    `service_cidrs` are the networks of cluster addresses, as far as the API server tells.
     """
 
     family: Family = "IPv4"
@@ -53,6 +54,7 @@ class Settings:
     node_addresses: tuple[str, ...] = ()
     counters: frozenset[str] = frozenset()
     conntrack_liberal: bool = False
+    service_cidrs: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:

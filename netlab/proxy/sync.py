@@ -8,28 +8,32 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.client.informer import Informer
-from netlab.errors import KernelError, NetlabError
+from netlab.errors import ApiError, KernelError, NetlabError
 from netlab.proxy.addresses import Family
+from netlab.proxy.family import FULL_EVERY, AnyProxier
 from netlab.proxy.health import ProxyHealth
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.pace import Pace
-from netlab.proxy.proxier import FULL_EVERY, Proxier
 from netlab.proxy.service_health import ServiceHealth
 from netlab.proxy.services import SELECTOR
 from netlab.proxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", namespaced=False)
+"""Where an API server says which networks it takes cluster addresses from (KEP-1880); not every one does."""
+
 
 class Sync:
     """The loop of a node's kube-proxy, over all address families."""
 
-    def __init__(self, client: Client, proxiers: Sequence[Proxier], *, node: str, pace: Pace, look_every: float,
+    def __init__(self, client: Client, proxiers: Sequence[AnyProxier], *, node: str, pace: Pace, look_every: float,
                  health: ProxyHealth, checks: ServiceHealth, metrics: Metrics,
-                 settings: Callable[[Object | None, Family], Settings]) -> None:
+                 settings: Callable[[Object | None, Family], Settings], service_cidrs: bool = False) -> None:
         """Make the loop.
 
         Args:
@@ -42,6 +46,7 @@ class Sync:
             checks: the health check servers of Services.
             metrics: where syncs are counted.
             settings: from the Node object and a family's name to that family's settings.
+            service_cidrs: watch the networks of cluster addresses as well.
         """
         self._proxiers = proxiers
         self._pace, self._look_every = pace, look_every
@@ -53,6 +58,8 @@ class Sync:
         self._nodes = Informer(client, "nodes", fields=f"metadata.name={node}")
         self._services.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.service(key, new)))
         self._slices.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.slice(key, new)))
+        self._cidrs = Informer(client, SERVICE_CIDRS) if service_cidrs else None
+        self._client = client
         self._nodes.add_handler(lambda _key, _, new: self._node(new))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,6 +70,10 @@ class Sync:
         try:
             for informer in informers:
                 await _either(informer.synced, stop)
+            if self._cidrs is not None and await self._serves_cidrs():
+                self._cidrs.add_handler(lambda _key, _old, _new: self._networks())
+                tasks.append(asyncio.create_task(self._cidrs.run(stop)))
+                await _either(self._cidrs.synced, stop)
             self._want()
             await self._loop(stop)
         finally:
@@ -100,7 +111,7 @@ class Sync:
                                  {key: max(each.local_endpoints.get(key, 0) for each in found)
                                   for each in found for key in each.local_endpoints})
 
-    async def _sync_one(self, proxier: Proxier) -> bool:
+    async def _sync_one(self, proxier: AnyProxier) -> bool:
         try:
             await proxier.sync(time.monotonic())
         except KernelError:
@@ -120,7 +131,7 @@ class Sync:
             except NetlabError as error:
                 log.warning("%s: cannot look at the canaries: %s", proxier.family, error)
 
-    def _told(self, tell: Callable[[Proxier], bool]) -> None:
+    def _told(self, tell: Callable[[AnyProxier], bool]) -> None:
         for proxier in self._proxiers:
             if tell(proxier):
                 self._health.queued(proxier.family, time.time())
@@ -133,6 +144,23 @@ class Sync:
                 if self._services.synced.is_set():
                     log.info("%s: the node's addresses, networks or zone changed: writing all rules", proxier.family)
                 self._health.queued(proxier.family, time.time())
+                self._want()
+
+    async def _serves_cidrs(self) -> bool:
+        try:
+            await self._client.list(SERVICE_CIDRS)
+        except ApiError as error:
+            log.info("no ServiceCIDRs from this API server (%s): unused cluster addresses are not dropped", error)
+            return False
+        except NetlabError as error:
+            log.warning("ServiceCIDRs: %s", error)
+        return True
+
+    def _networks(self) -> None:
+        found = self._cidrs.all() if self._cidrs is not None else []
+        cidrs = tuple(sorted({text for each in found for text in (each.get("spec") or {}).get("cidrs") or ()}))
+        for proxier in self._proxiers:
+            if proxier.serve_cidrs(cidrs):
                 self._want()
 
     def _want(self) -> None:

@@ -1,0 +1,99 @@
+"""What one nftables table holds, by name: asked for by netlink, because a listing of all rules takes seconds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from netlab.errors import KernelError
+from netlab.kernel import nfnetlink
+from netlab.kernel.netns import OWN, inside, open_netns
+from netlab.kernel.nft import Nft
+
+_GETTABLE: Final = 1
+_GETCHAIN: Final = 4
+_GETSET: Final = 10
+_SET_TIMEOUT: Final = 11
+"""NFTA_SET_TIMEOUT, in milliseconds; a table's and a chain's name are the attributes 1 and 3, a set's 1 and 2."""
+
+Place = int | str | None
+"""A network namespace by descriptor or path; None for the caller's own."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A table's chains, and its named sets and maps with their timeouts in seconds (0 without one)."""
+
+    chains: frozenset[str] = frozenset()
+    sets: Mapping[str, int] = field(default_factory=dict)
+
+
+def held(family: int, table: str, netns: Place = None) -> Held | None:
+    """Return what a table holds; None when there is no such table.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        table: its name.
+        netns: where.
+
+    Raises:
+        KernelError: the kernel refused; NetnsGone: there is no such namespace.
+    """
+    with inside(OWN if netns is None else netns):
+        sock = nfnetlink.open_socket(buffer=4 << 20)
+    with sock:
+        if table not in (_text(found, 1) for found in _dump(sock, _GETTABLE, family)):
+            return None
+        chains = frozenset(_text(found, 3) for found in _dump(sock, _GETCHAIN, family) if _text(found, 1) == table)
+        sets = {_text(found, 2): int.from_bytes(found.get(_SET_TIMEOUT, b""), "big") // 1000
+                for found in _dump(sock, _GETSET, family) if _text(found, 1) == table}
+    return Held(chains, {name: seconds for name, seconds in sets.items() if not name.startswith("__")})
+
+
+def open_nft(netns: Place = None) -> Nft:
+    """Return a libnftables context for a namespace.
+
+    Raises:
+        Unsupported: libnftables is not installed; NetnsGone: there is no such namespace.
+    """
+    if isinstance(netns, int):
+        return Nft(netns)
+    fd = open_netns(OWN if netns is None else netns)
+    try:
+        return Nft(fd)
+    finally:
+        os.close(fd)
+
+
+def delete(family: int, table: str, netns: Place = None) -> bool:
+    """Delete a table with all that it holds; returns whether it was there.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    if held(family, table, netns) is None:
+        return False
+    nft = open_nft(netns)
+    try:
+        nft.run(f"delete table {'ip6' if family == socket.AF_INET6 else 'ip'} {table}")
+    finally:
+        nft.close()
+    return True
+
+
+def _dump(sock: socket.socket, message: int, family: int) -> list[dict[int, bytes]]:
+    try:
+        return [dict(nfnetlink.attributes(body))
+                for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, message, family=family)]
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return []
+        raise
+
+
+def _text(found: Mapping[int, bytes], kind: int) -> str:
+    return found.get(kind, b"").rstrip(b"\0").decode()
