@@ -18,6 +18,7 @@ KUBELET_VERSION = "v1.36.0"
 _PRESSURES = (("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
               ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
               ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"))
+_OWNED = (*(kind for kind, _, _ in _PRESSURES), "Ready")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def differs(old: Object, new: Object) -> bool:
 def patch(old: Object, new: Object) -> Object:
     """Return the strategic merge patch of the status. Addresses go as a whole: their merge key, the type, repeats."""
     body = {key: value for key, value in new.items() if old.get(key) != value}
+    if "conditions" in body:
+        body["conditions"] = [c for c in new["conditions"] if c["type"] in _OWNED]
     if "addresses" in body:
         body["addresses"] = [*new["addresses"], {"$patch": "replace"}]
     return {"status": body}

@@ -45,11 +45,12 @@ class Registration:
         """Register, then report until `stop` is set."""
         await self._register(stop)
         lease = asyncio.create_task(self._renew(stop), name="lease")
+        fresh = True
         try:
             while not stop.is_set():
                 self._wake.clear()
                 try:
-                    await self._report()
+                    await self._report(fresh=fresh)
                 except NetlabError as error:
                     if isinstance(error, ApiError) and error.code == 404:
                         log.warning("the node is not in the API any more, registering it again")
@@ -61,8 +62,9 @@ class Registration:
                 try:
                     async with asyncio.timeout(_LOOK_SECONDS if self._reported else _LONGEST_DELAY):
                         await self._wake.wait()
+                    fresh = True
                 except TimeoutError:
-                    continue
+                    fresh = False
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
@@ -105,18 +107,20 @@ class Registration:
         self._tell("Normal", "Starting", "Starting kubelet.")
         return found
 
-    async def _report(self) -> None:
+    async def _report(self, *, fresh: bool) -> None:
+        """Write what is new. `fresh`: what we know of the Node is new enough to start from.
+
+        Otherwise it is read first: the node controller writes conditions too, such as Ready Unknown after a silence.
+        """
         if self.node is None:
             return
+        if not fresh:
+            self.node = await self._client.get("nodes", self._config.node_name)
         health = self._health()
         old = self.node.get("status") or {}
         new = nodes.status(self._config, self._machine, self._addresses(), old, health)
         if not nodes.differs(old, new) and health.now - self._reported < self._config.status_seconds:
             return
-        if self._reported:  # others (the node controller) write conditions too: start from what is there
-            self.node = await self._client.get("nodes", self._config.node_name)
-            old = self.node.get("status") or {}
-            new = nodes.status(self._config, self._machine, self._addresses(), old, health)
         before = _ready(old)
         self.node = await self._client.patch("nodes", self._config.node_name, nodes.patch(old, new), type="strategic",
                                              subresource="status")
