@@ -162,6 +162,7 @@ def check_name(name: str) -> str:
 
 def start_time(pid: int) -> int:
     """Return when a process started, in clock ticks since boot (proc(5), field 22); 0 when it is gone or a zombie."""
+    # not by kernel.process, which brings asyncio along: `netlab ls` and completion have to be quick
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
