@@ -107,6 +107,8 @@ RESOURCES: tuple[Resource, ...] = (
     _row("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=("create",)),
     _row("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", False, verbs=("create",)),
     _row("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=("create",)),
+    _row("authorization.k8s.io/v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", True, verbs=("create",)),
+    _row("authorization.k8s.io/v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", False, verbs=("create",)),
 )
 
 _BY_GROUP_RESOURCE = {row.group_resource: row for row in RESOURCES}

@@ -9,8 +9,9 @@ from netlab.api.kinds import RESOURCES, Resource
 from netlab.api.meta import Object
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
+from netlab.apiserver.admission.escalation import Escalation
 from netlab.apiserver.allocator import ServiceStock
-from netlab.apiserver.auth.authorize import AlwaysAllow, Authorizer
+from netlab.apiserver.auth import modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
@@ -36,8 +37,10 @@ class Api:
         self._decoded = Decoded()
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
             (row.group, row.version, row.plural): self._endpoint(row) for row in RESOURCES}
+        self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
-        self.authorizer: Authorizer = AlwaysAllow()
+        if self.rbac is not None:
+            self.admission.steps.append(Escalation(self.rbac))
         self.tokens = ServiceAccountTokens(
             issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
             lookup=self.lookup)

@@ -15,8 +15,10 @@ from typing import Any
 from netlab.api.meta import Object
 from netlab.apiserver.admission.priority import SYSTEM_CLASSES
 from netlab.apiserver.api import Api
+from netlab.apiserver.auth import aggregate, defaults
+from netlab.apiserver.auth.policy import RBAC
 from netlab.apiserver.call import Call
-from netlab.apiserver.health import HOOKS
+from netlab.apiserver.health import HOOKS, ROLES_HOOK
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
 from netlab.apiserver.strategies.service import ServiceStrategy
@@ -44,8 +46,8 @@ async def restore(api: Api) -> None:
             log.warning("service %s/%s: %s", obj["metadata"].get("namespace"), obj["metadata"]["name"], complaint)
 
 
-async def ensure(api: Api) -> None:
-    """Make what is missing, once.
+async def namespaces(api: Api) -> None:
+    """Make the namespaces that are missing.
 
     Raises:
         ApiError: the store or a check refused it.
@@ -53,6 +55,37 @@ async def ensure(api: Api) -> None:
     for name in NAMESPACES:
         await _create(api, "", "namespaces", "", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
     api.ready.add(HOOKS[0])
+
+
+async def roles(api: Api) -> None:
+    """With RBAC on, put the default roles and bindings in place; to be done before anybody is answered.
+
+    Raises:
+        ApiError: the store or a check refused it.
+    """
+    if api.rbac is None:
+        return
+    await namespaces(api)
+
+    async def put(plural: str, wanted: Object, change: defaults.Change) -> None:
+        endpoint = api.endpoints[(RBAC, "v1", plural)]
+        there = await _create(api, RBAC, plural, wanted["metadata"].get("namespace", ""), wanted)
+        new = None if there is None else change(endpoint.view(there))
+        if there is not None and new is not None:
+            await api.store.update(there.key, endpoint.encode(new), there.mod_revision)
+
+    await defaults.ensure(put)
+    await aggregate.settle(api)
+    api.ready.add(ROLES_HOOK)
+
+
+async def ensure(api: Api) -> None:
+    """Make what is missing, once.
+
+    Raises:
+        ApiError: the store or a check refused it.
+    """
+    await namespaces(api)
     for name, value in SYSTEM_CLASSES.items():
         await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,

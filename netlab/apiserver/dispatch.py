@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import orjson
 
@@ -11,6 +12,8 @@ from netlab.apiserver import discovery, health, negotiate, openapi, reviews, sta
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
 from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.auth.impersonate import impersonated
+from netlab.apiserver.auth.refuse import attributes, refused
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply, Request, Response, Upgrade
 from netlab.apiserver.metrics import Metrics
@@ -92,15 +95,24 @@ class Dispatcher:
 
     async def _answer(self, request: Request, asked: Target | None) -> Response:
         request.user = await authenticate(request, self.api.tokens, now=self.api.clock())
-        attributes = _attributes(request, asked)
-        decision = self.api.authorizer.authorize(attributes)
-        if not decision.allowed:
-            if request.user is ANONYMOUS:
-                raise status.unauthorized()
-            raise _refused(attributes, decision.reason)
+        authorizer = self.api.authorizer
+        request.user = await impersonated(request, authorizer)
+        await authorizer.refresh(request.user)
+        wanted = attributes(request, asked)
+        self._permit(request, wanted)
+        if wanted.subresource in _STREAMING and wanted.verb == "get" \
+                and request.headers.get("Upgrade", "").lower() == "websocket":
+            self._permit(request, replace(wanted, verb="create"))  # a WebSocket can only GET what others POST
         if asked is not None:
             return await self._resource(request, asked)
         return await self._page(request)
+
+    def _permit(self, request: Request, wanted: Attributes) -> None:
+        decision = self.api.authorizer.authorize(wanted)
+        if not decision.allowed:
+            if request.user is ANONYMOUS and not self.api.authorizer.takes_anonymous:
+                raise status.unauthorized()
+            raise refused(wanted, decision.reason)
 
     async def _resource(self, request: Request, asked: Target) -> Response:
         resource = asked.resource
@@ -169,25 +181,3 @@ class Dispatcher:
         endpoint = self.api.endpoints[("", "v1", "pods")]
         asked = Target(endpoint.resource, "create", parts[3], name, "binding")
         return await binding.bind(Call(self.api, request, asked, endpoint, self.api.clock()), body)
-
-
-def _attributes(request: Request, asked: Target | None) -> Attributes:
-    if asked is None:
-        return Attributes(request.user, request.method.lower(), path=request.path)
-    return Attributes(request.user, asked.verb or request.method.lower(), asked.resource.group, asked.resource.version,
-                      asked.resource.plural, asked.subresource, asked.namespace, asked.name)
-
-
-def _refused(asked: Attributes, reason: str) -> ApiError:
-    who = f'User "{asked.user.name}" cannot {asked.verb}'
-    if asked.path:
-        message = f'forbidden: {who} path "{asked.path}"'
-    else:
-        plural = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
-        what = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
-        place = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
-        subject = f'{plural} "{asked.name}"' if asked.name else plural
-        message = f'{subject} is forbidden: {who} resource "{what}" in API group "{asked.group}"{place}'
-    message += f": {reason}" if reason else ""
-    return ApiError(403, "Forbidden", message, details={"name": asked.name, "group": asked.group,
-                                                        "kind": asked.resource})

@@ -20,6 +20,8 @@ _TEXT = "text/plain; charset=utf-8"
 PAGES = ("healthz", "livez", "readyz")
 HOOKS = ("poststarthook/start-system-namespaces-controller", "poststarthook/bootstrap-controller",
          "poststarthook/start-service-ip-repair-controllers")
+ROLES_HOOK = "poststarthook/rbac/bootstrap-roles"
+"""Only with RBAC."""
 _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
 
 
@@ -29,6 +31,8 @@ def checks(api: Api, page: str) -> dict[str, str]:
     if page == "readyz":
         found |= {"informer-sync": "", "shutdown": "the server is shutting down" if api.stopping else ""}
     found |= {hook: "" if hook in api.ready else "not finished" for hook in HOOKS}
+    if api.rbac is not None:
+        found[ROLES_HOOK] = "" if ROLES_HOOK in api.ready else "not finished"
     return found
 
 

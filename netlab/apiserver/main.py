@@ -13,6 +13,7 @@ from typing import Literal
 from netlab import daemon, klog
 from netlab.apiserver import bootstrap, options
 from netlab.apiserver.api import Api
+from netlab.apiserver.auth import aggregate
 from netlab.apiserver.dispatch import Dispatcher
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy import kubelet
@@ -62,6 +63,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     async with await Store.open(path, synchronous=synchronous, retention=retention) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await bootstrap.restore(api)
+        await bootstrap.roles(api)
         server = Server(Dispatcher(api, GIT_VERSION), context)
         api.port = await server.start(chosen.bind, chosen.port)
         await bootstrap.ensure(api)
@@ -70,16 +72,19 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
-        keeper = asyncio.create_task(bootstrap.keep(api))
+        keepers = [asyncio.create_task(bootstrap.keep(api))]
+        if api.rbac is not None:
+            keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:
             await stop.wait()
         finally:
             log.info("Stopping: ending %d watches", len(api.watches))
-            keeper.cancel()
+            for keeper in keepers:
+                keeper.cancel()
             api.stop()
             await server.close(GRACE_SECONDS)
             await api.kubelets.close()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await asyncio.gather(*keepers, return_exceptions=True)
     return 0
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from netlab import flags
 from netlab.apiserver.allocator import Network
+from netlab.apiserver.auth.modes import MODES
 from netlab.errors import UsageError
 from netlab.flags import Flag
 
 _IGNORED = """
 allow-privileged:bool anonymous-auth:bool api-audiences:list apiserver-count:int audit-log-maxage:int
 audit-log-maxbackup:int audit-log-maxsize:int audit-log-path audit-policy-file authentication-config
-authentication-token-webhook-config-file authorization-config authorization-mode:list
+authentication-token-webhook-config-file authorization-config
 authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool
 cors-allowed-origins:list
 default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
@@ -60,6 +61,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("service-account-signing-key-file", help="the key that signs service account tokens"),
     Flag("service-cluster-ip-range", "list", ["10.96.0.0/16"], "the networks of cluster IPs, at most one per family"),
     Flag("service-node-port-range", default="30000-32767", help="the node ports"),
+    Flag("authorization-mode", "list", ["AlwaysAllow"],
+         "who decides what users may do, in order: AlwaysAllow, AlwaysDeny, Node, RBAC"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
     Flag("etcd-servers", "list", help="external etcd (https://host:2379, ...); empty uses the store in this process"),
@@ -94,6 +97,7 @@ class Options:
     signing_key: str
     service_networks: tuple[Network, ...]
     node_ports: tuple[int, int]
+    authorization_modes: tuple[str, ...]
     disabled_plugins: tuple[str, ...]
     ready_file: str
     verbosity: int
@@ -135,8 +139,20 @@ def parse(argv: Sequence[str]) -> Options | str:
         signing_key=found["service-account-signing-key-file"],
         service_networks=_networks(found["service-cluster-ip-range"]),
         node_ports=_ports(found["service-node-port-range"]),
+        authorization_modes=_modes(found["authorization-mode"]),
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
+
+
+def _modes(words: Sequence[str]) -> tuple[str, ...]:
+    for word in words:
+        if word not in MODES:
+            raise UsageError(f"--authorization-mode={word}: not a mode of this version: want {', '.join(MODES)}")
+    if not words:
+        raise UsageError("--authorization-mode: at least one mode must be passed")
+    if len(set(words)) < len(words):
+        raise UsageError(f"--authorization-mode={','.join(words)}: each mode at most once")
+    return tuple(words)
 
 
 def _advertised(bind: str) -> str:

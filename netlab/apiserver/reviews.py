@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from netlab.api.meta import Object
@@ -35,23 +33,36 @@ async def create(call: Call) -> Reply:
     elif kind == "TokenReview":
         review["status"] = await _token(call, spec)
     elif kind == "SelfSubjectRulesReview":
-        every: list[Any] = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-        review["status"] = {"resourceRules": every, "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-                            "incomplete": False}
+        review["status"] = _rules(call, spec)
     else:
-        review["status"] = _access(call, kind, spec)
+        review["status"] = await _access(call, kind, spec)
     return Reply(orjson.dumps(review), 201)
 
 
-def _access(call: Call, kind: str, spec: Object) -> Object:
+def _rules(call: Call, spec: Object) -> Object:
+    namespace = spec.get("namespace", "")
+    if not namespace:
+        raise status.bad_request("no namespace on request")
+    found = call.api.authorizer.granted(call.user, namespace)
+    rules = [rule.to_object() for rule in found.rules]
+    answer: Object = {"resourceRules": [rule for rule in rules if "nonResourceURLs" not in rule],
+                      "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
+                      "incomplete": found.incomplete}
+    return answer | ({"evaluationError": found.error} if found.error else {})
+
+
+async def _access(call: Call, kind: str, spec: Object) -> Object:
     user = call.user
     if kind != "SelfSubjectAccessReview":
         user = User(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""))
         if not user.name and not user.groups:
             raise status.bad_request("at least one of user or group must be specified")
+        await call.api.authorizer.refresh(user)
     asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if bool(asked) == bool(path):
         raise status.bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+    if kind == "LocalSubjectAccessReview" and (not asked or asked.get("namespace", "") != call.namespace):
+        raise status.bad_request(f"spec.resourceAttributes.namespace must match namespace: {call.namespace}")
     if asked:
         attributes = Attributes(user, asked.get("verb", ""), asked.get("group", ""), asked.get("version", ""),
                                 asked.get("resource", ""), asked.get("subresource", ""), asked.get("namespace", ""),

@@ -1,33 +1,9 @@
-"""Roles and bindings, network policies, ingresses, priorities, storage classes, disruption budgets, quotas."""
+"""Network policies, ingresses, priorities, storage classes, disruption budgets, quotas."""
 
 from __future__ import annotations
 
 from netlab.api.meta import Object
 from netlab.apiserver.strategies.base import Strategy
-from netlab.apiserver.validation import names
-
-RBAC = "rbac.authorization.k8s.io"
-
-
-class RoleStrategy(Strategy):
-    """Roles and ClusterRoles: any name that can stand in a path."""
-
-    def name_form(self, name: str) -> list[str]:
-        """Names like system:node are fine."""
-        return names.path_segment(name)
-
-
-class BindingStrategy(RoleStrategy):
-    """RoleBindings and ClusterRoleBindings."""
-
-    def default(self, obj: Object) -> None:
-        """Fill in API groups."""
-        reference = obj.get("roleRef")
-        if isinstance(reference, dict) and not reference.get("apiGroup"):
-            reference["apiGroup"] = RBAC
-        for subject in obj.get("subjects") or []:
-            if subject.get("kind") in ("User", "Group") and not subject.get("apiGroup"):
-                subject["apiGroup"] = RBAC
 
 
 class NetworkPolicyStrategy(Strategy):

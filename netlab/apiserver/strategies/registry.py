@@ -7,7 +7,7 @@ from netlab.api.kinds import Resource
 from netlab.apiserver import events
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.endpoint import Conversion
-from netlab.apiserver.strategies import apps, core, endpoints, pod, policy
+from netlab.apiserver.strategies import apps, core, endpoints, pod, policy, rbac
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.strategies.service import ServiceStrategy
 
@@ -39,10 +39,10 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "ingresses.networking.k8s.io": policy.GenerationStrategy,
     "ingressclasses.networking.k8s.io": policy.GenerationStrategy,
     "poddisruptionbudgets.policy": policy.BudgetStrategy,
-    "roles.rbac.authorization.k8s.io": policy.RoleStrategy,
-    "clusterroles.rbac.authorization.k8s.io": policy.RoleStrategy,
-    "rolebindings.rbac.authorization.k8s.io": policy.BindingStrategy,
-    "clusterrolebindings.rbac.authorization.k8s.io": policy.BindingStrategy,
+    "roles.rbac.authorization.k8s.io": rbac.RoleStrategy,
+    "clusterroles.rbac.authorization.k8s.io": rbac.RoleStrategy,
+    "rolebindings.rbac.authorization.k8s.io": rbac.BindingStrategy,
+    "clusterrolebindings.rbac.authorization.k8s.io": rbac.BindingStrategy,
     "priorityclasses.scheduling.k8s.io": policy.PriorityClassStrategy,
     "storageclasses.storage.k8s.io": policy.StorageClassStrategy,
 }
