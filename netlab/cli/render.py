@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from netlab.api.meta import Object
+    from netlab.proxy.addresses import Family
 
 _MODES = click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"])
 
@@ -16,9 +17,9 @@ _MODES = click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceN
 @click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE",
               help="Services, EndpointSlices and Nodes as YAML or JSON; - is standard input. May be given again.")
 @click.option("--node", metavar="NAME", default="", help="For which node; needed when the files hold several Nodes.")
-@click.option("--mode", type=click.Choice(["iptables"]), default="iptables", show_default=True)
+@click.option("--mode", type=click.Choice(["iptables", "nftables"]), default="iptables", show_default=True)
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True,
-              help="For iptables-restore or for ip6tables-restore.")
+              help="For iptables-restore or for ip6tables-restore; in nftables mode, which table.")
 @click.option("--cluster-cidr", metavar="CIDR", default="", help="The Pods' network; two of them with a comma.")
 @click.option("--detect-local-mode", type=_MODES, default="ClusterCIDR", show_default=True,
               help="How traffic of local Pods is told.")
@@ -38,13 +39,12 @@ def command(files: tuple[str, ...], node: str, mode: str, family: str, cluster_c
     \b
     kubectl get svc,endpointslices,nodes -A -o yaml | netlab render -f - --node worker1 --cluster-cidr 10.244.0.0/16
     netlab render -f objects.yaml --node worker1 | sudo unshare -n iptables-restore
+    netlab render -f objects.yaml --node worker1 --mode nftables | sudo unshare -n nft -c -f -
     """
     from netlab.errors import NotFound, UsageError
     from netlab.inspect import offline
     from netlab.netfilter.render import ruleset
 
-    if mode != "iptables":
-        raise UsageError(f"unknown mode {mode!r}")
     objects = [each for name in files for each in _read(name)]
     names = [each["metadata"]["name"] for each in objects if each["kind"] == "Node"]
     if not node and len(names) == 1:
@@ -58,10 +58,16 @@ def command(files: tuple[str, ...], node: str, mode: str, family: str, cluster_c
              f"--pod-interface-name-prefix={pod_interface_name_prefix}", f"--nodeport-addresses={nodeport_addresses}",
              f"--iptables-masquerade-bit={masquerade_bit}", f"--masquerade-all={str(masquerade_all).lower()}",
              f"--iptables-localhost-nodeports={str(localhost_nodeports).lower()}"]
-    found = offline.render(objects, flags, family="IPv6" if family == "ipv6" else "IPv4", nfacct=nfacct)
-    for warning in found.warnings:
+    which: Family = "IPv6" if family == "ipv6" else "IPv4"
+    if mode == "nftables":
+        table = offline.render_nft(objects, flags, family=which)
+        text, warnings = table.text, table.warnings
+    else:
+        found = offline.render(objects, flags, family=which, nfacct=nfacct)
+        text, warnings = ruleset(found.rules), found.warnings
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(ruleset(found.rules), nl=False)
+    click.echo(text, nl=False)
 
 
 def _read(name: str) -> list[Object]:

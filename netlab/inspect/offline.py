@@ -9,13 +9,13 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import UsageError
 from netlab.netfilter.model import Ruleset
-from netlab.proxy import host
-from netlab.proxy.addresses import Family
+from netlab.proxy import host, nft_render
+from netlab.proxy.addresses import Family, networks_of_family
 from netlab.proxy.config import read
 from netlab.proxy.endpoints import service_of
 from netlab.proxy.plan import whole
 from netlab.proxy.services import ignored
-from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER
+from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import wanted_for
 
 
@@ -40,6 +40,39 @@ def render(objects: Sequence[Object], flags: Sequence[str], *, family: Family = 
     Raises:
         UsageError: a flag is wrong, or there is no Service among the objects.
     """
+    made, services = _settings(objects, flags, family)
+    if nfacct:
+        made = replace(made, counters=frozenset({INVALID_COUNTER, LOCALHOST_COUNTER}))
+    return Rendered(whole(wanted_for(objects, made)), tuple(_doubts(services, objects)))
+
+
+@dataclass(frozen=True)
+class RenderedTable:
+    """nftables mode's table as nft reads and prints it, and what the objects leave in doubt."""
+
+    text: str
+    warnings: tuple[str, ...] = ()
+
+
+def render_nft(objects: Sequence[Object], flags: Sequence[str], *, family: Family = "IPv4") -> RenderedTable:
+    """Return the table that kube-proxy writes on a node in nftables mode.
+
+    Args:
+        objects: as for `render`; ServiceCIDRs say which unused addresses are dropped.
+        flags: kube-proxy's own.
+        family: which of the two tables.
+
+    Raises:
+        UsageError: a flag is wrong, or there is no Service among the objects.
+    """
+    made, services = _settings(objects, [*flags, "--proxy-mode=nftables"], family)
+    cidrs = sorted({text for each in objects if each["kind"] == "ServiceCIDR"
+                    for text in (each.get("spec") or {}).get("cidrs") or ()})
+    made = replace(made, service_cidrs=networks_of_family(cidrs, family))
+    return RenderedTable(nft_render.text(nft_render.nft_wanted_for(objects, made)), tuple(_doubts(services, objects)))
+
+
+def _settings(objects: Sequence[Object], flags: Sequence[str], family: Family) -> tuple[Settings, list[Object]]:
     config, _ = read(flags)
     services = [each for each in objects if each["kind"] == "Service"]
     if not services:
@@ -47,9 +80,7 @@ def render(objects: Sequence[Object], flags: Sequence[str], *, family: Family = 
                          hint="such as from: kubectl get svc,endpointslices,nodes -A -o yaml")
     node = next((each for each in objects if each["kind"] == "Node" and meta.name(each) == config.node), None)
     made = host.settings(config, family, node=node, addresses=("127.0.0.1", "::1", *host.node_ips(node)))
-    if nfacct:
-        made = replace(made, counters=frozenset({INVALID_COUNTER, LOCALHOST_COUNTER}))
-    return Rendered(whole(wanted_for(objects, made)), tuple(_doubts(services, objects)))
+    return made, services
 
 
 def _doubts(services: Iterable[Object], objects: Iterable[Object]) -> Iterable[str]:

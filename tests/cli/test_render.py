@@ -8,9 +8,11 @@ import pytest
 
 from netlab.cli.main import run
 from netlab.kernel import iptables, netns, nfacct
+from netlab.kernel.nft import Nft
 from netlab.netfilter import parse
 from netlab.netfilter.normalise import differences
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER
+from tests.proxy import nft_compare
 from tests.proxy.builders import GOLDEN, recorded
 
 FILE = str(GOLDEN / "objects-as-served.json")
@@ -77,6 +79,30 @@ endpoints: [{addresses: ["fd00:244:1::5"]}, {addresses: ["fd00:244:2::5"]}]
         os.close(namespace)
     assert differences(parse.parse(text), kept) == []
     assert "DNAT --to-destination [fd00:244:1::5]:8080" in {rule.target for rule in kept.table("nat").rules()}
+
+
+def test_nftables_mode_is_what_kube_proxy_wrote(capsys, tmp_path):
+    networks = tmp_path / "networks.yaml"
+    networks.write_text("kind: ServiceCIDR\nmetadata: {name: kubernetes}\nspec: {cidrs: [10.96.0.0/16]}\n")
+    theirs = nft_compare.tables(recorded("nft-ruleset.txt"))
+    for family in ("ipv4", "ipv6"):
+        text = rendered(capsys, "-f", str(networks), "--mode", "nftables", "--family", family)
+        (name, ours), = nft_compare.tables(text).items()
+        assert ours == theirs[name]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_an_empty_namespace_takes_nftables_text(capsys, family: str):
+    text = rendered(capsys, "--mode", "nftables", "--family", family, "--nodeport-addresses", "0.0.0.0/0,::/0")
+    namespace = netns.new_netns()
+    nft = Nft(namespace)
+    try:
+        nft.run(text)
+        assert nft_compare.tables(nft.run("list ruleset")) == nft_compare.tables(text)
+    finally:
+        nft.close()
+        os.close(namespace)
 
 
 @pytest.mark.parametrize(("argv", "words"), [
