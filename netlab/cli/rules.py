@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,34 @@ _NODE_HEADERS = ("NODE", "BACKEND", "SERVICES", "PORTS", "ENDPOINTS", "CHAINS", 
 _SERVICE_HEADERS = ("SERVICE", "PROTOCOL", "ADDRESSES", "ENDPOINTS", "NOTE")
 
 
-@click.command("rules", short_help="Show the rules of Services as the kernel holds them")
+VIEWS = {
+    "why": "Name the object, field and resourceVersion that a chain or rule comes from",
+    "check": "Say what is wrong: drift, hidden rules, stale endpoints, foreign DROPs",
+    "diff": "Compare two nodes, a node and a saved file, or before and after a command",
+    "graph": "Print the chains of a Service as a graph: mermaid or dot text",
+}
+
+
+class Views(click.Command):
+    """A command that hands over to another one when its first word names a view; a Service is `svc/NAME`."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+                     **extra: object) -> click.Context:
+        """Return the context of the view, or of this command."""
+        if args and args[0] in VIEWS:
+            view: click.Command = importlib.import_module(f"netlab.cli.rules_{args[0]}").command
+            return view.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, and behind them the views."""
+        super().format_options(ctx, formatter)
+        with formatter.section("Views (netlab rules VIEW --help)"):
+            formatter.write_dl(list(VIEWS.items()))
+
+
+@click.command("rules", cls=Views, short_help="Show the rules of Services as the kernel holds them",
+               options_metavar="[VIEW] [OPTIONS]")
 @click.argument("service", metavar="[svc/NAME]", default="")
 @click.option("--node", metavar="NAME", default="", help="Only this node (node/NAME is understood too).")
 @click.option("--ipv6", is_flag=True, help="The rules of IPv6.")
@@ -35,12 +63,12 @@ def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> N
 
     Percentages in front of rules are what the dice give to a new connection; "so far" is what the counters saw.
     """
+    from netlab.cli import rules_lab
     from netlab.inspect import service as services
-    from netlab.lab import state
 
-    lab = state.find(name)
+    lab, only = rules_lab.find(name, node)
     names = asyncio.run(_names(lab))
-    saved = dict(_saved(lab, node.removeprefix("node/"), ipv6=ipv6))
+    saved = {held.node: held.rules for held in rules_lab.saved(lab, only, ipv6=ipv6)}
     if service:
         _show_service(services.full_name(service), saved, names, output)
     else:
@@ -111,31 +139,3 @@ async def _names(lab: LabRecord) -> Names:
         return Names()
     kinds = ("Service", "Pod", "Node")
     return Names.of({**item, "kind": kind} for kind, (items, _) in zip(kinds, lists, strict=True) for item in items)
-
-
-def _saved(lab: LabRecord, only: str, *, ipv6: bool) -> Iterator[tuple[str, Ruleset]]:
-    """Yield each node's rules with their counters, by the backend that kube-proxy's are in."""
-    from netlab.errors import NotFound
-    from netlab.lab.places import Places, closing, enter_lab
-
-    known = [node.name for node in lab.nodes]
-    if only and only not in known:
-        raise NotFound(f'lab "{lab.name}" has no node "{only}"', hint=f"there are: {', '.join(known)}")
-    enter_lab(lab)
-    family: Any = "IPv6" if ipv6 else "IPv4"
-    with closing(Places(lab).own()) as namespaces:
-        for each in namespaces:
-            kind, _, node = each.place.partition("/")
-            if kind == "node" and (not only or node == only):
-                yield node, _read(each.fd, family)
-
-
-def _read(netns: int, family: Any) -> Ruleset:
-    from netlab.kernel import iptables
-    from netlab.netfilter.parse import parse
-
-    main = iptables.find(family)
-    text = iptables.save(main, netns=netns, counters=True)
-    if "KUBE-SERVICES" not in text and main.backend == "nft" and "nat" in iptables.tables_in_use(netns)[family]:
-        text = iptables.save(iptables.find(family, "legacy"), netns=netns, counters=True)
-    return parse(text)

@@ -52,14 +52,17 @@ def _addresses(service: Object | None) -> str:
 def _endpoints(port: PortRules) -> Iterator[str]:
     if not port.endpoints:
         yield "  no endpoint: what comes is refused"
+    total = sum(each.packets for each in port.endpoints)
     for each in port.endpoints:
-        observed = "" if each.observed is None else f", so far {each.observed:.1%} of {_connections(each.packets)}"
+        observed = "" if each.observed is None else f", so far {each.packets} of {_connections(total)}"
+        if each.observed:
+            observed += f": {each.observed:.1%}"
         who = f"  {each.who}" if each.who else ""
         yield f"  {each.share:6.1%} to {each.address}{who}{observed}"
 
 
 def _connections(count: int) -> str:
-    return f"its {count} connection" + ("s" if count != 1 else "")
+    return f"{count} connection" + ("s" if count != 1 else "")
 
 
 def _branch(branch: Branch, mark: str, gap: str, prefix: str = "") -> Iterator[tuple[int, str]]:
