@@ -38,7 +38,8 @@ class Sender:
 
     def __init__(self, netns: int, protocol: Protocol, address: str, port: int, *, payload: bytes = b"",
                  source: str = "") -> None:
-        """Open the socket. `source` binds an address of the namespace; `payload` is what UDP and ICMP carry.
+        """Open the socket. `source` binds an address of the namespace; `payload` is what UDP and ICMP carry
+        instead of something of our own.
 
         Raises:
             UsageError: a port is missing.
@@ -50,7 +51,7 @@ class Sender:
         self.address, self.port = address, port
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.number = {"tcp": TCP, "udp": UDP, "icmp": ICMP if self.family == socket.AF_INET else ICMPV6}[protocol]
-        self.nonce = payload or b"netlab-" + os.urandom(6).hex().encode()
+        self.nonce = payload or _greeting(protocol, port)
         self.ident = struct.unpack("!H", os.urandom(2))[0]
         self.answer, self._port = Answer(), 0
         kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[protocol]
@@ -165,6 +166,13 @@ class Sender:
 
     def _echo_id(self) -> bytes:
         return struct.pack("!HH", self.ident, 1)
+
+
+def _greeting(protocol: Protocol, port: int) -> bytes:
+    """Return what to send when nobody said what: over UDP something that a DNS server or agnhost's netexec answers."""
+    if protocol == "udp" and port == 53:  # RFC 1035 4.1: one question, the root's name servers
+        return os.urandom(2) + struct.pack("!5H", 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack("!2H", 2, 1)
+    return (b"echo " if protocol == "udp" else b"netlab-") + os.urandom(6).hex().encode()
 
 
 def checksum(data: bytes) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from netlab.kernel.lookup import RouteAnswer
 from netlab.trace.event import Hop, Outcome
-from netlab.trace.packet import Packet
+from netlab.trace.packet import TCP, UDP, Packet
 from netlab.trace.send import Answer
 
 GOOD = ("connected", "replied")
@@ -140,6 +140,9 @@ def _vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str
     if error is not None and error.what == "fragmentation needed":
         return Cause(f"{last.place} cannot pass it on: too long for the next link, and not to be fragmented (DF)",
                      "lower the sender's MTU, or let it do path MTU discovery")
+    if route.words and name.startswith("svc/"):
+        return Cause(f"no rule had another destination for it, and {last.place} has {route.words} for {target}",
+                     _no_such_port(last.packet, name))
     if route.words and last.packet.is_icmp_error is False:
         return Cause(f"{last.place} has {route.words} for {target}",
                      f"there: ip route get {last.packet.destination} from {last.packet.source} iif {came_in or 'lo'}")
@@ -149,6 +152,14 @@ def _vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str
         return Cause(f"{last.place} did not forward it; its route leads to {route.interface}",
                      "is net.ipv4.ip_forward 1 there, and does rp_filter let it pass?")
     return None
+
+
+def _no_such_port(packet: Packet, service: str) -> str:
+    protocol = {TCP: "tcp", UDP: "udp"}.get(packet.protocol, "")
+    if not protocol:
+        return "a Service's address exists in rules for its ports only and answers no ping: ping a Pod"
+    return (f"has {service} the port {packet.dport}/{protocol}, and does kube-proxy run where the packet came in? "
+            f"netlab rules {service} shows the ports that have rules")
 
 
 def _stuck(last: Hop, routed: Hop, route: RouteAnswer, ask: Ask) -> Cause:
