@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 from aiohttp import web
 
 PATHS = {"/api/v1/services": "Service", "/apis/discovery.k8s.io/v1/endpointslices": "EndpointSlice",
-         "/api/v1/nodes": "Node"}
+         "/api/v1/nodes": "Node", "/apis/networking.k8s.io/v1/servicecidrs": "ServiceCIDR"}
 
 
 class ApiStub:
@@ -75,13 +76,16 @@ class ApiStub:
                 queue.put_nowait(b"")
         await runner.cleanup()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> web.AppRunner:
+    async def start(self, sock: socket.socket | None = None, without: str = "") -> web.AppRunner:
+        """Serve on loopback, or on a socket of another namespace; `without` is a kind that this server does not know."""
         app = web.Application()
-        for path in PATHS:
-            app.router.add_get(path, self.answer)
+        for path, kind in PATHS.items():
+            if kind != without:
+                app.router.add_get(path, self.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await runner.setup()
-        site = web.TCPSite(runner, host, port)
+        sock = sock or socket.create_server(("127.0.0.1", 0))
+        site = web.SockSite(runner, sock)
         await site.start()
-        self.url = f"http://{host}:{runner.addresses[0][1]}"
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return runner

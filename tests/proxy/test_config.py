@@ -63,6 +63,19 @@ def test_a_wrong_file_is_refused_by_field(tmp_path, text: str, words: str):
         configured(tmp_path, text)
 
 
+def test_nftables_mode(tmp_path):
+    config = configured(tmp_path, "kind: KubeProxyConfiguration\nmode: nftables\niptables: {syncPeriod: 9s}\n"
+                                  "nftables: {masqueradeAll: true, masqueradeBit: 15, syncPeriod: 7s, minSyncPeriod: 2s}\n")
+    assert (config.mode, config.sync_period(), config.min_sync_period(), config.unknown) == ("nftables", 7.0, 2.0, ())
+    made = host.settings(config, "IPv4", node=a_node(), addresses=("127.0.0.1", "172.30.0.11"))
+    assert (made.masquerade_all, made.mark, made.localhost_node_ports) == (True, "0x00008000", False)
+    assert made.node_port_addresses == ("172.30.0.11/32",), "node ports are served on the node's own address only"
+    config, _ = read(["--proxy-mode=nftables", "--masquerade-all", "--iptables-masquerade-bit=3", "--nftables-sync-period=4s",
+                      "--nodeport-addresses=0.0.0.0/0"])
+    made = host.settings(config, "IPv4", node=a_node())
+    assert (made.masquerade_all, made.mark, config.sync_period(), made.everywhere) == (True, "0x00000008", 4.0, True)
+
+
 @pytest.mark.parametrize(("flags", "error", "words"), [
     (["--proxy-mode=ipvs"], Unsupported, "ipvs"), (["--proxy-mode=magic"], Unsupported, "magic"),
     (["--cluster-cidr=10.244.0.0"], UsageError, "no network"), (["--cluster-cidr=0.0.0.0/0"], UsageError, "every address"),
