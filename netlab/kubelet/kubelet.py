@@ -149,7 +149,7 @@ class Kubelet:
                 if self.registration is not None:
                     self.registration.wake()
                 for worker in self.workers.values():
-                    worker.wake()
+                    worker.retry()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.25 if now else 5.0):
                     await looked.wait()

@@ -62,6 +62,7 @@ class Worker:
         self._grace: float | None = None
         self._hands = Hands(node, pod, self._report)
         self._troubles = Backoff(0.5, 20.0)
+        self._rest_until = 0.0
         self._probes = PodProbes(self._probe, self.wake, self._unhealthy)
         self._task = asyncio.create_task(self._live(), name=f"pod {meta.key(pod)}")
 
@@ -71,9 +72,16 @@ class Worker:
         """Have the Pod looked at."""
         self._wake.set()
 
+    def retry(self) -> None:
+        """Have it looked at, and tried again at once if it was in trouble: what the trouble was about has changed."""
+        self._rest_until = 0.0
+        self.wake()
+
     def update(self, pod: Object) -> None:
         """Take in the newest object."""
         old, self.pod = self.pod, pod
+        if spec.spec(old) != spec.spec(pod):
+            self._rest_until = 0.0
         self._hands.pod = pod
         if meta.labels(old) != meta.labels(pod) or meta.annotations(old) != meta.annotations(pod):
             self._hands.stale_volumes = True
@@ -90,7 +98,7 @@ class Worker:
     def refresh(self) -> None:
         """A ConfigMap or Secret of the Pod has changed."""
         self._hands.references_changed()
-        self.wake()
+        self.retry()
 
     async def close(self) -> None:
         """Let go of the Pod without touching what runs: the kubelet ends, the Pod does not."""
@@ -128,6 +136,10 @@ class Worker:
         self._on_gone(self.uid)
 
     async def _look(self) -> None:
+        if time.time() < self._rest_until:  # its own failures cause events, too: they must not drive it in circles
+            self._report()
+            self._look_again(self._rest_until)
+            return
         if self.stage is Stage.RUNNING:
             await self._keep()
         if self.stage is Stage.ENDING:
@@ -145,7 +157,8 @@ class Worker:
             self._tell("Warning", "FailedMount", str(error))
         elif self.stage is not Stage.RUNNING:
             self._tell("Warning", "FailedKillPod", f"error killing pod: {error}")
-        self._look_again(now + delay)
+        self._rest_until = now + delay
+        self._look_again(self._rest_until)
 
     def _look_again(self, at: float) -> None:
         if at <= 0:
@@ -158,6 +171,7 @@ class Worker:
         """Begin the Pod's end, or shorten the one under way."""
         if self._grace is None or grace < self._grace:
             self._grace = grace
+            self._rest_until = 0.0
             if self._step is not None and self.stage in (Stage.RUNNING, Stage.ENDING):
                 self._cut_short = True
                 self._step.cancel()

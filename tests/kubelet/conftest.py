@@ -32,7 +32,7 @@ from netlab.runtime.nodespec import NodeSpec
 from netlab.runtime.shimclient import ShimClient
 
 MARK = f"netlab-kubelet-test{os.getpid()}"
-NETWORK = {"cniVersion": "1.0.0", "name": "netlab", "plugins": [
+NETWORK: Object = {"cniVersion": "1.0.0", "name": "netlab", "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": {
         "type": "host-local", "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 
@@ -78,7 +78,13 @@ class Node:
 
     def add_network(self) -> None:
         """Give the node its network configuration, as netd would."""
-        (self.state / "etc/cni/net.d/10-test.conflist").write_text(json.dumps(NETWORK))
+        self.write_network(NETWORK)
+
+    def write_network(self, conflist: Object) -> None:
+        """Write a network configuration, in one piece."""
+        file = self.state / "etc/cni/net.d/10-test.conflist"
+        file.with_suffix(".new").write_text(json.dumps(conflist))
+        file.with_suffix(".new").rename(file)
 
     def run(self, body: Callable[[Api], Awaitable[Any]]) -> Any:
         """Run `async body(api)` in the node's network."""

@@ -18,7 +18,7 @@ from netlab.api.meta import Object
 from netlab.errors import ApiError
 from netlab.kubelet.observe import POD_UID
 from netlab.runtime.shimclient import ShimClient
-from tests.kubelet.conftest import Api, Node, eventually, pod, ready, shell, state
+from tests.kubelet.conftest import NETWORK, Api, Node, eventually, pod, ready, shell, state
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kubelet-node")]
 
@@ -338,6 +338,36 @@ def test_a_hook_that_takes_its_time_does_not_hold_up_the_end(node: Node) -> None
         assert time.monotonic() - began < 10
 
     node.run(body)
+
+
+def test_a_network_plugin_that_fails_is_tried_again_with_patience(node: Node) -> None:
+    """And what it is given is what the specification says; a foreign executable may be anywhere in the chain."""
+    plugin, calls = node.state / "opt/cni/bin/moody", node.state / "root/moody.log"
+    plugin.write_text("#!/bin/sh\nread -r in\necho \"$CNI_COMMAND $CNI_IFNAME $CNI_ARGS $in\" >> /root/moody.log\n"
+                      "[ $CNI_COMMAND = ADD ] || exit 0\n"
+                      'echo \'{"cniVersion": "1.0.0", "code": 111, "msg": "not today"}\'; exit 1\n')
+    plugin.chmod(0o755)
+    network = {**NETWORK, "plugins": [*NETWORK["plugins"], {"type": "moody"}]}
+
+    async def body(api: Api) -> None:
+        node.write_network(network)
+        async with pod(api, "patient", shell("sleep 60")):
+            async def failed_twice() -> bool:
+                found = await api.events("patient", "FailedCreatePodSandBox")
+                return any(e["reason"] == "FailedCreatePodSandBox" and e["count"] > 1 for e in found)
+
+            await eventually(failed_twice)
+            adds = [line for line in calls.read_text().splitlines() if line.startswith("ADD")]
+            assert len(adds) <= 3
+            assert "K8S_POD_NAME=patient" in adds[0]
+            assert '"prevResult"' in adds[0]
+            node.write_network(NETWORK)  # the cure is noticed, not waited for
+            await api.running("patient")
+
+    try:
+        node.run(body)
+    finally:
+        node.write_network(NETWORK)
 
 
 def test_pods_that_the_node_can_not_have(node: Node) -> None:
