@@ -80,7 +80,7 @@ async def start(means: Means, pod: Object, wanted: Object, attempt: int, sandbox
         tell("Warning", "Failed", f"Error: {error}")
         return StartTrouble(reason, str(error))
 
-    await means.images.ensure(pod, wanted, tell)
+    image = await means.images.ensure(pod, wanted, tell)
     space = meta.namespace(pod)
     try:
         needed = env.references(wanted)
@@ -89,7 +89,6 @@ async def start(means: Means, pod: Object, wanted: Object, attempt: int, sandbox
         services = env.services_for(pod, means.services)
         environment = env.make(pod, wanted, services, lambda resource, ref: means.references.get(resource, space, ref),
                                around)
-        image = await means.shim.image_status(str(wanted.get("image", "")))
         place = Place(attempt=attempt, log=log_path(means.config.logs, pod, name, attempt),
                       message=_message_file(means.config.root, pod, name, attempt), hosts=hosts,
                       mounts=tuple(mounts(wanted, volumes, environment)),

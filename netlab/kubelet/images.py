@@ -12,6 +12,7 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import NetlabError
 from netlab.kubelet.backoff import Backoff
+from netlab.runtime.cri import ImageInfo
 from netlab.runtime.shimclient import ShimClient
 
 Tell = Callable[[str, str, str], None]
@@ -34,19 +35,19 @@ class Images:
         self._backoff = backoff or Backoff()
         self._failed: dict[str, tuple[float, str]] = {}
 
-    async def ensure(self, pod: Object, wanted: Object, tell: Tell) -> None:
-        """Return when the image is there.
+    async def ensure(self, pod: Object, wanted: Object, tell: Tell) -> ImageInfo | None:
+        """Return the image when it is there.
 
         Raises:
             StartTrouble: ErrImagePull, ImagePullBackOff or ErrImageNeverPull; `until` is when to try again.
         """
         image, policy = str(wanted.get("image", "")), pull_policy(wanted)
         key = f"{meta.uid(pod)}_{image}"
-        present = policy != "Always" and await self._shim.image_status(image) is not None
-        if present:
+        present = await self._shim.image_status(image) if policy != "Always" else None
+        if present is not None:
             tell("Normal", "Pulled", f'Container image "{image}" already present on machine and can be accessed by the '
                                      "pod")
-            return
+            return present
         if policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'
             tell("Warning", "ErrImageNeverPull", message)
@@ -75,6 +76,7 @@ class Images:
         tell("Normal", "Pulled", f'Successfully pulled image "{image}" in {took} ({took} including waiting). '
                                  f"Image size: {found.size if found else 0} bytes.")
         self.drop(key)
+        return found
 
     def drop(self, prefix: str) -> None:
         """Forget the failures of a Pod (by uid)."""

@@ -20,7 +20,7 @@ from netlab.kubelet.status import changes
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.06
+GATHER = 0.1
 """Seconds that the first "being created" of a new Pod waits: mostly it runs by then, and one write tells it all."""
 _AT_ONCE = 8
 """Writes under way at once, over all Pods."""
