@@ -86,7 +86,7 @@ def _role_change(wanted: Object) -> Change:
         new = {**there, "metadata": _marked(there, wanted)}
         if "aggregationRule" in wanted:
             new["aggregationRule"] = there.get("aggregationRule") or wanted["aggregationRule"]
-        else:
+        elif there.get("rules") != wanted["rules"]:
             lacking = missing(rules_of(wanted), rules_of(there))
             if lacking:
                 new["rules"] = [*(there.get("rules") or []), *(rule.to_object() for rule in lacking)]

@@ -144,5 +144,11 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         rule(READ, "csidrivers", STORAGE)),
 }
 
-ROLES = tuple(Role(_PREFIX + name, rules) for name, rules in _RULES.items())
-BINDINGS = tuple(Binding(_PREFIX + name, (f"ServiceAccount:kube-system/{name}",)) for name in _RULES)
+_TOGETHER = "netlab:controllers"
+
+ROLES = (
+    *(Role(_PREFIX + name, rules) for name, rules in _RULES.items()),
+    # our kube-controller-manager runs every loop as its own user; there must be no moment at which it may do less
+    Role(_TOGETHER, tuple(dict.fromkeys(rule for rules in _RULES.values() for rule in rules))))
+BINDINGS = (*(Binding(_PREFIX + name, (f"ServiceAccount:kube-system/{name}",)) for name in _RULES),
+            Binding(_TOGETHER, ("User:system:kube-controller-manager",)))
