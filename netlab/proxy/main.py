@@ -17,7 +17,7 @@ from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.errors import NetlabError, NotFound, Unsupported
 from netlab.flags import Flags, usage
-from netlab.kernel import iptables
+from netlab.kernel import iptables, nft_table
 from netlab.proxy import cleanup, host
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import FLAGS, PROGRAM, Config, read
@@ -75,6 +75,7 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
     metrics = Metrics()
     proxiers: list[AnyProxier]
     if nftables:
+        nft_table.open_nft().close()  # without the library nothing can be written: say so now
         proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
         cleanup.run(_backend(config))
     else:

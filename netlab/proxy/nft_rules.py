@@ -19,6 +19,9 @@ from netlab.proxy.services import ServicePort
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import Choice
 
+_LONGEST_COMMENT = 128
+"""Characters that nft takes; a namespace's, a Service's and a port's name together may be longer."""
+
 Key = tuple[str, str]
 """A set's or map's name and the key of one of its elements."""
 
@@ -103,7 +106,7 @@ def _affinity(port: ServicePort, endpoint: Endpoint) -> str:
 def _elements(port: ServicePort, choice: Choice, settings: Settings, chains: _Chains, *, internal: bool,
               external: bool) -> Iterator[tuple[Key, str]]:
     verdict = "drop" if choice.any else f"goto {names.REJECT}"
-    said = f' comment "{port.name}"'
+    said = f' comment "{port.name[:_LONGEST_COMMENT]}"'
     to_port = f"{port.protocol} . {port.port}"
     yield (names.CLUSTER_IPS, port.cluster_ip), ""
     if internal:

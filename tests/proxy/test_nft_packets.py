@@ -17,6 +17,7 @@ from netlab.proxy.metrics import Metrics
 from netlab.proxy.nft_proxier import NftProxier
 from netlab.proxy.nft_render import nft_wanted_for
 from netlab.proxy.proxier import Proxier
+from netlab.proxy.settings import LocalDetector
 from tests.proxy import builders
 from tests.proxy.builders import NODE_IP, a_port, a_service, a_settings, a_slice, an_endpoint, recorded
 from tests.proxy.network import BRIDGE_IP, OUTSIDE, PODS, Answer, Network
@@ -233,6 +234,25 @@ def test_many_small_changes_end_where_one_full_sync_does(empty: int, seed: int):
     it.proxier.full = True
     it.sync()
     assert it.kernel() == it.wanted()
+
+
+def test_the_longest_names_fit(empty: int):
+    it = Node(empty, family="IPv6", node_ip="", service_cidrs=("fd00:96::/112", "fd00:97::/112"), node_port_addresses=(),
+              detector=LocalDetector("-i veth+"))
+    port = a_port(80, "p" * 63, node_port=30080)
+    ends_ = [an_endpoint(f"fd00:10:244:1:aaaa:bbbb:cccc:{at}", f"node{at}") for at in (1, 2)]
+    for name, slices, more in (("s" * 63, ends_, {"sessionAffinity": "ClientIP"}), ("t" * 63, [], {})):
+        service = a_service(name, ip=f"fd00:96::{ord(name[0])}", ports=[{**port, "nodePort": 30000 + ord(name[0])}],
+                            type="LoadBalancer", ingress=["fd00:5::5"], loadBalancerSourceRanges=["fd00:7::/64"], **more)
+        slice_ = a_slice(name, slices, ports=[{"name": port["name"], "port": 8080, "protocol": "TCP"}], family="IPv6")
+        for each in (service, slice_):
+            each["metadata"]["namespace"] = "n" * 63
+        it.tell("Service", f"{'n' * 63}/{name}", service)
+        it.tell("EndpointSlice", f"{'n' * 63}/{name}-1", slice_)
+    it.sync()
+    names = {name for name in it.kernel()["table ip6 kube-proxy"] if name.startswith("chain endpoint-")}
+    assert len(names) == 2, "cut names stay apart"
+    assert all(len(name) <= 255 + len("chain ") for name in names)
 
 
 def test_what_another_kube_proxy_left_is_taken_over(empty: int):
