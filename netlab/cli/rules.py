@@ -64,8 +64,11 @@ def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> N
     Percentages in front of rules are what the dice give to a new connection; "so far" is what the counters saw.
     """
     from netlab.cli import rules_lab
+    from netlab.errors import UsageError
     from netlab.inspect import service as services
 
+    if service in VIEWS:
+        raise UsageError(f'the view comes first: netlab rules {service} …', hint=f"a Service is svc/{service}")
     lab, only = rules_lab.find(name, node)
     names = asyncio.run(_names(lab))
     saved = {held.node: held.rules for held in rules_lab.saved(lab, only, ipv6=ipv6)}

@@ -153,13 +153,14 @@ def _near(one: Rule, other: Rule) -> bool:
 
 
 def _stale_endpoints(kernel: Ruleset, world: World) -> Iterator[Finding]:
+    ready = {world.owners[chain].address for chain in world.used}
     for chain in kernel.table("nat").chains.values():
-        if not chain.name.startswith(shares.ENDPOINT_PREFIX) or chain.name in world.used:
-            continue
         address = shares.destination(chain.rules)
+        if not chain.name.startswith(shares.ENDPOINT_PREFIX) or (chain.name in world.used and address in ready):
+            continue
         owner = world.owners.get(chain.name)
         port = owner.port.name if owner else next((service_of(comment(rule.match)) for rule in chain.rules), "")
-        places = world.places.get(chain.name, ())
+        places = world.places.get(chain.name, ()) if owner and owner.address == address else ()
         if not address:
             continue
         why = "no EndpointSlice has it" if not places else ", ".join(dict.fromkeys(
@@ -189,7 +190,7 @@ def _unreached(kernel: Ruleset, world: World) -> Iterator[Finding]:
             owner = world.owners.get(chain.name)
             service = owner.port.service if owner else ""
             yield Finding("unreached-chain", name, chain.name, 0, service,
-                          f"{_about(service)}no rule jumps to {chain.name}: its {_rules(len(chain.rules))} never apply")
+                          f"{_about(service)}no rule jumps to {chain.name}: what is in it never applies")
 
 
 def _unreachable(table: Table, found: shadow.Hidden, world: World) -> Finding:
@@ -245,13 +246,13 @@ def _policies(kernel: Ruleset) -> Iterator[Finding]:
 def _mixed(kernel: Ruleset, other: Ruleset | None) -> Iterator[Finding]:
     if other is None or names.SERVICES not in other.table("nat").chains:
         return
-    count = sum(chain.startswith("KUBE-") for chain in other.table("nat").chains)
+    here = kernel.backend or "nf_tables"
+    there = other.backend or ("legacy" if here == "nf_tables" else "nf_tables")
     if names.SERVICES in kernel.table("nat").chains:
         yield Finding("mixed-backends", "nat", names.SERVICES, 0, "",
-                      f"both backends hold rules of kube-proxy: {kernel.backend or 'one'} and "
-                      f"{other.backend or 'the other'} ({count} chains there); a packet goes through both, and nobody "
-                      "looks after the older ones",
-                      hint=f"remove them from {other.backend or 'the other'}, or restart the node")
+                      f"both backends hold chains of kube-proxy's, {here} and {there}: packets go through both, and "
+                      "nobody looks after the older ones",
+                      hint="kube-proxy keeps one backend; remove the other's chains, or restart the node")
 
 
 def _about(service: str) -> str:

@@ -118,9 +118,19 @@ def graph(rules: Ruleset, service: str, names: Names | None = None) -> Graph:
     for table in ("nat", "filter"):
         for hook in HOOKS[table]:
             builder.hook(table, rules.chain(table, hook))
-    edges = tuple(Edge(source, target, "\n".join(dict.fromkeys(filter(None, labels))))
-                  for (source, target), labels in builder.edges.items() if source in builder.nodes)
-    return Graph(tuple(builder.nodes.values()), edges)
+    edges = [Edge(source, target, "\n".join(dict.fromkeys(filter(None, labels))))
+             for (source, target), labels in builder.edges.items() if source in builder.nodes]
+    leaving: dict[str, list[Edge]] = {}
+    for edge in edges:
+        leaving.setdefault(edge.source, []).append(edge)
+    order = dict.fromkeys(node.name for node in builder.nodes.values() if node.kind == "hook")
+    waiting = list(order)
+    for name in waiting:  # grows: hooks first, then what they lead to
+        new = [edge.target for edge in leaving.get(name, ()) if edge.target not in order]
+        order |= dict.fromkeys(new)
+        waiting += dict.fromkeys(new)
+    return Graph(tuple(builder.nodes[name] for name in order),
+                 tuple(edge for name in order for edge in leaving.get(name, ())))
 
 
 _DOT_SHAPES = {"hook": "shape=invhouse", "chain": "shape=box", "endpoint": "shape=ellipse", "verdict": "shape=octagon"}
