@@ -14,8 +14,9 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.client.informer import Informer
-from netlab.errors import ApiError, ManifestError, NetlabError, TemporaryError
+from netlab.errors import ApiError, ManifestError, NetlabError, NotFound, TemporaryError
 from netlab.lab import manifests
+from netlab.lab.documents import Document
 from netlab.lab.plan import Lab
 from netlab.lab.progress import Progress
 
@@ -117,7 +118,6 @@ async def apply_all(client: Client, objects: Iterable[Object]) -> None:
 
 
 async def _apply(client: Client, obj: Object) -> None:
-    name = f"{obj['kind']} {meta.key(obj)}"
     while True:
         try:
             await client.apply(obj)
@@ -125,10 +125,19 @@ async def _apply(client: Client, obj: Object) -> None:
             if _account_missing(obj, error):
                 await asyncio.sleep(_POLL)  # a new namespace's default service account is made by a controller
                 continue
-            raise ManifestError(f"the API server refuses it: {error}", file=name) from None
-        except NetlabError:
-            raise
+            raise _refused(obj, error, error.details.get("causes") or []) from None
+        except NotFound as error:
+            raise _refused(obj, error, []) from None
         return
+
+
+def _refused(obj: Object, error: NetlabError, causes: list[Object]) -> ManifestError:
+    """Say where the object, or its first wrong field, was written down, as far as that is known."""
+    what, words = f"{obj['kind']} {meta.key(obj)}", f"the API server refuses it: {error}"
+    if not isinstance(obj, Document):
+        return ManifestError(words, file=what)
+    field = str(causes[0].get("field", "")) if causes else ""
+    return ManifestError(words, file=obj.file, line=obj.line_of(field), field=what)
 
 
 def _account_missing(obj: Object, error: ApiError) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import manifests, source
+from netlab.lab import documents, source
 from netlab.lab.source import Field
 
 FIELDS = ("title", "nodes", "network", "manifests", "next", "checks")
@@ -201,7 +201,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
 
 def _objects(text: str, file: str) -> list[dict[str, Any]]:
     try:
-        found = manifests.load_all(text)
+        found = documents.load(text, file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ManifestError(f"no YAML: {error.problem or error.context}", file=file,
@@ -211,11 +211,17 @@ def _objects(text: str, file: str) -> list[dict[str, Any]]:
     for obj in found:
         if not isinstance(obj, dict) or not isinstance(obj.get("kind"), str) or not isinstance(
                 obj.get("apiVersion"), str):
-            raise ManifestError("a document has no apiVersion and kind: not a Kubernetes object", file=file)
+            raise ManifestError("a document has no apiVersion and kind: not a Kubernetes object", file=file,
+                                line=_line(obj))
         metadata = obj.get("metadata")
         if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
-            raise ManifestError(f"a {obj['kind']} has no name", file=file, field="metadata.name")
+            raise ManifestError(f"a {obj['kind']} has no name", file=file, line=_line(obj, "metadata"),
+                                field="metadata.name")
     return found
+
+
+def _line(obj: Any, field: str = "") -> int:
+    return obj.line_of(field) if isinstance(obj, documents.Document) else 0
 
 
 def _manifest(item: Field, folder: Path) -> Sequence[dict[str, Any]]:
