@@ -111,10 +111,14 @@ class Client:
         return items, str(page["metadata"].get("resourceVersion", ""))
 
     async def create(self, resource: str | Resource, obj: Object, namespace: str = "", *, name: str = "",
-                     subresource: str = "") -> Object:
-        """Create an object, or post to a subresource of `name` (`binding`, `eviction`, `token`)."""
+                     subresource: str = "", strict: bool = False) -> Object:
+        """Create an object, or post to a subresource of `name` (`binding`, `eviction`, `token`).
+
+        `strict`: unknown and doubled fields are an error, as with kubectl; else they are dropped.
+        """
         path = row(resource).path(namespace or meta.namespace(obj), name, subresource)
-        return await self._json("POST", path, {"fieldManager": self.manager}, obj)
+        query = {"fieldManager": self.manager, "fieldValidation": "Strict" if strict else ""}
+        return await self._json("POST", path, query, obj)
 
     async def update(self, resource: str | Resource, obj: Object, *, subresource: str = "") -> Object:
         """Replace an object; with its resourceVersion inside, only if nobody else has changed it meanwhile."""
@@ -151,12 +155,12 @@ class Client:
             options["propagationPolicy"] = propagation
         return await self._json("DELETE", row(resource).path(namespace, name), body=options)
 
-    async def apply(self, obj: Object) -> Object:
-        """Create `obj`, or merge it into the object of that name."""
+    async def apply(self, obj: Object, *, strict: bool = False) -> Object:
+        """Create `obj`, or merge it into the object of that name. `strict` as for `create`."""
         kind = await self.resource_of(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
         space = (meta.namespace(obj) or self.config.namespace) if kind.namespaced else ""
         try:
-            return await self.create(kind, obj, space)
+            return await self.create(kind, obj, space, strict=strict)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,7 @@ async def apply_all(client: Client, objects: Iterable[Object]) -> None:
 async def _apply(client: Client, obj: Object) -> None:
     while True:
         try:
-            await client.apply(obj)
+            await client.apply(obj, strict=isinstance(obj, Document))
         except ApiError as error:
             if _account_missing(obj, error):
                 await asyncio.sleep(_POLL)  # a new namespace's default service account is made by a controller
@@ -136,7 +137,8 @@ def _refused(obj: Object, error: NetlabError, causes: list[Object]) -> ManifestE
     what, words = f"{obj['kind']} {meta.key(obj)}", f"the API server refuses it: {error}"
     if not isinstance(obj, Document):
         return ManifestError(words, file=what)
-    field = str(causes[0].get("field", "")) if causes else ""
+    unknown = re.search(r'unknown field "([^"]+)"', str(error))
+    field = str(causes[0].get("field", "")) if causes else unknown[1] if unknown else ""
     return ManifestError(words, file=obj.file, line=obj.line_of(field), field=what)
 
 
