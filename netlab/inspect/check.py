@@ -59,8 +59,9 @@ def check(kernel: Ruleset, world: World, *, other: Ruleset | None = None) -> tup
         other: what it holds by the other backend.
     """
     if not any(chain.startswith("KUBE-") for table in kernel.tables.values() for chain in table.chains):
-        return (Finding("no-rules", "nat", names.SERVICES, 0, "", "there is no rule of kube-proxy at all",
-                        hint="does kube-proxy run here? kubectl -n kube-system get pods -o wide"),)
+        return (Finding("no-rules", "nat", names.SERVICES, 0, "",
+                        "there is no rule of kube-proxy in iptables' tables",
+                        hint="does kube-proxy run here, and in iptables mode? kubectl -n kube-system get pods -o wide"),)
     stale = tuple(_stale_endpoints(kernel, world))
     found = [*_drift(kernel, world, {each.chain for each in stale}), *stale]
     extra = {(each.table, each.chain) for each in found if each.kind in ("extra-chain", "stale-endpoint")}
@@ -128,7 +129,7 @@ def _chain_drift(table: str, wanted: Chain, found: Chain, world: World) -> Itera
         yield Finding("missing-rule", table, found.name, 0, service,
                       f"{_about(service)}{found.name} lacks a rule: {words.explain(rule)}", rule.text, _REWRITES)
     if not hook and not missing and not extra and ours != theirs and wanted.name not in _NOT_THE_PROXYS and (
-            wanted.name not in _FREE or ((table, ours[-1]) not in world.makers and theirs[-1] != ours[-1])):
+            wanted.name not in _FREE or (world.maker(table, wanted.rules[-1]) is None and theirs[-1] != ours[-1])):
         owner = world.owners.get(wanted.name)
         service = owner.port.service if owner else ""
         yield Finding("order", table, found.name, 0, service,

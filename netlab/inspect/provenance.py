@@ -87,7 +87,7 @@ def of_rule(table: Table, chain: str, number: int, world: World) -> Origin:
     """Return where a rule comes from; `number` counts from 1."""
     rule = table.chains[chain].rules[number - 1]
     said = words.explain(rule)
-    port = world.makers.get((table.name, meaning(rule)))
+    port = world.maker(table.name, rule)
     if port is not None:
         found = tuple(sources.of_rule(world, table.name, rule, port))
         return Origin(table.name, chain, number, "kube-proxy", rule.text, said,

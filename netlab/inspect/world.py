@@ -6,8 +6,8 @@ compared with what the kernel holds, be it from netlab's kube-proxy or from upst
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from netlab.api import meta
@@ -58,7 +58,7 @@ class World:
     """The objects of a cluster as one node's kube-proxy sees them.
 
     `rules` are the tables that it would write. `owners` are all chains that the objects could give on any node, used on
-    this one or not; `makers` the Service port of each rule by (table, meaning), rules that every node has left out.
+    this one or not; `made` the rules of Service ports by (table, chain), those that every node has left out.
     `places` are all endpoints by (chain of the endpoint), usable or not; `used` the chains of those in use here.
     """
 
@@ -68,9 +68,10 @@ class World:
     node: Object | None
     rules: Ruleset
     owners: Mapping[str, Owner]
-    makers: Mapping[tuple[str, Meaning], ServicePort]
+    made: Mapping[tuple[str, str], Sequence[tuple[Rule, ServicePort]]]
     places: Mapping[str, tuple[Place, ...]]
     used: frozenset[str]
+    _makers: dict[tuple[str, str], dict[Meaning, ServicePort]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, objects: Iterable[Object], settings: Settings) -> World:
@@ -95,16 +96,23 @@ class World:
     def service_of(self, table: str, rule: Rule) -> str:
         """Return the Service, `namespace/name`, that a rule is about: by the chain it is in, or by what it does."""
         owner = self.owners.get(rule.chain) or self.owners.get(rule.jump)
-        port = owner.port if owner else self.makers.get((table, meaning(rule)))
+        port = owner.port if owner else self.maker(table, rule)
         return port.service if port else ""
+
+    def maker(self, table: str, rule: Rule) -> ServicePort | None:
+        """Return the Service port that kube-proxy would write such a rule for; None when it would not, or for none."""
+        place = (table, rule.chain)
+        if place not in self._makers:  # meanings cost time: only those of chains that somebody asks about
+            self._makers[place] = {meaning(each): port for each, port in self.made.get(place, ())}
+        return self._makers[place].get(meaning(rule))
 
 
 def _worked_out(tracker: Tracker, settings: Settings, slices: Mapping[str, tuple[Object, ...]]) -> tuple[
-        Ruleset, dict[str, Owner], dict[tuple[str, Meaning], ServicePort], dict[str, tuple[Place, ...]],
-        frozenset[str]]:
+        Ruleset, dict[str, Owner], dict[tuple[str, str], list[tuple[Rule, ServicePort]]],
+        dict[str, tuple[Place, ...]], frozenset[str]]:
     wanted = Wanted(settings)
     owners: dict[str, Owner] = {}
-    makers: dict[tuple[str, Meaning], ServicePort] = {}
+    by_chain: dict[tuple[str, str], list[tuple[Rule, ServicePort]]] = {}
     places: dict[str, tuple[Place, ...]] = {}
     used: set[str] = set()
     comments = not tracker.large
@@ -120,11 +128,12 @@ def _worked_out(tracker: Tracker, settings: Settings, slices: Mapping[str, tuple
                 owners[chain] = Owner("endpoint", port, place.endpoint.text)
                 places[chain] = (*places.get(chain, ()), place)
             used |= {names.endpoint_chain(port.name, port.protocol, each.text) for each in choice.reachable}
-            for rules in made.chains.values():
-                makers |= {("nat", meaning(rule)): port for rule in rules}
-            makers |= {(table, meaning(rule)): port for (table, _), rule in made.shared}
+            for chain, rules in made.chains.items():
+                by_chain["nat", chain] = [(rule, port) for rule in rules]
+            for at, rule in made.shared:
+                by_chain.setdefault(at, []).append((rule, port))
         wanted.set(service, blocks)
-    return whole(wanted), owners, makers, places, frozenset(used)
+    return whole(wanted), owners, by_chain, places, frozenset(used)
 
 
 def _places(port: ServicePort, slices: Iterable[Object], settings: Settings) -> Iterator[Place]:
