@@ -61,7 +61,7 @@ def check(kernel: Ruleset, world: World, *, other: Ruleset | None = None) -> tup
     if not any(chain.startswith("KUBE-") for table in kernel.tables.values() for chain in table.chains):
         return (Finding("no-rules", "nat", names.SERVICES, 0, "",
                         "there is no rule of kube-proxy in iptables' tables",
-                        hint="does kube-proxy run here, and in iptables mode? kubectl -n kube-system get pods -o wide"),)
+                        hint="does kube-proxy run here, in iptables mode? kubectl -n kube-system get pods -o wide"),)
     stale = tuple(_stale_endpoints(kernel, world))
     found = [*_drift(kernel, world, {each.chain for each in stale}), *stale]
     extra = {(each.table, each.chain) for each in found if each.kind in ("extra-chain", "stale-endpoint")}
