@@ -120,6 +120,20 @@ def test_nobody_gives_what_he_has_not(client: Client, jane: Client, ns: str) -> 
     assert bind("admin", "ClusterRole", "admin") == 403
 
 
+def test_who_may_patch_may_not_create(client: Client, jane: Client, ns: str) -> None:
+    give(client, ns, core("get update patch", "configmaps limitranges"))
+    path = f"/api/v1/namespaces/{ns}/configmaps/new?fieldManager=m"
+    applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}}
+    answer = jane.patch(path, applied, "apply")
+    assert answer.status == 403
+    assert 'cannot create resource "configmaps"' in answer.json["message"]
+    limits = {"metadata": {"name": "new"}, "spec": {"limits": []}}
+    assert jane.put(f"/api/v1/namespaces/{ns}/limitranges/new", limits).status == 403
+    assert client.put(f"/api/v1/namespaces/{ns}/limitranges/new", limits).status == 201
+    assert client.patch(path, applied, "apply").status == 201
+    assert jane.patch(path, applied | {"data": {"a": "b"}}, "apply").status == 200
+
+
 def test_bindings_are_checked(client: Client, ns: str) -> None:
     path = f"{RBAC}/namespaces/{ns}/rolebindings"
     body = {"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": []}

@@ -177,12 +177,12 @@ class Links:
         """Take in a Pod as it is now, or its end."""
         known = self._of_pod.get(kv.key)
         if known is not None and kv.version and known[1] == kv.create_revision \
-                and b'"ephemeralContainers":[' not in kv.value:
+                and b'"ephemeralContainers"' not in kv.value:
             return  # once a Pod is bound, its node and its references are settled
         if known is not None:
             del self._of_pod[kv.key]
             self._count(known[0], known[2], -1)
-        if not kv.version or b'"nodeName":"' not in kv.value:
+        if not kv.version or b'"nodeName"' not in kv.value:
             return
         pod = orjson.loads(kv.value)
         node = (pod.get("spec") or {}).get("nodeName", "")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import uuid
+from dataclasses import replace
 
 from netlab.api.meta import Object
 from netlab.apiserver import render, status
 from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.auth.refuse import attributes, refused
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
@@ -62,6 +64,18 @@ def place(call: Call, obj: Object) -> None:
             metadata["namespace"] = call.namespace
     elif not metadata.get("namespace"):
         metadata.pop("namespace", None)
+
+
+def must_create(call: Call) -> None:
+    """Ask again before a PUT or an apply makes an object: to update or patch is not yet to create.
+
+    Raises:
+        ApiError: 403.
+    """
+    asked = replace(attributes(call.request, call.target), verb="create")
+    decision = call.api.authorizer.authorize(asked)
+    if not decision.allowed:
+        raise refused(asked, decision.reason)
 
 
 async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = True,

@@ -10,7 +10,7 @@ from netlab.api.patch import apply, jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
-from netlab.apiserver.verbs.create import place, store_new
+from netlab.apiserver.verbs.create import must_create, place, store_new
 from netlab.apiserver.verbs.update import Change, copy_of, modify
 from netlab.errors import ApiError
 from netlab.store import KeyExists
@@ -143,6 +143,7 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         if metadata.get("uid"):
             raise status.conflict(resource, call.name, "uid mismatch: the provided object specified uid "
                                   f"{metadata['uid']}, and no existing object was found")
+        must_create(call)
         try:
             kv, obj = await store_new(call, copy_of(merged(None)), dry_run=call.dry_run(), manage=False)
         except KeyExists:

@@ -13,7 +13,7 @@ from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
 from netlab.apiserver.validation.errors import FieldError, invalid_object
 from netlab.apiserver.validation.meta import object_meta_update
-from netlab.apiserver.verbs.create import place, store_new
+from netlab.apiserver.verbs.create import must_create, place, store_new
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
 
@@ -52,6 +52,7 @@ async def update(call: Call) -> Reply:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update or "name" not in error.details:
             raise
     metadata.pop("resourceVersion", None)
+    must_create(call)
     try:
         kv, result = await store_new(call, obj, dry_run=call.dry_run())
     except KeyExists:
