@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,7 @@ _MODES = click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceN
 
 @click.command("render", short_help="Print what kube-proxy would write for some objects, without a lab")
 @click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE",
-              help="Services, EndpointSlices and Nodes as YAML or JSON; - is standard input. May be given again.")
+              help="Services, EndpointSlices and Nodes as YAML or JSON: a file, a folder, or - for standard input. Repeatable.")
 @click.option("--node", metavar="NAME", default="", help="For which node; needed when the files hold several Nodes.")
 @click.option("--mode", type=click.Choice(["iptables", "nftables"]), default="iptables", show_default=True)
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True,
@@ -71,9 +72,14 @@ def command(files: tuple[str, ...], node: str, mode: str, family: str, cluster_c
 
 
 def _read(name: str) -> list[Object]:
-    from netlab.errors import ManifestError
+    from netlab.errors import ManifestError, NotFound
     from netlab.inspect.objects import read
 
+    if Path(name).is_dir():
+        paths = sorted(path for path in Path(name).iterdir() if path.suffix in (".yaml", ".yml", ".json"))
+        if not paths:
+            raise NotFound(f"there are no manifests in {name}")
+        return [obj for path in paths for obj in _read(str(path))]
     try:
         with click.open_file(name, encoding="utf-8") as file:
             return read(file.read(), "standard input" if name == "-" else name)

@@ -157,9 +157,13 @@ def _endpoints(rules: Ruleset, seen: Mapping[str, Chain], names: Names) -> tuple
     spreading = [chain for name, chain in seen.items() if name.startswith(("KUBE-SVC-", "KUBE-SVL-"))]
     result: dict[str, Endpoint] = {}
     for chain in spreading:
+        ways: dict[str, list[shares.Share]] = {}
         for share in shares.of_chain(chain):
             address = shares.destination(rules.chain("nat", share.chain).rules)
             if address and address not in result:
-                result[address] = Endpoint(address, names.of_endpoint(address), share.nominal, share.packets,
-                                           share.observed)
+                ways.setdefault(address, []).append(share)
+        for address, found in ways.items():  # several ways to one address: by hand, kube-proxy writes one each
+            observed = [share.observed for share in found if share.observed is not None]
+            result[address] = Endpoint(address, names.of_endpoint(address), sum(share.nominal for share in found),
+                                       sum(share.packets for share in found), sum(observed) if observed else None)
     return tuple(result.values())

@@ -114,3 +114,13 @@ def test_errors_are_one_line_and_say_what_to_do(capsys, argv: list[str], words: 
     said = capsys.readouterr()
     assert words in said.err
     assert said.out == ""
+
+
+def test_a_folder_is_all_its_manifests(capsys, tmp_path):
+    (tmp_path / "a.json").write_text(recorded("objects-as-served.json"))
+    (tmp_path / "notes.txt").write_text("not: [yaml")
+    assert run(["render", "-f", str(tmp_path), "--node", "node1", "--cluster-cidr", "10.244.0.0/16"]) == 0
+    assert capsys.readouterr().out == rendered(capsys)
+    (tmp_path / "a.json").unlink()
+    assert run(["render", "-f", str(tmp_path), "--node", "node1"]) == 1
+    assert "there are no manifests in" in capsys.readouterr().err

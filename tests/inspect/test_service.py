@@ -139,3 +139,10 @@ def test_nodes_with_the_same_rules_are_told_once_and_their_counters_added_up():
     assert [(each.packets, each.observed) for each in port.endpoints] == [(10, 1 / 3), (10, 1 / 3), (10, 1 / 3)]
     assert [branch.observed for branch in port.entries[0].rules if branch.share is not None] == [1 / 3] * 3
     assert "node/a, node/c (alike, counters added up)" in show.tree(nodes, "nf_tables", [port])
+
+
+def test_several_ways_to_one_address_are_added_up():
+    text = recorded("iptables-save.txt").replace("--to-destination 10.244.2.6:8080", "--to-destination 10.244.2.5:8080")
+    (port,) = service.ports(parse.parse(text), "default/clusterip")
+    assert [(each.address, round(each.share, 6)) for each in port.endpoints] == [
+        ("10.244.1.5:8080", round(1 / 3, 6)), ("10.244.2.5:8080", round(2 / 3, 6))]
