@@ -16,7 +16,8 @@ _MODES = click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceN
 
 @click.command("render", short_help="Print what kube-proxy would write for some objects, without a lab")
 @click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE",
-              help="Services, EndpointSlices and Nodes as YAML or JSON: a file, a folder, or - for standard input. Repeatable.")
+              help="Services, EndpointSlices and Nodes as YAML or JSON: a file, a folder, or - for standard input. "
+                   "Repeatable.")
 @click.option("--node", metavar="NAME", default="", help="For which node; needed when the files hold several Nodes.")
 @click.option("--mode", type=click.Choice(["iptables", "nftables"]), default="iptables", show_default=True)
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True,
