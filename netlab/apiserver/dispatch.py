@@ -110,7 +110,8 @@ class Dispatcher:
     def _permit(self, request: Request, wanted: Attributes) -> None:
         decision = self.api.authorizer.authorize(wanted)
         if not decision.allowed:
-            if request.user is ANONYMOUS and not self.api.authorizer.takes_anonymous:
+            judged = self.api.options.anonymous_auth and self.api.authorizer.takes_anonymous
+            if request.user is ANONYMOUS and not judged:
                 raise status.unauthorized()
             raise refused(wanted, decision.reason)
 

@@ -14,7 +14,7 @@ from netlab.errors import UsageError
 from netlab.flags import Flag
 
 _IGNORED = """
-allow-privileged:bool anonymous-auth:bool api-audiences:list apiserver-count:int audit-log-maxage:int
+allow-privileged:bool api-audiences:list apiserver-count:int audit-log-maxage:int
 audit-log-maxbackup:int audit-log-maxsize:int audit-log-path audit-policy-file authentication-config
 authentication-token-webhook-config-file authorization-config
 authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool
@@ -63,6 +63,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("service-node-port-range", default="30000-32767", help="the node ports"),
     Flag("authorization-mode", "list", ["AlwaysAllow"],
          "who decides what users may do, in order: AlwaysAllow, AlwaysDeny, Node, RBAC"),
+    Flag("anonymous-auth", "bool", True, "judge requests without credentials as system:anonymous; else they may see "
+         "the pages about health and version only, and get 401"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
     Flag("etcd-servers", "list", help="external etcd (https://host:2379, ...); empty uses the store in this process"),
@@ -98,6 +100,7 @@ class Options:
     service_networks: tuple[Network, ...]
     node_ports: tuple[int, int]
     authorization_modes: tuple[str, ...]
+    anonymous_auth: bool
     disabled_plugins: tuple[str, ...]
     ready_file: str
     verbosity: int
@@ -139,7 +142,7 @@ def parse(argv: Sequence[str]) -> Options | str:
         signing_key=found["service-account-signing-key-file"],
         service_networks=_networks(found["service-cluster-ip-range"]),
         node_ports=_ports(found["service-node-port-range"]),
-        authorization_modes=_modes(found["authorization-mode"]),
+        authorization_modes=_modes(found["authorization-mode"]), anonymous_auth=found["anonymous-auth"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
 

@@ -35,7 +35,7 @@ def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
 
 def _api_server(node: Node) -> Object:
     command = [
-        "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true",
+        "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true", "--anonymous-auth=false",
         "--authorization-mode=Node,RBAC", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",
         "--data-dir=/var/lib/apiserver", "--enable-admission-plugins=NodeRestriction",
         "--enable-bootstrap-token-auth=true",

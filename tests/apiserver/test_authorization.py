@@ -252,3 +252,13 @@ def test_default_roles_come_back_at_the_next_start(pki: Pki, tmp_path: Path) -> 
         assert len(client.get(f"{RBAC}/clusterroles/admin").json["rules"]) > 20
     finally:
         server.stop()
+
+
+def test_without_anonymous_auth_the_unknown_see_health_and_no_more(pki: Pki, tmp_path: Path) -> None:
+    server = Server(pki, tmp_path / "apiserver", "--authorization-mode=Node,RBAC", "--anonymous-auth=false")
+    try:
+        nobody = server.client(user=None)
+        assert [nobody.get(path).status for path in ("/healthz", "/livez", "/readyz", "/version")] == [200] * 4
+        assert [nobody.get(path).status for path in ("/api", "/api/v1/pods", "/metrics", "/openapi/v2")] == [401] * 4
+    finally:
+        assert server.stop() == 0
