@@ -53,7 +53,7 @@ def test_without_apt_it_names_what_to_install(bare):
 
 
 def test_without_a_network_it_says_that(bare):
-    (bare / "apt-get").write_text("#!/bin/sh\necho 'E: Temporary failure resolving deb.debian.org'\nexit 100\n")
+    (bare / "apt-get").write_text("#!/bin/sh\necho 'E: Temporary failure resolving mirror.example'\nexit 100\n")
     (bare / "apt-get").chmod(0o755)
     done = provision("true", PATH=str(bare))
     assert done.returncode == 1
