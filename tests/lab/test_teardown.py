@@ -54,7 +54,7 @@ def test_a_launcher_that_is_killed_takes_the_lab_along(netlab, name, stage):
     child.kill()
     child.communicate()
     eventually(lambda: not [left for left in netlab.leftovers(name) if left.startswith("process")], "no process")
-    assert "Dead" in netlab("ls").stdout
+    eventually(lambda: "Dead" in netlab("ls").stdout, "known to be dead")  # a holder that just began has no name yet
     netlab("down", "--name", name)
     assert netlab.leftovers(name) == []
 
@@ -92,7 +92,7 @@ def test_an_object_that_the_api_server_refuses_is_named(netlab, name):
     text = "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 0}]}\n"
     done = netlab("up", "--name", name, "--nodes", "1", "-f", "-", input=text, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: Service bad: the API server refuses it: ")
+    assert done.stderr.startswith("error: standard input:4: Service bad: the API server refuses it: ")
     assert netlab.leftovers(name) == []
 
 
