@@ -37,15 +37,22 @@ def group_versions() -> dict[tuple[str, str], list[Resource]]:
     return found
 
 
+def split(path: str) -> tuple[str, str, list[str]] | None:
+    """Return (group, version, the parts behind them) of a path in the resource API, None for any other path."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        return "", parts[1], parts[2:]
+    if parts[0] == "apis" and len(parts) > 3:
+        return parts[1], parts[2], parts[3:]
+    return None
+
+
 def target(request: Request) -> Target | None:
     """Return what the request asks of the resource API, or None where its path names no resource."""
-    parts = request.path.strip("/").split("/")
-    if parts[0] == "api" and len(parts) > 2:
-        group, version, rest = "", parts[1], parts[2:]
-    elif parts[0] == "apis" and len(parts) > 3:
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
+    parts = split(request.path)
+    if parts is None:
         return None
+    group, version, rest = parts
     watching = rest[0] == "watch" and len(rest) > 1  # the old spelling: /api/v1/watch/pods
     if watching:
         rest = rest[1:]

@@ -21,8 +21,21 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.errors import ApiError, NetlabError, TemporaryError
+from netlab.flags import Flag
 
 log = logging.getLogger(__name__)
+
+
+def flags(program: str) -> tuple[Flag, ...]:
+    """Return upstream's leader election flags, for a component whose lease bears its own name by default."""
+    return (
+        Flag("leader-elect", "bool", True, "Work only while holding the lease of the same name."),
+        Flag("leader-elect-lease-duration", "duration", 15.0, "Seconds after which others may take the lease."),
+        Flag("leader-elect-renew-deadline", "duration", 10.0, "Seconds without success after which the holder ends."),
+        Flag("leader-elect-retry-period", "duration", 2.0, "Seconds between tries."),
+        Flag("leader-elect-resource-name", default=program, help="Name of the lease."),
+        Flag("leader-elect-resource-namespace", default="kube-system", help="Namespace of the lease."),
+    )
 
 
 def new_identity() -> str:

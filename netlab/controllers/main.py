@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from netlab import daemon, flags, klog
-from netlab.client import config
+from netlab.client import config, leader
 from netlab.client.client import Client
 from netlab.client.health import serving
 from netlab.client.leader import LeaderElector, new_identity
@@ -75,12 +75,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("kubeconfig", help="Path of the kubeconfig; without it the Pod's service account is used."),
     Flag("master", help="Address of the API server, in place of the kubeconfig's."),
     Flag("controllers", "list", ["*"], "Controllers to run: '*' all, 'foo' that one, '-foo' not that one."),
-    Flag("leader-elect", "bool", True, "Work only while holding the lease of the same name."),
-    Flag("leader-elect-lease-duration", "duration", 15.0, "Seconds after which others may take the lease."),
-    Flag("leader-elect-renew-deadline", "duration", 10.0, "Seconds without success after which the holder ends."),
-    Flag("leader-elect-retry-period", "duration", 2.0, "Seconds between tries."),
-    Flag("leader-elect-resource-name", default=PROGRAM, help="Name of the lease."),
-    Flag("leader-elect-resource-namespace", default="kube-system", help="Namespace of the lease."),
+    *leader.flags(PROGRAM),
     Flag("bind-address", default="0.0.0.0", help="Address of the health server."),
     Flag("secure-port", "int", 10257, "Port of the health server; 0 for none."),
     Flag("tls-cert-file", help="Certificate of the health server; without it a self-signed one is made."),

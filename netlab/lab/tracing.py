@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlab.api.meta import Object
-from netlab.errors import NetlabError, NotFound
+from netlab.errors import NetlabError
 from netlab.kernel import link
 from netlab.kernel.rtnl import Rtnl
 from netlab.lab.places import Namespace, Places, closing, enter_lab
@@ -120,23 +119,3 @@ def far_ends(namespaces: Sequence[Namespace], nodes: Mapping[str, str]) -> dict[
         if own is not None and own.peer in links(far):
             found[f"{far} {links(far)[own.peer]}"] = words
     return found
-
-
-@contextmanager
-def namespace_of(lab: LabRecord, place: str) -> Iterator[int]:
-    """Give the descriptor of one place's network namespace, for code that is not asynchronous.
-
-    Raises:
-        NotFound: there is no such place.
-    """
-    places = Places(lab)
-    enter_lab(lab)
-
-    async def find() -> Namespace:
-        return await places.namespace(await places.resolve(place))
-
-    found = asyncio.run(find())
-    if found.fd < 0:
-        raise NotFound(f"no place {place}")
-    with closing([found]):
-        yield found.fd

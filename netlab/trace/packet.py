@@ -8,7 +8,6 @@ error; `Packet.key` is made of those.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 from dataclasses import dataclass, replace
@@ -178,12 +177,3 @@ def _transport(packet: Packet, data: bytes) -> Packet:
             return replace(packet, inner=_parse(data[8:]))
         return replace(packet, sport=ident, dport=number, payload=data[8:])
     return packet
-
-
-def canonical(address: str) -> str:
-    """Return an address in its one usual spelling.
-
-    Raises:
-        ValueError: it is no address.
-    """
-    return str(ipaddress.ip_address(address))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netlab.api import fields
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.http import Request
-from netlab.apiserver.route import Target
+from netlab.apiserver.route import Target, split
 from netlab.errors import ApiError
 
 _MANY = {"get": "list", "head": "list", "post": "create", "delete": "deletecollection"}
@@ -40,13 +40,10 @@ def _selected(request: Request) -> tuple[tuple[str, str], ...]:
 
 def _unserved(request: Request, method: str) -> Attributes | None:
     """Read a path that has a resource's form though no such resource is served: refused as one, not as a page."""
-    parts = request.path.strip("/").split("/")
-    if parts[0] == "api" and len(parts) > 2:
-        group, version, rest = "", parts[1], parts[2:]
-    elif parts[0] == "apis" and len(parts) > 3:
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
+    parts = split(request.path)
+    if parts is None:
         return None
+    group, version, rest = parts
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
         namespace = rest[1]
