@@ -306,8 +306,19 @@ def add_address(sock: Rtnl, name: str, cidr: str) -> None:
 
 
 def set_up(sock: Rtnl, *names: str) -> None:
-    """Set links up, e.g. `lo`."""
+    """Set links up, e.g. `lo`, ready for traffic as far as their cables are."""
     sock.send(*(change(name, up=True) for name in names))
+    settle(sock, *names)
+
+
+def settle(sock: Rtnl, *names: int | str) -> None:
+    """Have the kernel take in now whether these links' cables carry: a question about a link makes it look.
+
+    Left alone it looks once a second at most (linkwatch), and until then a link whose far end has just come up
+    answers no IPv6 neighbour and may not be forwarded to. Links that are gone are passed over.
+    """
+    for name in names:
+        find(sock, name)
 
 
 def add(sock: Rtnl, name: str, kind: str, options: Mapping[str, Any], *, mark: str = "", mac: str = "") -> Link:

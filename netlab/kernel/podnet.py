@@ -60,7 +60,7 @@ def attach(node: Rtnl, pod: Rtnl, netns_fd: int, plug: Plug) -> None:
     except KernelError:
         link.remove(node, plug.host_name)
         raise
-    link.find(node, plug.host_name)
+    link.settle(node, plug.host_name)
 
 
 def detach(node: Rtnl, host_name: str, alias: str = "") -> bool:
@@ -119,6 +119,7 @@ def _configure(pod: Rtnl, netns_fd: int, plug: Plug) -> None:
     messages.append(link.change(index, up=True))
     messages += [new_route(route._replace(ifindex=index)) for route in plug.routes]
     pod.send(*messages)
+    link.settle(pod, index)
 
 
 def _first(errors: list[KernelError | None]) -> KernelError | None:

@@ -99,6 +99,7 @@ def _outside(network: Network, fabric: Rtnl) -> None:
                 link.change("outside", up=True, alias=mark(network.lab.name)))
     fabric.send(link.new_address(link.get(fabric, "outside").ifindex, f"{plan.OUTSIDE_ROUTER}/24"))
     _configure(network.outside, f"{plan.OUTSIDE}/24", plan.OUTSIDE_ROUTER, network.lab.name)
+    link.settle(fabric, "outside")
 
 
 def _cable(network: Network, fabric: Rtnl, bridge: int, node: Node, number: int) -> None:
@@ -107,6 +108,7 @@ def _cable(network: Network, fabric: Rtnl, bridge: int, node: Node, number: int)
     fabric.send(link.new_veth(port, "eth0", peer_netns=fd, peer_mac=node.mac, master=bridge),
                 link.change(port, up=True, alias=mark(network.lab.name)))
     _configure(fd, f"{node.ip}/{_PREFIX}", plan.ROUTER, network.lab.name)
+    link.settle(fabric, port)
     _settings(fd, _NODE_SETTINGS)
 
 
@@ -116,6 +118,7 @@ def _configure(fd: int, address: str, gateway: str, lab: str) -> None:
         sock.send(link.change("lo", up=True), link.change(eth0, up=True, alias=mark(lab)),
                   link.new_address(eth0, address),
                   route.new_route(route.Route("0.0.0.0/0", gateway, eth0)))
+        link.settle(sock, eth0)
 
 
 def _settings(fd: int, wanted: dict[str, int]) -> None:

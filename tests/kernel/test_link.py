@@ -64,6 +64,7 @@ def test_ipv6_works_at_once(here: int, there: int) -> None:
         for sock, name, address in ((near, "left", "fd09::1/64"), (far, "right", "fd09::2/64")):
             link.add_address(sock, name, address)
             link.set_up(sock, name)
+        link.settle(near, "left")  # it was set up before its cable had a far end
     assert ping(here, "fd09::2")
 
 
