@@ -40,7 +40,8 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str, 
 
     from netlab.cli.output import emit
     from netlab.lab import state, tracing
-    from netlab.trace.render import as_json, as_text
+    from netlab.trace.document import as_json
+    from netlab.trace.render import as_text
     from netlab.trace.verdict import GOOD
 
     wish = tracing.Wish(source, target, protocol, timeout, data.encode(), source_address)  # type: ignore[arg-type]

@@ -84,13 +84,15 @@ class PacketTap:
                     at = seconds * 1_000_000_000 + nanos
             frames.append(Frame(at, address[0], address[2] == PACKET_OUTGOING, address[1], data))
 
+    def count_lost(self) -> int:
+        """Return how many frames have found the buffer full so far."""
+        raw = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)  # the kernel starts anew each time it is asked
+        self.lost += struct.unpack("=II", raw)[1]
+        return self.lost
+
     def close(self) -> None:
-        """Close, after a last look at how many frames found the buffer full."""
-        try:
-            raw = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-            self.lost += struct.unpack("=II", raw)[1]
-        finally:
-            self._socket.close()
+        """Close the socket."""
+        self._socket.close()
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ class _RuleTrace(ABC):
                 hit = self._decode(kind, payload)
                 if hit is not None:
                     hits.append(hit)
+
+    def count_lost(self) -> int:
+        """Return how often the kernel has found the buffer full so far."""
+        return self.lost
 
     def close(self) -> None:
         """Close the socket; what it had asked the kernel for ends with it."""

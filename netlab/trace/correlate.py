@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netlab.kernel.taps import RuleHit
-from netlab.trace.event import Direction, Hop
+from netlab.trace.event import Crossing, Direction, Hop, Way
 from netlab.trace.packet import Packet
 from netlab.trace.rulebook import RuleText
 from netlab.trace.visits import Run, Visit
@@ -32,6 +32,12 @@ class Seen:
     interface: str
     outgoing: bool
     packet: Packet
+    data: bytes = b""
+
+    @property
+    def crossing(self) -> Crossing:
+        """Return this as a trace tells it."""
+        return Crossing(self.at, self.place, self.interface, "out" if self.outgoing else "in", self.packet, self.data)
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ class _Writer:
 
     def iface(self, event: Seen) -> None:
         self._rewritten(event.packet)
-        way = "out" if event.outgoing else "in"
+        way: Way = "out" if event.outgoing else "in"
         text = f"{way} {event.interface}"
         if event.packet.tunnel is not None:
             outer_source, outer, vni = event.packet.tunnel

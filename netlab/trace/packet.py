@@ -17,9 +17,12 @@ TCP: Final = 6
 UDP: Final = 17
 ICMP: Final = 1
 ICMPV6: Final = 58
+SCTP: Final = 132
+IPV6_FRAGMENT: Final = 44
+_EXTENSIONS: Final = (0, 43, IPV6_FRAGMENT, 60)
 VXLAN_PORTS: Final = (8472, 4789)
 
-NAMES: Final = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmpv6", 132: "sctp"}
+NAMES: Final = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmpv6", SCTP: "sctp"}
 _FLAGS: Final = ((2, "SYN"), (16, "ACK"), (1, "FIN"), (4, "RST"), (8, "PSH"), (32, "URG"))
 _ICMP_ERRORS: Final = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
 _ICMP_WORDS: Final = {
@@ -31,6 +34,9 @@ _ICMP_WORDS: Final = {
     (ICMPV6, 1, 0): "no route", (ICMPV6, 1, 1): "administratively prohibited", (ICMPV6, 1, 3): "address unreachable",
     (ICMPV6, 1, 4): "port unreachable", (ICMPV6, 2, 0): "packet too big", (ICMPV6, 3, 0): "hop limit exceeded",
 }
+_SCTP_CHUNKS: Final = {0: "DATA", 1: "INIT", 2: "INIT ACK", 3: "SACK", 4: "HEARTBEAT", 5: "HEARTBEAT ACK", 6: "ABORT",
+                       7: "SHUTDOWN", 8: "SHUTDOWN ACK", 9: "ERROR", 10: "COOKIE ECHO", 11: "COOKIE ACK",
+                       14: "SHUTDOWN COMPLETE"}
 
 Key = tuple[object, ...]
 
@@ -39,8 +45,10 @@ Key = tuple[object, ...]
 class Packet:
     """Headers of one packet. For ICMP, `sport` is the echo identifier and `dport` 0.
 
-    `payload` holds the first bytes behind the transport header (as many as were captured, at most 12 count for the
-    key); `inner` is the packet inside an ICMP error; `tunnel` the outer (source, destination, VNI) of a VXLAN packet.
+    `length` counts the bytes behind the IP header, `carried` those behind the transport header; `payload` holds the
+    first of them (as many as were captured, at most 12 count for the key). `inner` is the packet inside an ICMP error;
+    `tunnel` the outer (source, destination, VNI) of a VXLAN packet. `fragment` is (offset in bytes, more to come) for
+    one piece of a packet: only the first has ports, and the identification is what holds them together.
     """
 
     family: int
@@ -55,6 +63,8 @@ class Packet:
     ttl: int = 0
     identification: int = 0
     length: int = 0
+    carried: int = 0
+    fragment: tuple[int, bool] | None = None
     icmp: tuple[int, int] = (0, 0)
     payload: bytes = b""
     inner: Packet | None = None
@@ -88,22 +98,30 @@ class Packet:
     @property
     def key(self) -> Key:
         """Return what stays the same about this packet through NAT and from namespace to namespace."""
+        if self.fragment is not None and self.fragment[0]:
+            return "fragment", self.protocol, self.identification, self.fragment[0]
         if self.protocol == TCP:
-            return TCP, self.seq, self.ack, self.flags & 0x17
+            return TCP, self.seq, self.ack, self.flags & 0x17, self.carried > 0
         if self.is_icmp_error:
             return ICMP, self.identification, self.icmp
         if self.is_icmp:
             return ICMP, self.icmp, self.dport, self.payload[:12]
-        return self.protocol, self.payload[:12], self.length
+        if self.protocol == SCTP:
+            return SCTP, self.seq, self.payload[:8]
+        return self.protocol, self.payload[:12], self.carried
 
     @property
     def what(self) -> str:
         """Return one or two words: `SYN`, `SYN ACK`, `port unreachable`, `udp`."""
+        if self.fragment is not None and self.fragment[0]:
+            return f"{NAMES.get(self.protocol, self.protocol)} fragment at {self.fragment[0]}"
         if self.protocol == TCP:
             return " ".join(name for bit, name in _FLAGS if self.flags & bit) or "no flags"
         if self.is_icmp:
             words = _ICMP_WORDS.get((self.protocol, *self.icmp)) or _ICMP_WORDS.get((self.protocol, self.icmp[0]))
             return words or f"icmp type {self.icmp[0]} code {self.icmp[1]}"
+        if self.protocol == SCTP and self.payload:
+            return _SCTP_CHUNKS.get(self.payload[0], "sctp")
         return NAMES.get(self.protocol, f"protocol {self.protocol}")
 
     def __str__(self) -> str:
@@ -146,17 +164,38 @@ def _parse(data: bytes) -> Packet | None:
     if version == 4:
         header = (data[0] & 15) * 4
         length, identification = struct.unpack_from("!HH", data, 2)
-        fragment = struct.unpack_from("!H", data, 6)[0] & 0x1FFF
         packet = Packet(socket.AF_INET, data[9], socket.inet_ntop(socket.AF_INET, data[12:16]),
                         socket.inet_ntop(socket.AF_INET, data[16:20]), ttl=data[8], identification=identification,
-                        length=length - header)
-        return packet if fragment else _transport(packet, data[header:])
+                        length=length - header, fragment=_piece(struct.unpack_from("!H", data, 6)[0] & 0x3FFF))
+        return packet if packet.fragment and packet.fragment[0] else _transport(packet, data[header:])
     if version == 6 and len(data) >= 40:
         length = struct.unpack_from("!H", data, 4)[0]
         packet = Packet(socket.AF_INET6, data[6], socket.inet_ntop(socket.AF_INET6, data[8:24]),
                         socket.inet_ntop(socket.AF_INET6, data[24:40]), ttl=data[7], length=length)
-        return _transport(packet, data[40:])
+        return _extended(packet, data[40:])
     return None
+
+
+def _piece(word: int) -> tuple[int, bool] | None:
+    """Return what IPv4's fragment word (offset / 8, and "more" as bit 13) says; None for a whole packet."""
+    return ((word & 0x1FFF) * 8, bool(word & 0x2000)) if word else None
+
+
+def _extended(packet: Packet, data: bytes) -> Packet:
+    """Walk IPv6's extension headers (RFC 8200, section 4) to the transport header."""
+    while packet.protocol in _EXTENSIONS and len(data) >= 8:
+        if packet.protocol == IPV6_FRAGMENT:
+            word, identification = struct.unpack_from("!HI", data, 2)
+            packet = replace(packet, protocol=data[0], length=packet.length - 8, identification=identification,
+                             fragment=(word & 0xFFF8, bool(word & 1)))
+            data = data[8:]
+            if word & 0xFFF8:
+                return packet
+        else:
+            size = (data[1] + 1) * 8
+            packet = replace(packet, protocol=data[0], length=packet.length - size)
+            data = data[size:]
+    return _transport(packet, data)
 
 
 def _transport(packet: Packet, data: bytes) -> Packet:
@@ -165,14 +204,18 @@ def _transport(packet: Packet, data: bytes) -> Packet:
         if len(data) < 14:  # inside an ICMP error only eight bytes are sure to come back
             return replace(packet, sport=sport, dport=dport, seq=seq)
         ack, offset, flags = struct.unpack_from("!IBB", data, 8)
+        header = (offset >> 4) * 4
         return replace(packet, sport=sport, dport=dport, seq=seq, ack=ack if flags & 16 else 0, flags=flags,
-                       payload=data[(offset >> 4) * 4:])
-    if packet.protocol in (UDP, 132) and len(data) >= 8:
-        sport, dport = struct.unpack_from("!HH", data)
-        return replace(packet, sport=sport, dport=dport, payload=data[8:])
+                       carried=max(packet.length - header, 0), payload=data[header:])
+    if packet.protocol == UDP and len(data) >= 8:
+        sport, dport, length = struct.unpack_from("!HHH", data)  # the length is the whole packet's, in a fragment too
+        return replace(packet, sport=sport, dport=dport, carried=max(length - 8, 0), payload=data[8:])
+    if packet.protocol == SCTP and len(data) >= 8:
+        sport, dport, tag = struct.unpack_from("!HHI", data)
+        return replace(packet, sport=sport, dport=dport, seq=tag, carried=max(packet.length - 12, 0), payload=data[12:])
     if packet.is_icmp and len(data) >= 8:
         kind, code, _, ident, number = struct.unpack_from("!BBHHH", data)
-        packet = replace(packet, icmp=(kind, code))
+        packet = replace(packet, icmp=(kind, code), carried=max(packet.length - 8, 0))
         if packet.is_icmp_error:
             return replace(packet, inner=_parse(data[8:]))
         return replace(packet, sport=ident, dport=number, payload=data[8:])

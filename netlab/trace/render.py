@@ -1,4 +1,4 @@
-"""A trace as text for people and as JSON for programs. Pure."""
+"""A trace as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from netlab.trace.document import began
 from netlab.trace.event import Hop, Trace
 from netlab.trace.verdict import GOOD
 
-SCHEMA = "netlab.trace/v1"
 _BOLD, _DIM, _RED, _GREEN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m"
 _CYAN, _YELLOW, _END = "\x1b[36m", "\x1b[33m", "\x1b[0m"
 _NOISE = re.compile(r'-m comment --comment ("(?:[^"\\]|\\.)*"|\S+) ?|-m (?:tcp|udp|sctp|icmp) ?')
@@ -28,7 +28,7 @@ def as_text(trace: Trace, *, color: bool = False, policies: bool = False,
     paint = _paint if color else _plain
     name = f"{trace.target} ({trace.destination})" if trace.target != trace.destination else trace.destination
     lines = [paint(_BOLD, f"{trace.source} → {name}, {trace.protocol}")]
-    start = next((hop.at for hop in (*trace.request, *trace.reply) if hop.at), 0) or 0
+    start = began(trace)
     for title, hops in (("request", trace.request), ("reply", trace.reply)):
         if not hops:
             continue
@@ -76,9 +76,10 @@ def _ending(trace: Trace, paint: Any) -> Iterator[str]:
         yield paint(_RED, f"{end.status}{where}: {end.why}")
         if end.fix:
             yield f"to mend it: {end.fix}"
-    more = len(trace.packets) - 2
-    if more > 0:
-        yield paint(_DIM, f"{more} more packets: " + ", ".join(words for _, _, words in trace.packets[2:10]))
+    more = [passage.what + (f" {passage.payload} B" if passage.payload else "") + (" again" if passage.again else "")
+            for passage in trace.passages[2:]]
+    if more:
+        yield paint(_DIM, f"{len(more)} more packets: " + ", ".join(more[:10]))
     if trace.lost:
         yield paint(_YELLOW, f"{trace.lost} times the kernel had more events than room: hops may be missing")
     for warning in trace.warnings:
@@ -96,42 +97,3 @@ def _paint(style: str, text: str) -> str:
 
 def _plain(style: str, text: str) -> str:  # noqa: ARG001
     return text
-
-
-def as_json(trace: Trace, nodes: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the trace as the JSON object that docs/trace.schema.json describes.
-
-    Args:
-        trace: what to show.
-        nodes: the node that each place is on, by place; places that are nodes need no entry.
-    """
-    start = next((hop.at for hop in (*trace.request, *trace.reply) if hop.at), None)
-    end = trace.outcome
-    return {
-        "schema": SCHEMA, "source": trace.source, "target": trace.target, "destination": trace.destination,
-        "protocol": trace.protocol,
-        "outcome": {"status": end.status, "endpoint": end.endpoint, "endpointPlace": end.endpoint_place,
-                    "place": end.place, "why": end.why, "fix": end.fix,
-                    "ms": None if end.seconds is None else round(end.seconds * 1000, 3)},
-        "hops": [_hop(hop, start, nodes or {}) for hop in (*trace.request, *trace.reply)],
-        "packets": [{"t": round((at - (start or at)) / 1e6, 3), "direction": direction, "what": what}
-                    for at, direction, what in trace.packets],
-        "lost": trace.lost, "warnings": list(trace.warnings),
-    }
-
-
-def _hop(hop: Hop, start: int | None, nodes: Mapping[str, str]) -> dict[str, Any]:
-    packet = hop.packet
-    found: dict[str, Any] = {
-        "t": round((hop.at - start) / 1e6, 3) if hop.at and start else None,
-        "node": hop.place.removeprefix("node/") if hop.place.startswith("node/") else nodes.get(hop.place, ""),
-        "place": hop.place, "direction": hop.direction, "kind": hop.kind, "text": hop.text,
-        "packet": {"source": packet.of, "destination": packet.to, "what": packet.what, "ttl": packet.ttl},
-    }
-    for key in ("interface", "way", "table", "chain", "rule", "comment", "verdict", "target"):
-        value = getattr(hop, key)
-        if value:
-            found[key] = value
-    if packet.tunnel is not None:
-        found["tunnel"] = {"source": packet.tunnel[0], "destination": packet.tunnel[1], "vni": packet.tunnel[2]}
-    return found

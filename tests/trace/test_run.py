@@ -6,11 +6,13 @@ import json
 import socket
 from importlib import resources
 
+import jsonschema
 import pytest
 
 from netlab.kernel import netns
+from netlab.trace.document import as_json
 from netlab.trace.event import Hop, Trace
-from netlab.trace.render import as_json, as_text
+from netlab.trace.render import as_text
 from netlab.trace.run import Request, trace
 from tests.trace.topology import Network
 
@@ -216,7 +218,7 @@ def test_json_follows_its_schema_and_text_has_every_rule(network: Network) -> No
     result = run(network, "10.96.0.10", 80)
     schema = json.loads((resources.files("netlab") / "docs" / "trace.schema.json").read_text())
     document = json.loads(json.dumps(as_json(result, {CLIENT: "node1"})))
-    check(document, schema)
+    jsonschema.Draft202012Validator(schema).validate(document)
     assert document["hops"][0]["node"] == "node1"
     text = as_text(result)
     assert "nat KUBE-SVC-WEB" in text
@@ -224,31 +226,8 @@ def test_json_follows_its_schema_and_text_has_every_rule(network: Network) -> No
     assert "connected to 10.244.2.3:8080 (pod/default/web-2)" in text
 
 
-def check(value: object, schema: dict) -> None:
-    """As much of JSON Schema as the published schema uses."""
-    if "const" in schema:
-        assert value == schema["const"]
-    if "enum" in schema:
-        assert value in schema["enum"]
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
-    if "type" in schema:
-        wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        assert any(isinstance(value, kinds[kind]) for kind in wanted), (value, wanted)
-    if isinstance(value, dict):
-        assert set(schema.get("required", ())) <= set(value)
-        if schema.get("additionalProperties") is False:
-            assert set(value) <= set(schema["properties"])
-        for key, part in value.items():
-            check(part, schema["properties"][key])
-    if isinstance(value, list):
-        for part in value:
-            check(part, schema["items"])
-
-
 def test_a_source_that_is_not_there(network: Network) -> None:
     from netlab.errors import NotFound
 
     with pytest.raises(NotFound, match="no place pod/default/nobody"):
         run(network, "10.96.0.10", 80, source="pod/default/nobody")
-
-

@@ -1,0 +1,162 @@
+"""From all that was heard to a trace: which packets belong to the exchange, their way, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from netlab.kernel import link, lookup
+from netlab.kernel.rtnl import Rtnl
+from netlab.trace import correlate, rulebook, visits
+from netlab.trace.conversation import Conversation
+from netlab.trace.correlate import Seen
+from netlab.trace.event import Direction, Hop, Passage, Trace
+from netlab.trace.listen import Heard
+from netlab.trace.packet import Key, Packet, join
+from netlab.trace.send import Answer
+from netlab.trace.verdict import Ask, conclude
+
+T = TypeVar("T")
+
+
+class Asked(Protocol):
+    """What the story is told of: `source` is the sending place."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def protocol(self) -> str: ...
+
+
+class Story:
+    """One exchange, told from what was heard; rules and links are read from the kernel where it went."""
+
+    def __init__(self, heard: Heard, by_place: Mapping[str, int], names: Mapping[str, str]) -> None:
+        self._heard, self._by_place, self._names = heard, by_place, names
+        self._books: dict[str, rulebook.RuleBook] = {}
+        self._links: dict[str, dict[int, correlate.Link]] = {}
+        self._stays = [visit for place, hits in heard.hits.items() if hits
+                       for visit in visits.collect(place, hits, self._book(place).hooks)]
+
+    def tell(self, request: Asked, is_first: Callable[[Packet], bool], answer: Answer, *, target: str = "",
+             warnings: Sequence[str] = ()) -> Trace:
+        """Return the trace."""
+        first = self._first_packet(is_first, request.source)
+        there: list[Hop] = []
+        back: list[Hop] = []
+        passages: list[Passage] = []
+        if first is not None:
+            talk = self._conversation(first)
+            there = self._way("request", first, talk)
+            came = self._first_reply(talk)
+            if came is not None:
+                back = self._way("reply", came, talk)
+            passages = self._passages(talk)
+        ask = Ask(self._route, lambda place, address: lookup.neighbor_state(self._by_place[place], address))
+        outcome, there, back = conclude(_wire_time(answer, passages, request.source), there, back, self._names, ask)
+        to = join(request.address, request.port)
+        return Trace(request.source, target or to, request.protocol, to, tuple(there), tuple(back), outcome,
+                     tuple(passages), lost=self._heard.lost, warnings=tuple(warnings))
+
+    def _route(self, place: str, packet: Packet, iif: str) -> lookup.RouteAnswer:
+        return lookup.route(self._by_place[place], packet.destination, source=packet.source, iif=iif)
+
+    def _book(self, place: str) -> rulebook.RuleBook:
+        if place not in self._books:
+            legacy = any(hit.legacy for hit in self._heard.hits.get(place, ()))
+            self._books[place] = rulebook.load(self._by_place[place], legacy=legacy)
+        return self._books[place]
+
+    def _links_of(self, place: str) -> dict[int, correlate.Link]:
+        if place not in self._links:
+            with Rtnl(self._by_place[place]) as sock:
+                found = link.links(sock)
+            names = {entry.ifindex: entry.name for entry in found}
+            self._links[place] = {
+                entry.ifindex: correlate.Link(entry.name, names.get(entry.master, ""), entry.kind == "bridge")
+                for entry in found}
+        return self._links[place]
+
+    def _first_packet(self, is_first: Callable[[Packet], bool], source: str) -> Packet | None:
+        for visit in self._stays:  # before any NAT of the sender's own namespace
+            if visit.place == source and visit.local and is_first(visit.first):
+                return visit.first
+        for event in self._heard.seen:
+            if event.place == source and event.outgoing and is_first(event.packet):
+                return event.packet
+        return None
+
+    def _conversation(self, first: Packet) -> Conversation:
+        talk = Conversation(first)
+        packets = [event.packet for event in self._heard.seen]
+        packets += [run.packet for visit in self._stays for run in visit.runs]
+        learning = True
+        while learning:  # a rewrite seen at one place makes answers known at another
+            learning = sum(talk.learn(packet) for packet in packets) > 0
+        return talk
+
+    def _first_reply(self, talk: Conversation) -> Packet | None:
+        for event in sorted(self._heard.seen, key=lambda e: e.at):
+            if talk.direction(event.packet) == "reply":
+                return event.packet
+        for visit in self._stays:
+            if talk.direction(visit.first) == "reply":
+                return visit.first
+        return None
+
+    def _way(self, direction: Direction, packet: Packet, talk: Conversation) -> list[Hop]:
+        """Return the hops of one packet, of its first attempt where it was sent again."""
+        mine = sorted((s for s in self._heard.seen
+                       if s.packet.key == packet.key and talk.direction(s.packet) == direction), key=lambda s: s.at)
+        stays = [visit for visit in self._stays
+                 if visit.first.key == packet.key and talk.direction(visit.first) == direction]
+        hops: list[Hop] = []
+        for segment in correlate.segments(firsts(mine, _where), firsts(stays, _stay)):
+            hops += correlate.hops(segment, direction, self._links_of(segment.place),
+                                   lambda place, hit: self._book(place).text(hit))
+        return hops
+
+    def _passages(self, talk: Conversation) -> list[Passage]:
+        """Return every packet of the exchange, in the order in which they first showed."""
+        found: dict[tuple[Direction, Key, int], list[Seen]] = {}
+        count: dict[Hashable, int] = {}
+        for event in sorted(self._heard.seen, key=lambda e: e.at):
+            direction = talk.direction(event.packet)
+            if direction is None:
+                continue
+            where = direction, event.packet.key, _where(event)
+            nth = count[where] = count.get(where, 0) + 1
+            found.setdefault((direction, event.packet.key, nth), []).append(event)
+        return [Passage(events[0].at, direction, events[0].packet.what, events[0].packet.carried, again=nth > 1,
+                        crossed=tuple(event.crossing for event in events))
+                for (direction, _, nth), events in found.items()]
+
+
+def _where(event: Seen) -> Hashable:
+    """Return what only a packet that was sent again has in common with itself: a loop lowers its TTL."""
+    return event.place, event.interface, event.outgoing, event.packet.ttl, event.packet.addresses
+
+
+def _stay(visit: visits.Visit) -> Hashable:
+    return visit.place, visit.first.ttl, visit.first.addresses, visit.local
+
+
+def firsts(items: Sequence[T], same: Callable[[T], Hashable]) -> list[T]:
+    """Return the items without those that repeat an earlier one."""
+    found: dict[Hashable, T] = {}
+    for item in items:
+        found.setdefault(same(item), item)
+    return list(found.values())
+
+
+def _wire_time(answer: Answer, passages: Sequence[Passage], source: str) -> Answer:
+    """Replace the sender's own stop watch, which this process' other work slows, by the time between the packets."""
+    went = next((passage.at for passage in passages if passage.direction == "request"), 0)
+    came = next((passage.crossed[-1].at for passage in passages
+                 if passage.direction == "reply" and passage.crossed[-1].place == source), 0)
+    return replace(answer, seconds=(came - went) / 1e9) if went and came and answer.status else answer
