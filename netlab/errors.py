@@ -39,7 +39,7 @@ class ManifestError(UsageError):
     def __init__(self, message: str, *, file: str, line: int = 0, field: str = "", hint: str = "") -> None:
         where = f"{file}:{line}" if line else file
         super().__init__(f"{where}: {field}: {message}" if field else f"{where}: {message}", hint=hint)
-        self.file, self.line, self.field = file, line, field
+        self.file, self.line, self.field, self.words = file, line, field, message
 
 
 class Unsupported(NetlabError):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from netlab.cli.options import lab_name
+
+if TYPE_CHECKING:
+    from netlab.lab.plan import IpFamily
 
 
 @click.command("up")
@@ -14,6 +18,10 @@ from netlab.cli.options import lab_name
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE",
               help="Kubernetes manifests to apply as well: a file, a folder, or - for standard input. Repeatable.")
 @click.option("--nodes", type=int, metavar="N", help="How many nodes, the control-plane node included.")
+@click.option("--ip-family", type=click.Choice(("ipv4", "ipv6", "dual")),
+              help="Address families of nodes, Pods and Services, whatever the scenario says.")
+@click.option("--proxy-mode", metavar="MODE", default="",
+              help="How kube-proxy serves Services, whatever the scenario says: iptables, nftables…")
 @click.option("--use", "uses", multiple=True, metavar="COMPONENT=PATH",
               help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
 @click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
@@ -23,8 +31,9 @@ from netlab.cli.options import lab_name
 @click.option("--timing", is_flag=True, help="Show how long each step took.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @lab_name
-def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, uses: tuple[str, ...], name: str, *,
-            no_kubeconfig: bool, keep: bool, wait: float | None, timing: bool, quiet: bool) -> None:
+def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_family: IpFamily | None,
+            proxy_mode: str, uses: tuple[str, ...], name: str, *, no_kubeconfig: bool, keep: bool, wait: float | None,
+            timing: bool, quiet: bool) -> None:
     """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
 
     SCENARIO is the name of one that comes with netlab, or a scenario.yaml file. Without one the cluster is empty but
@@ -43,6 +52,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, use
     chosen = scenarios.load(scenario) if scenario else scenarios.Scenario("lab")
     if nodes is not None:
         chosen = chosen.with_nodes(nodes)
+    chosen = chosen.with_networking(family=ip_family, mode=proxy_mode)
     chosen = chosen.with_objects([obj for file in files for obj in scenarios.objects(Path(file))])
     swapped = []
     for use in uses:

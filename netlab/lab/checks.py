@@ -124,7 +124,8 @@ async def _target(lab: LabRecord, client: Client, netns: int, place: Place, chec
         if re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host):
             return Target(protocol, host, port, path)
         parts = place.name.split("/")
-        address = await reach.lookup(netns, host, parts[1] if parts[0] == "pod" else "default")
+        address = await reach.lookup(netns, host, parts[1] if parts[0] == "pod" else "default",
+                                     server=lab.dns)
         if not address:
             raise NotFound(f'{check.source} finds no address for the name "{host}"')
         return Target(protocol, address, port, path)

@@ -24,8 +24,7 @@ from typing import Any
 from netlab import klog
 from netlab.errors import NetlabError, TemporaryError, UsageError
 from netlab.kernel.process import open_pidfd, set_title
-from netlab.lab import control, network, pid1
-from netlab.lab.plan import Lab, Node
+from netlab.lab import control, network, pid1, plan
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +125,7 @@ class Holder:
 
     def _network(self, message: control.Message, gate_fd: int, listener_fd: int) -> control.Message:
         """Make the lab's network, listen for commands, and tell the gate the way in."""
-        lab = message["lab"]
-        net = self.net = network.make(Lab(**{**lab, "nodes": tuple(Node(**node) for node in lab["nodes"])}))
+        net = self.net = network.make(plan.from_json(message["lab"]))
         self._keep(self._accept(control.listen(Path(message["socket"]))))
         self._keep(self._hold_gate(net, socket.socket(fileno=os.dup(gate_fd)), os.dup(listener_fd), message["port"]))
         return {"fabric": net.fabric, "outside": net.outside, "nodes": net.nodes}

@@ -48,7 +48,9 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
         NetlabError: it did not come up; nothing is left of it, unless `keep` was asked for.
     """
     rootless = probe.mode() == "rootless"
-    lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend)
+    asked = scenario.networking
+    lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, pod_cidrs=asked.pod_cidrs(),
+                    service_cidrs=asked.service_cidrs(), wishes=scenario.wishes, kube_proxy=asked.patch())
     with _signals_as_exceptions(), _no_signals() as allow:
         record = _begin(scenario, options, rootless=rootless)
         launch = _Launch(record, lab, options, progress)
@@ -185,9 +187,11 @@ class _Launch:
             nodefiles.write(folder, self._lab, node, keys)
         admin = kubeconfig.admin(record.name, port=record.port, ca=keys.ca.pair.certificate, pair=keys.admin)
         state.write_private(record.admin_conf, kubeconfig.text(admin))
-        nodes = tuple(NodeRecord(node.name, node.role, (node.ip,), str(record.run_dir / "nodes" / f"{node.name}.sock"))
+        nodes = tuple(NodeRecord(node.name, node.role, node.ips, str(record.run_dir / "nodes" / f"{node.name}.sock"))
                       for node in self._lab.nodes)
-        self._save(nodes=nodes, fabric=plan.UNDERLAY, outside=plan.OUTSIDE)
+        numbers = self._lab.numbers
+        self._save(nodes=nodes, fabric=",".join(one.underlay for one in numbers), dns=self._lab.dns_service,
+                   outside=",".join(one.outside for one in numbers))
         return admin
 
     def _publish_network(self, answer: control.Message) -> None:

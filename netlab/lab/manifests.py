@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from netlab.api.patch import merge as merge_patch
 from netlab.errors import NotFound
 from netlab.lab import plan
 from netlab.lab.plan import Lab, Node
@@ -28,12 +29,12 @@ def dump(obj: Any) -> str:
 
 def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
     """Return the static Pods of a control-plane node by file name in /etc/kubernetes/manifests."""
-    return {"kube-apiserver.yaml": _api_server(node),
+    return {"kube-apiserver.yaml": _api_server(lab, node),
             "kube-controller-manager.yaml": _controller_manager(lab),
-            "kube-scheduler.yaml": _scheduler()}
+            "kube-scheduler.yaml": _scheduler(lab)}
 
 
-def _api_server(node: Node) -> Object:
+def _api_server(lab: Lab, node: Node) -> Object:
     command = [
         "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true", "--anonymous-auth=false",
         "--authorization-mode=Node,RBAC", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",
@@ -51,14 +52,15 @@ def _api_server(node: Node) -> Object:
         "--requestheader-username-headers=X-Remote-User",
         f"--secure-port={plan.API_PORT}", f"--service-account-issuer=https://kubernetes.default.svc.{plan.DOMAIN}",
         f"--service-account-key-file={PKI}/sa.pub", f"--service-account-signing-key-file={PKI}/sa.key",
-        f"--service-cluster-ip-range={plan.SERVICE_CIDR}", "--service-node-port-range=30000-32767",
+        f"--service-cluster-ip-range={','.join(lab.service_cidrs)}", "--service-node-port-range=30000-32767",
         f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key"]
-    pod = _static("kube-apiserver", command, port=plan.API_PORT, host=node.ip, cpu="250m",
+    pod = _static(lab, "kube-apiserver", command, port=plan.API_PORT, host=node.ip, cpu="250m",
                   volumes=[("k8s-certs", PKI, "DirectoryOrCreate", True),
                            ("data", "/var/lib/apiserver", "DirectoryOrCreate", False)],
                   live="/livez", ready="/readyz", startup="/livez")
     pod["metadata"]["annotations"] = {
-        "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": f"{node.ip}:{plan.API_PORT}"}
+        "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint":
+            f"{plan.bracketed(node.ip)}:{plan.API_PORT}"}
     return pod
 
 
@@ -67,34 +69,44 @@ def _controller_manager(lab: Lab) -> Object:
     command = [
         "kube-controller-manager", "--allocate-node-cidrs=true", f"--authentication-kubeconfig={conf}",
         f"--authorization-kubeconfig={conf}", "--bind-address=127.0.0.1", f"--client-ca-file={PKI}/ca.crt",
-        f"--cluster-cidr={plan.POD_CIDR}", f"--cluster-name={lab.name}",
+        f"--cluster-cidr={','.join(lab.pod_cidrs)}", f"--cluster-name={lab.name}",
         f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
         "--controllers=*,bootstrapsigner,tokencleaner", f"--kubeconfig={conf}", "--leader-elect=true",
-        "--node-cidr-mask-size=24", f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
+        *_node_masks(lab), f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
         f"--root-ca-file={PKI}/ca.crt", f"--service-account-private-key-file={PKI}/sa.key",
-        f"--service-cluster-ip-range={plan.SERVICE_CIDR}", "--use-service-account-credentials=true"]
-    return _static("kube-controller-manager", command, port=10257, host="127.0.0.1", cpu="200m",
+        f"--service-cluster-ip-range={','.join(lab.service_cidrs)}", "--use-service-account-credentials=true"]
+    return _static(lab, "kube-controller-manager", command, port=10257, host="127.0.0.1", cpu="200m",
                    volumes=[("k8s-certs", PKI, "DirectoryOrCreate", True), ("kubeconfig", conf, "FileOrCreate", True)],
                    live="/healthz", startup="/healthz")
 
 
-def _scheduler() -> Object:
+def _node_masks(lab: Lab) -> list[str]:
+    """Return the flags for the size of a node's Pod range: one, or in dual stack one for each family."""
+    masks = lab.node_masks()
+    if len(masks) == 1:
+        return [f"--node-cidr-mask-size={masks[0]}"]
+    return [f"--node-cidr-mask-size-ipv{plan.version(cidr)}={mask}"
+            for cidr, mask in zip(lab.pod_cidrs, masks, strict=True)]
+
+
+def _scheduler(lab: Lab) -> Object:
     conf = "/etc/kubernetes/scheduler.conf"
     command = ["kube-scheduler", f"--authentication-kubeconfig={conf}", f"--authorization-kubeconfig={conf}",
                "--bind-address=127.0.0.1", f"--kubeconfig={conf}", "--leader-elect=true"]
-    return _static("kube-scheduler", command, port=10259, host="127.0.0.1", cpu="100m",
+    return _static(lab, "kube-scheduler", command, port=10259, host="127.0.0.1", cpu="100m",
                    volumes=[("kubeconfig", conf, "FileOrCreate", True)], live="/livez", ready="/readyz",
                    startup="/livez")
 
 
-def _static(name: str, command: list[str], *, port: int, host: str, cpu: str,
+def _static(lab: Lab, name: str, command: list[str], *, port: int, host: str, cpu: str,
             volumes: list[tuple[str, str, str, bool]], live: str, startup: str, ready: str = "") -> Object:
     def probe(path: str, **settings: int) -> Object:
         return {"httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
                 "timeoutSeconds": 15, **settings}
 
     container: Object = {
-        "name": name, "image": f"netlab/{name}", "imagePullPolicy": "IfNotPresent", "command": command,
+        "name": name, "image": lab.images.get(name) or f"netlab/{name}", "imagePullPolicy": "IfNotPresent",
+        "command": command,
         "livenessProbe": probe(live, failureThreshold=8, initialDelaySeconds=10, periodSeconds=10),
         "startupProbe": probe(startup, failureThreshold=240, periodSeconds=1),
         "resources": {"requests": {"cpu": cpu}},
@@ -115,31 +127,46 @@ def _static(name: str, command: list[str], *, port: int, host: str, cpu: str,
 def kubelet_config(lab: Lab, node: Node) -> Object:
     """Return /var/lib/kubelet/config.yaml: kubeadm's, with certificates in files instead of by bootstrap.
 
-    A control plane that is the only node is not tainted, or nothing could run.
+    A control plane that is the only node is not tainted, or nothing could run. As kind's, it serves on every address
+    of a cluster of IPv6 alone.
     """
     config: Object = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True},
                            "x509": {"clientCAFile": f"{PKI}/ca.crt"}},
         "authorization": {"mode": "AlwaysAllow"},
-        "cgroupDriver": "cgroupfs", "clusterDNS": [plan.DNS_SERVICE], "clusterDomain": plan.DOMAIN,
+        "cgroupDriver": "cgroupfs", "clusterDNS": [lab.dns_service], "clusterDomain": plan.DOMAIN,
         "containerRuntimeEndpoint": "unix:///run/netlab/shim.sock", "fileCheckFrequency": "1s",
         "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "rotateCertificates": False,
         "staticPodPath": "/etc/kubernetes/manifests",
         "tlsCertFile": "/var/lib/kubelet/pki/kubelet.crt", "tlsPrivateKeyFile": "/var/lib/kubelet/pki/kubelet.key"}
-    if node.control and len(lab.nodes) > 1:
-        config["registerWithTaints"] = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    if lab.families == (6,):
+        config |= {"address": "::", "healthzBindAddress": "::1"}
+    taints = node.taints
+    if taints is None and node.control and len(lab.nodes) > 1:
+        taints = (plan.Taint("node-role.kubernetes.io/control-plane", "NoSchedule"),)
+    if taints:
+        config["registerWithTaints"] = [{"key": taint.key, "effect": taint.effect}
+                                        | ({"value": taint.value} if taint.value else {}) for taint in taints]
     return config
 
 
 def addons(lab: Lab) -> list[Object]:
     """Return the objects of the add-ons, in the order in which they are to be applied."""
-    values = {"cluster_cidr": plan.POD_CIDR, "api_url": lab.api_url, "dns_ip": plan.DNS_SERVICE,
-              "domain": plan.DOMAIN, "backend": lab.backend}
+    values = {"cluster_cidr": ",".join(lab.pod_cidrs), "api_url": lab.api_url, "dns_ip": lab.dns_service,
+              "domain": plan.DOMAIN, "backend": lab.backend, "any": "'::'" if lab.families[0] == 6 else "0.0.0.0",
+              "any_host": "[::]" if lab.families[0] == 6 else "0.0.0.0"}
     objects: list[Object] = []
     for name in ADDONS:
         text = string.Template(_addon(name)).substitute(values)
         objects += load_all(text)
+    for obj in objects:
+        if (obj["kind"], obj["metadata"]["name"]) == ("ConfigMap", "kube-proxy") and lab.kube_proxy:
+            data = obj["data"]
+            data["config.conf"] = dump(merge_patch.apply(yaml.safe_load(data["config.conf"]), dict(lab.kube_proxy)))
+        elif obj["kind"] in ("DaemonSet", "Deployment") and obj["metadata"]["name"] in lab.images:
+            for container in obj["spec"]["template"]["spec"]["containers"]:
+                container["image"] = lab.images[obj["metadata"]["name"]]
     return objects
 
 

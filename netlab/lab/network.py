@@ -2,6 +2,7 @@
 
 ```
 outside 192.0.2.10 ── 192.0.2.1 [router in the fabric] 172.18.0.1 ── br0 ── eth0 of each node, 172.18.0.2…
+outside 2001:db8::10 ── 2001:db8::1 … fd00:172:18::1 ── br0 ── fd00:172:18::2…      where the lab speaks IPv6
 ```
 Nothing is named in the host: every namespace is a descriptor of the caller's and dies with it.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from netlab.kernel import link, netns, route, sysctl
@@ -19,7 +20,6 @@ from netlab.lab import plan
 from netlab.lab.plan import Lab, Node
 
 BRIDGE = "br0"
-_PREFIX = plan.UNDERLAY.partition("/")[2]
 
 _NODE_SETTINGS = {
     "net.ipv4.ip_forward": 1,
@@ -29,6 +29,7 @@ _NODE_SETTINGS = {
 }
 _FABRIC_SETTINGS = {
     "net.ipv4.ip_forward": 1,
+    "net.ipv6.conf.all.forwarding": 1,
     "net.bridge.bridge-nf-call-iptables": 0,
     "net.bridge.bridge-nf-call-ip6tables": 0,
 }
@@ -70,8 +71,9 @@ def make(lab: Lab) -> Network:
     try:
         with _rtnl(network.fabric) as fabric:
             _settings(network.fabric, _FABRIC_SETTINGS)
-            bridge = link.add_bridge(fabric, BRIDGE, mark=mark(lab.name), mac=plan.mac_of(plan.ROUTER))
-            fabric.send(link.change("lo", up=True), link.new_address(bridge.ifindex, f"{plan.ROUTER}/{_PREFIX}"))
+            bridge = link.add_bridge(fabric, BRIDGE, mark=mark(lab.name), mac=plan.mac_of(lab.numbers[0].router))
+            fabric.send(link.change("lo", up=True), *(link.new_address(bridge.ifindex, one.on_fabric(one.router))
+                                                      for one in lab.numbers))
             _outside(network, fabric)
             for number, node in enumerate(lab.nodes):
                 network.nodes[node.name] = netns.new_netns()
@@ -94,30 +96,34 @@ def renew(network: Network, name: str) -> None:
 
 
 def _outside(network: Network, fabric: Rtnl) -> None:
-    fabric.send(link.new_veth("outside", "eth0", peer_netns=network.outside, mac=plan.mac_of(plan.OUTSIDE_ROUTER),
-                              peer_mac=plan.mac_of(plan.OUTSIDE)),
-                link.change("outside", up=True, alias=mark(network.lab.name)))
-    fabric.send(link.new_address(link.get(fabric, "outside").ifindex, f"{plan.OUTSIDE_ROUTER}/24"))
-    _configure(network.outside, f"{plan.OUTSIDE}/24", plan.OUTSIDE_ROUTER, network.lab.name)
+    lab, numbers = network.lab, network.lab.numbers
+    fabric.send(link.new_veth("outside", "eth0", peer_netns=network.outside, mac=plan.mac_of(numbers[0].outside_router),
+                              peer_mac=plan.mac_of(numbers[0].outside)),
+                link.change("outside", up=True, alias=mark(lab.name)))
+    index = link.get(fabric, "outside").ifindex
+    fabric.send(*(link.new_address(index, one.on_link(one.outside_router)) for one in numbers))
+    _configure(network.outside, [(one.on_link(one.outside), one.outside_router) for one in numbers], lab.name)
     link.settle(fabric, "outside")
 
 
 def _cable(network: Network, fabric: Rtnl, bridge: int, node: Node, number: int) -> None:
-    port = port_name(node, number)
+    lab, port = network.lab, port_name(node, number)
     fd = network.nodes[node.name]
     fabric.send(link.new_veth(port, "eth0", peer_netns=fd, peer_mac=node.mac, master=bridge),
-                link.change(port, up=True, alias=mark(network.lab.name)))
-    _configure(fd, f"{node.ip}/{_PREFIX}", plan.ROUTER, network.lab.name)
+                link.change(port, up=True, alias=mark(lab.name)))
+    _configure(fd, [(one.on_fabric(ip), one.router) for ip, one in zip(node.ips, lab.numbers, strict=True)], lab.name)
     link.settle(fabric, port)
     _settings(fd, _NODE_SETTINGS)
 
 
-def _configure(fd: int, address: str, gateway: str, lab: str) -> None:
+def _configure(fd: int, wanted: Sequence[tuple[str, str]], lab: str) -> None:
+    """Set up eth0 with these (address, gateway)."""
     with _rtnl(fd) as sock:
         eth0 = link.get(sock, "eth0").ifindex
         sock.send(link.change("lo", up=True), link.change(eth0, up=True, alias=mark(lab)),
-                  link.new_address(eth0, address),
-                  route.new_route(route.Route("0.0.0.0/0", gateway, eth0)))
+                  *(link.new_address(eth0, address) for address, _ in wanted),
+                  *(route.new_route(route.Route("::/0" if ":" in gateway else "0.0.0.0/0", gateway, eth0))
+                    for _, gateway in wanted))
         link.settle(sock, eth0)
 
 

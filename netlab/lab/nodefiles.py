@@ -40,7 +40,8 @@ def write(root: Path, lab: Lab, node: Node, keys: Keys) -> None:
         "var/lib/kubelet/config.yaml": manifests.dump(manifests.kubelet_config(lab, node))}
     client = keys.ca.client(f"system:node:{node.name}", "system:nodes")
     files["var/lib/kubelet/pki/kubelet-client-current.pem"] = client.certificate + client.key
-    _pair(files, "var/lib/kubelet/pki/kubelet", keys.ca.server(f"system:node:{node.name}", names=[node.name, node.ip]))
+    _pair(files, "var/lib/kubelet/pki/kubelet",
+          keys.ca.server(f"system:node:{node.name}", names=[node.name, *node.ips]))
     if node.control:
         _control_plane(files, lab, node, keys)
     for folder in ("etc/kubernetes/manifests", "etc/cni/net.d", "opt/cni/bin", "var/lib/cni", "var/log/pods", "root"):
@@ -51,8 +52,10 @@ def write(root: Path, lab: Lab, node: Node, keys: Keys) -> None:
 
 def kubelet_argv(node: Node) -> tuple[str, ...]:
     """Return the kubelet's flags, as kubeadm's systemd unit has them."""
+    labels = ",".join(f"{key}={value}" for key, value in node.labels.items())
     return ("--kubeconfig=/etc/kubernetes/kubelet.conf", "--config=/var/lib/kubelet/config.yaml",
-            f"--node-ip={node.ip}", f"--hostname-override={node.name}")
+            f"--node-ip={','.join(node.ips)}", f"--hostname-override={node.name}",
+            *([f"--node-labels={labels}"] if labels else []))
 
 
 def environment(node: Node) -> dict[str, str]:
@@ -70,7 +73,7 @@ def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Ke
     ca = keys.ca
     folder = "etc/kubernetes/pki"
     names = [node.name, "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-             f"kubernetes.default.svc.{plan.DOMAIN}", "localhost", plan.API_SERVICE, node.ip, "127.0.0.1", "::1"]
+             f"kubernetes.default.svc.{plan.DOMAIN}", "localhost", *lab.api_services, *node.ips, "127.0.0.1", "::1"]
     _pair(files, f"{folder}/ca", ca.pair)
     _pair(files, f"{folder}/apiserver", ca.server("kube-apiserver", names=names))
     _pair(files, f"{folder}/apiserver-kubelet-client",
@@ -95,8 +98,8 @@ def _pair(files: dict[str, bytes | str], stem: str, pair: Pair) -> None:
 
 def _hosts(lab: Lab) -> str:
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{node.ip}\t{node.name}" for node in lab.nodes]
-    return "\n".join([*lines, f"{plan.OUTSIDE}\toutside"]) + "\n"
+    lines += [f"{ip}\t{node.name}" for node in lab.nodes for ip in node.ips]
+    return "\n".join([*lines, *(f"{numbers.outside}\toutside" for numbers in lab.numbers)]) + "\n"
 
 
 def _write(path: Path, content: bytes | str) -> None:

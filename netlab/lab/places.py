@@ -147,7 +147,7 @@ class Places:
         found = config.load(str(self._lab.admin_conf))
         if inside_lab(self._lab):
             control_plane = next(node for node in self._lab.nodes if node.role == "control-plane")
-            found = replace(found, server=f"https://{control_plane.ip}:{plan.API_PORT}")
+            found = replace(found, server=f"https://{plan.bracketed(control_plane.ip)}:{plan.API_PORT}")
         return Client(found, "netlab")
 
 

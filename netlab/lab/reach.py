@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from dnslib import DNSError, DNSRecord
+from dnslib import QTYPE, DNSError, DNSRecord
 
 from netlab.kernel.netns import socket_in
 from netlab.lab import plan
@@ -18,6 +18,7 @@ Outcome = Literal["reachable", "refused", "unreachable"]
 
 _ATTEMPT_SECONDS = 1.5
 _DNS_SECONDS = 2.0
+_TYPES = {4: "A", 6: "AAAA"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ async def ask(netns: int, target: Target) -> Answer:
             if target.protocol == "udp":
                 await loop.sock_sendall(sock, b"hostname")
                 return Answer("reachable", _line(await loop.sock_recv(sock, 4096)))
-            request = f"GET {target.path} HTTP/1.1\r\nHost: {target.address}\r\nConnection: close\r\n\r\n"
+            host = plan.bracketed(target.address)
+            request = f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             await loop.sock_sendall(sock, request.encode())
             reply = b""
             while chunk := await loop.sock_recv(sock, 1 << 16):
@@ -82,33 +84,38 @@ async def ask(netns: int, target: Target) -> Answer:
         sock.close()
 
 
-async def lookup(netns: int, name: str, namespace: str) -> str:
+async def lookup(netns: int, name: str, namespace: str, *, server: str, family: int = 0) -> str:
     """Ask the cluster's DNS for a name, with a Pod's search path; "" when it has no address.
 
     Args:
         netns: from where.
         name: as one would write it in a Pod of `namespace`.
+        server: the address of the cluster's DNS.
+        family: 4 or 6; 0 takes the server's own first, then the other.
     """
     searches = [f"{namespace}.svc.{plan.DOMAIN}", f"svc.{plan.DOMAIN}", plan.DOMAIN]
     tried = [f"{name}.{domain}" for domain in searches]
+    wanted = (family,) if family else (6, 4) if ":" in server else (4, 6)
     for full in ([name, *tried] if name.count(".") >= 5 else [*tried, name]):  # ndots:5
-        found = await _query(netns, full)
-        if found:
-            return found
+        for one in wanted:
+            found = await _query(netns, full, server, _TYPES[one])
+            if found:
+                return found
     return ""
 
 
-async def _query(netns: int, name: str) -> str:
-    sock = socket_in(netns, socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+async def _query(netns: int, name: str, server: str, kind: str) -> str:
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    sock = socket_in(netns, family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     loop = asyncio.get_running_loop()
     try:
-        query = DNSRecord.question(name)
+        query = DNSRecord.question(name, kind)
         query.header.id = int.from_bytes(os.urandom(2), "big")
         async with asyncio.timeout(_DNS_SECONDS):
-            await loop.sock_connect(sock, (plan.DNS_SERVICE, 53))
+            await loop.sock_connect(sock, (server, 53))
             await loop.sock_sendall(sock, query.pack())
             reply = DNSRecord.parse(await loop.sock_recv(sock, 4096))
-        return next((str(row.rdata) for row in reply.rr if row.rtype == 1), "")
+        return next((str(row.rdata) for row in reply.rr if row.rtype == getattr(QTYPE, kind)), "")
     except (OSError, DNSError, TimeoutError):
         return ""
     finally:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import documents, source
+from netlab.lab import documents, networking, source
+from netlab.lab.networking import Networking
+from netlab.lab.plan import IpFamily, NodeWish
 from netlab.lab.source import Field
 
-FIELDS = ("title", "nodes", "network", "manifests", "next", "checks")
+FIELDS = ("title", "nodes", "network", "networking", "kubeProxy", "manifests", "next", "checks")
 CHECK_FIELDS = ("name", "from", "to", "times", "within", "expect", "answeredBy", "dropped", "rule")
 PLACE = r"(node/[a-z0-9.-]+|pod/([a-z0-9-]+/)?[a-z0-9.-]+|deploy/([a-z0-9-]+/)?[a-z0-9.-]+|outside|fabric)"
 PLACES = r"[a-z*][a-z0-9*/.-]*"
@@ -71,13 +73,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A lab as asked for. `nodes` counts the control-plane node; `file` is "" when there was none."""
+    """A lab as asked for. `nodes` counts the control-plane node; `file` is "" when there was none.
+
+    `wishes` say what is asked of single nodes, the control plane's first; nodes after the last one are plain workers.
+    """
 
     name: str
     title: str = ""
     file: str = ""
     nodes: int = 3
+    wishes: tuple[NodeWish, ...] = ()
     backend: Literal["host-gw", "vxlan"] = "host-gw"
+    networking: Networking = field(default_factory=Networking)
     objects: tuple[dict[str, Any], ...] = ()
     next: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -91,6 +98,21 @@ class Scenario:
         if not 1 <= count <= 200:
             raise UsageError(f"{count} nodes: choose 1 (the control plane alone) to 200")
         return replace(self, nodes=count)
+
+    def with_networking(self, *, family: IpFamily | None = None, mode: str = "") -> Scenario:
+        """Return the same with other address families, whose usual ranges it then has, or another kube-proxy mode.
+
+        Raises:
+            UsageError: a mode that is none.
+        """
+        changed = self.networking
+        if family is not None and family != changed.family:
+            changed = replace(changed, family=family, pods=(), services=())
+        if mode:
+            if mode not in networking.MODES:
+                raise UsageError(f"proxy mode {mode}: choose {', '.join(networking.MODES)}")
+            changed = replace(changed, mode=mode)
+        return replace(self, networking=changed)
 
     def with_objects(self, more: Sequence[dict[str, Any]]) -> Scenario:
         """Return the same with more objects to apply after its own."""
@@ -165,11 +187,13 @@ def parse(text: str, path: Path) -> Scenario:
     if "title" in fields:
         given["title"] = fields["title"].text()
     if "nodes" in fields:
-        given["nodes"] = fields["nodes"].integer(1, 200)
+        given["nodes"], given["wishes"] = networking.nodes(fields["nodes"])
     if "network" in fields:
         network = fields["network"].fields(("backend",))
         if "backend" in network:
             given["backend"] = network["backend"].choice("host-gw", "vxlan")
+    if "networking" in fields or "kubeProxy" in fields:
+        given["networking"] = networking.parse(fields.get("networking"), fields.get("kubeProxy"))
     if "manifests" in fields:
         given["objects"] = tuple(obj for item in fields["manifests"].items() for obj in _manifest(item, path.parent))
     if "next" in fields:

@@ -44,6 +44,16 @@ class Field:
             str(self.value).lower() if isinstance(self.value, bool) else str(self.value))
         return ManifestError(f"expected {expected}, found {shown}", file=self.file, line=self.line, field=self.path)
 
+    def refused(self, words: str) -> ManifestError:
+        """Return the error that says in these words what is wrong here."""
+        return ManifestError(words, file=self.file, line=self.line, field=self.path)
+
+    def at(self, path: str) -> Field:
+        """Return the field at a path below, such as `iptables.masqueradeAll`, or the nearest that is there."""
+        name, _, rest = path.partition(".")
+        child = self.children.get(name) if isinstance(self.value, dict) else None
+        return child.at(rest) if child is not None else self
+
     def fields(self, allowed: Collection[str], required: Collection[str] = ()) -> dict[str, Field]:
         """Return a mapping's fields by name.
 

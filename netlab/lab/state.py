@@ -63,8 +63,9 @@ class LabRecord:
     """lab.json: all that a command needs to find a lab and all that `down` has to remove.
 
     `port` is the gate's on 127.0.0.1. `links` are the names made in /run/netns, `cgroups` the folders made,
-    `kubeconfig` the user's file that the context was merged into ("" when none). `ready` is false while `up` works,
-    which is then the process `launcher`.
+    `fabric` and `outside` are its range and its address, one of each family with a comma between, `dns` is the address
+    of the cluster's DNS, `kubeconfig` the user's file that the context was merged into ("" when none). `ready` is false
+    while `up` works, which is then the process `launcher`.
     """
 
     name: str
@@ -79,6 +80,7 @@ class LabRecord:
     nodes: tuple[NodeRecord, ...] = ()
     fabric: str = ""
     outside: str = ""
+    dns: str = "10.96.0.10"
     links: tuple[str, ...] = ()
     cgroup: str = ""
     kubeconfig: str = ""

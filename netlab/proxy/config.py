@@ -198,17 +198,38 @@ def read_file(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
                             line=mark.line + 1 if mark else 0) from None
     if not isinstance(found, dict) or found.get("kind") != "KubeProxyConfiguration":
         raise ManifestError("want a KubeProxyConfiguration", file=str(path), field="kind")
+    return read_document(found, file=str(path))
+
+
+def read_document(document: Mapping[str, Any], *, file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the same of a document that has been read; `file` is for errors.
+
+    Raises:
+        ManifestError: it holds a value of the wrong kind.
+    """
     rows = {row.field: row for row in _ROWS if row.field}
     values: dict[str, Any] = {}
     unknown = []
-    for name, value in _leaves(found):
+    for name, value in _leaves(document):
         row = rows.get(name)
         if row is not None:
             if value is not None:
-                values[name] = _value(row, value, path)
+                values[name] = _value(row, value, file)
         elif name.partition(".")[0] not in _IGNORED_FIELDS:
             unknown.append(name)
     return values, tuple(unknown)
+
+
+def check_document(document: Mapping[str, Any], *, file: str) -> None:
+    """Refuse fields of a KubeProxyConfiguration that cannot work, or that there are none of.
+
+    Raises:
+        ManifestError: an unknown field, or a value of the wrong kind; UsageError, Unsupported: as `check`.
+    """
+    found, unknown = read_document(document, file=file)
+    if unknown:
+        raise ManifestError(f"a KubeProxyConfiguration has no field {unknown[0]}", file=file, field=unknown[0])
+    check(Config({row.field: _default(row) for row in _ROWS} | found))
 
 
 def check(config: Config) -> None:
@@ -250,17 +271,17 @@ def _default(row: _Row) -> Any:
     return parse(PROGRAM, [], [Flag(row.flag, row.kind, row.default)])[row.flag]
 
 
-def _value(row: _Row, value: Any, path: Path) -> Any:
+def _value(row: _Row, value: Any, file: str) -> Any:
     wanted: Mapping[str, tuple[type[Any], ...]] = {"string": (str,), "bool": (bool,), "int": (int,),
                                                     "list": (list, str),
                                            "duration": (str, int, float)}
     if not isinstance(value, wanted[row.kind]) or (isinstance(value, bool) and row.kind != "bool"):
-        raise ManifestError(f"want a {row.kind}, got {value!r}", file=str(path), field=row.field)
+        raise ManifestError(f"want a {row.kind}, got {value!r}", file=file, field=row.field)
     if row.kind == "duration":
         try:
             return parse_duration(value) if isinstance(value, str) else float(value)
         except UsageError as error:
-            raise ManifestError(str(error), file=str(path), field=row.field) from None
+            raise ManifestError(str(error), file=file, field=row.field) from None
     if row.kind == "list" and isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value

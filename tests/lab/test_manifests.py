@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
+from netlab.errors import UsageError
 from netlab.lab import manifests, plan
 from netlab.programs import PROGRAMS
 
@@ -46,6 +48,25 @@ def test_only_the_control_plane_is_tainted():
     assert "registerWithTaints" not in manifests.kubelet_config(LAB, LAB.nodes[1])
     alone = plan.make("alone", workers=0)
     assert "registerWithTaints" not in manifests.kubelet_config(alone, alone.nodes[0])
+
+
+def test_a_dual_stack_cluster_gets_both_families_everywhere():
+    lab = plan.make("dual", workers=300 - 101, pod_cidrs=("10.244.0.0/18", "fd00:10:244::/56"),
+                    service_cidrs=("10.96.0.0/16", "fd00:10:96::/112"), kube_proxy={"mode": "nftables"})
+    pods = {name: pod["spec"]["containers"][0]["command"] for name, pod in
+            manifests.static_pods(lab, lab.nodes[0]).items()}
+    assert "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112" in pods["kube-apiserver.yaml"]
+    assert {"--cluster-cidr=10.244.0.0/18,fd00:10:244::/56", "--node-cidr-mask-size-ipv4=26",
+            "--node-cidr-mask-size-ipv6=64"} <= set(pods["kube-controller-manager.yaml"])
+    (config,) = [obj["data"]["config.conf"] for obj in manifests.addons(lab)
+                 if (obj["kind"], obj["metadata"]["name"]) == ("ConfigMap", "kube-proxy")]
+    read = yaml.safe_load(config)
+    assert (read["mode"], read["clusterCIDR"]) == ("nftables", "10.244.0.0/18,fd00:10:244::/56")
+
+
+def test_a_range_that_is_too_small_is_refused():
+    with pytest.raises(UsageError, match=r"the Pod range 10\.1\.0\.0/29 is too small for 5 nodes"):
+        plan.make("small", workers=4, pod_cidrs=("10.1.0.0/29",))
 
 
 def test_addresses_and_names_of_a_plan():

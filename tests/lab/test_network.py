@@ -33,6 +33,21 @@ def test_nodes_reach_each_other_and_the_host_beyond(net):
     assert ping(net.outside, "172.18.0.3")
 
 
+@pytest.mark.parametrize("families", [(4, 6), (6,)])
+def test_ipv6_reaches_as_far(families):
+    numbers = [plan.NUMBERS[family] for family in families]
+    made = network.make(plan.make("testnet6", workers=1, pod_cidrs=[one.pod_cidr for one in numbers],
+                                  service_cidrs=[one.service_cidr for one in numbers]))
+    try:
+        for one, address in zip(numbers, made.lab.nodes[1].ips, strict=True):
+            assert ping(made.nodes["control-plane"], address)
+            assert ping(made.nodes["worker1"], one.outside)
+            assert ping(made.outside, address)
+        assert ping(made.outside, "172.18.0.3") == (4 in families)
+    finally:
+        made.close()
+
+
 def test_nothing_of_it_is_in_the_hosts_own_network(net):
     with Rtnl() as sock:
         assert not [one for one in link.links(sock) if one.alias.startswith("netlab:testnet")]

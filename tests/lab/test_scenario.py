@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import scenario
+from netlab.lab import plan, scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCHEMA = json.loads((ROOT / "scenarios/schema.json").read_text())
@@ -77,12 +78,61 @@ checks:
     pytest.param("manifests: [missing.yaml]", 1, "manifests[0]", "a file or folder beside scenario.yaml", id="file"),
     pytest.param("network: {backend: ipip}", 1, "network.backend", "one of host-gw, vxlan", id="choice"),
     pytest.param("a: [1\nb: 2\n", 2, "", "no YAML", id="no yaml"),
+    pytest.param("networking:\n  ipFamily: ipv5", 2, "networking.ipFamily", "one of ipv4, ipv6, dual", id="family"),
+    pytest.param("networking: {podSubnet: 10.1.0.1/16}", 1, "networking.podSubnet", "a range such as", id="host bits"),
+    pytest.param("networking: {ipFamily: dual, podSubnet: 10.1.0.0/16}", 1, "networking",
+                 "podSubnet 10.1.0.0/16: with ipFamily dual it has one range of IPv4 and IPv6", id="one range is missing"),
+    pytest.param("networking:\n  ipFamily: dual\n  podSubnet: fd00:1::/56,10.1.0.0/16\n"
+                 "  serviceSubnet: 10.2.0.0/16,fd00:2::/112", 1, "networking", "different orders", id="order"),
+    pytest.param("networking: {serviceSubnet: 10.244.0.0/20}", 1, "networking",
+                 "serviceSubnet 10.244.0.0/20 overlaps with podSubnet 10.244.0.0/16", id="overlap"),
+    pytest.param("networking: {podSubnet: 172.16.0.0/12}", 1, "networking", "overlaps with the nodes' network",
+                 id="the fabric's"),
+    pytest.param("networking: {kubeProxyMode: ipvs}", 1, "networking.kubeProxyMode", "one of iptables, nftables",
+                 id="mode"),
+    pytest.param("kubeProxy:\n  iptables:\n    masqueradeAll: often", 3, "kubeProxy.iptables.masqueradeAll",
+                 "want a bool", id="kind of a kube-proxy field"),
+    pytest.param("kubeProxy:\n  iptable: {}", 2, "kubeProxy.iptable", "has no field iptable", id="kube-proxy field"),
+    pytest.param("nodes:\n- role: boss", 2, "nodes[0].role", "one of control-plane, worker", id="role"),
+    pytest.param("nodes:\n- role: worker", 1, "nodes", "0 nodes have the role control-plane", id="no control plane"),
+    pytest.param("nodes:\n- role: control-plane\n- {role: worker, name: a}\n- {role: worker, name: a}", 1, "nodes",
+                 'two nodes are called "a"', id="namesakes"),
+    pytest.param("nodes:\n- role: control-plane\n  labels: {zone: 1}", 3, "nodes[0].labels.zone", "in quotes",
+                 id="a label's value is text"),
+    pytest.param("nodes:\n- role: control-plane\n  taints:\n  - {key: a, effect: Never}", 4,
+                 "nodes[0].taints[0].effect", "one of NoSchedule", id="effect"),
+    pytest.param("nodes:\n- {role: control-plane, name: A_b}", 2, "nodes[0].name", "a name such as worker-a",
+                 id="node name"),
 ])
 def test_mistakes_are_told_by_line_and_field(text, line, field, expected, tmp_path):
     with pytest.raises(ManifestError) as caught:
         parse(text, tmp_path)
     assert (caught.value.line, caught.value.field) == (line, field)
     assert expected in str(caught.value)
+
+
+def test_the_cluster_is_as_asked_for(tmp_path):
+    found = parse("""
+nodes:
+- {role: worker, name: left, labels: {topology.kubernetes.io/zone: a}, taints: [{key: k, value: v, effect: NoExecute}]}
+- role: control-plane
+- role: worker
+networking: {ipFamily: dual, podSubnet: "fd01::/56, 10.1.0.0/16", kubeProxyMode: nftables}
+kubeProxy: {nftables: {masqueradeAll: true}}
+""", tmp_path)
+    asked = found.networking
+    lab = plan.make("x", workers=found.nodes - 1, pod_cidrs=asked.pod_cidrs(), service_cidrs=asked.service_cidrs(),
+                    wishes=found.wishes, kube_proxy=asked.patch())
+    assert [(node.name, node.ips) for node in lab.nodes] == [
+        ("control-plane", ("fd00:172:18::2", "172.18.0.2")), ("left", ("fd00:172:18::3", "172.18.0.3")),
+        ("worker2", ("fd00:172:18::4", "172.18.0.4"))]
+    assert lab.nodes[1].labels == {"topology.kubernetes.io/zone": "a"}
+    assert lab.nodes[1].taints == (plan.Taint("k", "NoExecute", "v"),)
+    assert (lab.pod_cidrs, lab.service_cidrs) == (("fd01::/56", "10.1.0.0/16"), ("fd00:10:96::/112", "10.96.0.0/16"))
+    assert lab.dns_service == "fd00:10:96::a"
+    assert lab.kube_proxy == {"nftables": {"masqueradeAll": True}, "mode": "nftables"}
+    assert plan.from_json(json.loads(json.dumps(asdict(lab)))) == lab
+    assert found.with_networking(family="ipv4").networking.pod_cidrs() == ("10.244.0.0/16",)
 
 
 def test_yaml_1_1_does_not_surprise(tmp_path):
