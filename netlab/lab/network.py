@@ -21,13 +21,18 @@ from netlab.lab.plan import Lab, Node
 
 BRIDGE = "br0"
 
+# A router asks for its neighbours from its link-local address, which duplicate detection would keep back for a second
+# or two; nobody else is on these links.
+_NO_DETECTION = {"net.ipv6.conf.default.accept_dad": 0}
 _NODE_SETTINGS = {
+    **_NO_DETECTION,
     "net.ipv4.ip_forward": 1,
     "net.ipv6.conf.all.forwarding": 1,
     "net.bridge.bridge-nf-call-iptables": 1,
     "net.bridge.bridge-nf-call-ip6tables": 1,
 }
 _FABRIC_SETTINGS = {
+    **_NO_DETECTION,
     "net.ipv4.ip_forward": 1,
     "net.ipv6.conf.all.forwarding": 1,
     "net.bridge.bridge-nf-call-iptables": 0,
@@ -109,11 +114,11 @@ def _outside(network: Network, fabric: Rtnl) -> None:
 def _cable(network: Network, fabric: Rtnl, bridge: int, node: Node, number: int) -> None:
     lab, port = network.lab, port_name(node, number)
     fd = network.nodes[node.name]
+    _settings(fd, _NODE_SETTINGS)
     fabric.send(link.new_veth(port, "eth0", peer_netns=fd, peer_mac=node.mac, master=bridge),
                 link.change(port, up=True, alias=mark(lab.name)))
     _configure(fd, [(one.on_fabric(ip), one.router) for ip, one in zip(node.ips, lab.numbers, strict=True)], lab.name)
     link.settle(fabric, port)
-    _settings(fd, _NODE_SETTINGS)
 
 
 def _configure(fd: int, wanted: Sequence[tuple[str, str]], lab: str) -> None:
