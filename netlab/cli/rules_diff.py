@@ -113,8 +113,8 @@ def _snapshot(lab: LabRecord, only: str, *, ipv6: bool) -> dict[str, Ruleset]:
 
 def _run(lab: LabRecord, argv: Sequence[str]) -> int:
     """Run a command outside of the lab with its kubeconfig, and pass on what it says to standard error."""
-    from netlab.cli.kubectl import find
     from netlab.kernel.process import run_sync
+    from netlab.lab.kubectl import find
 
     words = [find(), *argv[1:]] if argv[0] == "kubectl" else list(argv)
     done = run_sync(words, env={**os.environ, "KUBECONFIG": str(lab.admin_conf)})

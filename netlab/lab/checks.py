@@ -7,19 +7,21 @@ import fnmatch
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from netlab.api import meta
+from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.errors import ApiError, NetlabError, NotFound
-from netlab.kernel import iptables
-from netlab.lab import reach, tracing
-from netlab.lab.places import Place, Places, enter_lab
+from netlab.kernel import link
+from netlab.kernel.rtnl import Rtnl
+from netlab.lab import plan, reach, rulecheck, steps, tracing
+from netlab.lab.check import Check
+from netlab.lab.places import Place, Places, closing, enter_lab
 from netlab.lab.reach import Answer, Target
-from netlab.lab.scenario import Check, RuleCheck
 from netlab.lab.state import LabRecord
-from netlab.netfilter import parse
 
 _PAUSE = 0.1
 
@@ -46,7 +48,7 @@ async def run(lab: LabRecord, checks: tuple[Check, ...]) -> AsyncIterator[Result
                 passed, seen = await _once(lab, places, check)
             except NetlabError as error:
                 passed, seen = False, str(error)
-            if passed or time.monotonic() - begun > check.within:
+            if passed or time.monotonic() - begun > check.within or (check.step is not None and not check.says):
                 break
             await asyncio.sleep(_PAUSE)
         yield Result(check, passed, seen, time.monotonic() - begun)
@@ -54,7 +56,9 @@ async def run(lab: LabRecord, checks: tuple[Check, ...]) -> AsyncIterator[Result
 
 async def _once(lab: LabRecord, places: Places, check: Check) -> tuple[bool, str]:
     if check.rule is not None:
-        return await _rule(lab, places, check.rule)
+        return await rulecheck.run(lab, places, check.rule, check.family)
+    if check.step is not None:
+        return await steps.run(lab, check)
     place = await places.resolve(check.source)
     if check.dropped is not None:
         return await _dropped(lab, check)
@@ -63,58 +67,87 @@ async def _once(lab: LabRecord, places: Places, check: Check) -> tuple[bool, str
         async with places.client() as client:
             target = await _target(lab, client, namespace.fd, place, check)
             answers = [await reach.ask(namespace.fd, target) for _ in range(check.times)]
-            return await _judge(client, check, answers)
+            return await _judge(places, client, check, answers)
     finally:
         os.close(namespace.fd)
 
 
-async def _judge(client: Client, check: Check, answers: list[Answer]) -> tuple[bool, str]:
+async def _judge(places: Places, client: Client, check: Check, answers: list[Answer]) -> tuple[bool, str]:
     other = [answer for answer in answers if answer.outcome != check.expect]
     if other:
         return False, f"{len(other)} of {len(answers)}: {other[0].outcome} ({other[0].why or 'it answers'})"
-    if check.answered_by is None:
-        return True, check.expect if not answers[0].why else f"{check.expect}: {answers[0].why}"
+    said = {answer.said for answer in answers}
+    unlike = sorted(text for text in said if check.says and not re.search(check.says, text))
+    if unlike:
+        return False, f"it says {unlike[0]!r}"
+    if check.seen_as:
+        return await _seen(places, client, check.seen_as, said)
+    if check.answered_by is not None:
+        return await _answered(client, check, said)
+    if check.says:
+        return True, f"it says {', '.join(sorted(said))}"
+    return True, check.expect if not answers[0].why else f"{check.expect}: {answers[0].why}"
+
+
+async def _answered(client: Client, check: Check, said: set[str]) -> tuple[bool, str]:
+    wanted = check.answered_by
+    assert wanted is not None
     namespace = "default"
     if check.source.startswith("pod/") and check.source.count("/") == 2:
         namespace = check.source.split("/")[1]
-    pods, _ = await client.list("pods", namespace, labels=check.answered_by.labels)
-    wanted = {meta.name(pod) for pod in pods}
-    said = {answer.said for answer in answers}
-    if said - wanted:
-        return False, f"answered by {', '.join(sorted(said - wanted))}, which is no Pod with {check.answered_by.labels}"
-    if check.answered_by.every and wanted - said:
-        return False, f"never answered by {', '.join(sorted(wanted - said))}"
+    pods, _ = await client.list("pods", namespace, labels=wanted.labels)
+    names = {meta.name(pod) for pod in pods if not wanted.node or pod["spec"].get("nodeName") == wanted.node}
+    here = f" on {wanted.node}" if wanted.node else ""
+    if said - names:
+        return False, f"answered by {', '.join(sorted(said - names))}, which is no Pod with {wanted.labels}{here}"
+    if wanted.every and names - said:
+        return False, f"never answered by {', '.join(sorted(names - said))}"
+    if wanted.same and len(said) > 1:
+        return False, f"answered by {len(said)} Pods: {', '.join(sorted(said))}"
     return True, f"answered by {', '.join(sorted(said))}"
+
+
+async def _seen(places: Places, client: Client, wanted: str, said: set[str]) -> tuple[bool, str]:
+    """Compare the client's addresses that the other side names with those of the place that it should be."""
+    pods, _ = await client.list("pods")
+    known = await asyncio.to_thread(_addresses, places, pods)
+    seen = {urlsplit(f"//{text}").hostname or text for text in said}
+    named = {ip: known.get(ip, []) for ip in sorted(seen)}
+    words = ", ".join(f"{ip} ({', '.join(owners) or 'nobody'})" for ip, owners in named.items())
+    right = all(any(fnmatch.fnmatchcase(owner, _full(wanted)) for owner in owners) for owners in named.values())
+    return right, f"the other side sees {words}"
+
+
+def _addresses(places: Places, pods: Sequence[Object]) -> dict[str, list[str]]:
+    """Return which places have an address: nodes with all of their interfaces, Pods of a network of their own."""
+    found: dict[str, list[str]] = {}
+    with closing(places.own()) as namespaces:
+        for entry in namespaces:
+            with Rtnl(entry.fd) as sock:
+                for address in link.addresses(sock):
+                    if not address.ip.startswith(("127.", "::1", "fe80:")):
+                        found.setdefault(address.ip, []).append(entry.place)
+    for pod in pods:
+        if not pod["spec"].get("hostNetwork"):
+            for row in (pod.get("status") or {}).get("podIPs") or []:
+                found.setdefault(row["ip"], []).append(f"pod/{meta.key(pod)}")
+    return found
+
+
+def _full(place: str) -> str:
+    """Return pod/NAME as pod/default/NAME."""
+    kind, _, name = place.partition("/")
+    return f"pod/default/{name}" if kind == "pod" and name and "/" not in name else place
 
 
 async def _dropped(lab: LabRecord, check: Check) -> tuple[bool, str]:
     assert check.dropped is not None
     protocol, host, port, _ = reach.split(check.target)
-    wish = tracing.Wish(check.source, f"{host}:{port}", "udp" if protocol == "udp" else "tcp")
+    wish = tracing.Wish(check.source, f"{plan.bracketed(host)}:{port}", "udp" if protocol == "udp" else "tcp")
     outcome = (await tracing.trace(lab, wish)).trace.outcome
     seen = f"{outcome.status} at {outcome.place or 'no place'}: {outcome.why or 'no reason'}"
-    here = fnmatch.fnmatchcase(outcome.place, check.dropped.where)
+    here = fnmatch.fnmatchcase(outcome.place, _full(check.dropped.where))
     return here and check.dropped.why.lower() in outcome.why.lower(), seen
-
-
-async def _rule(lab: LabRecord, places: Places, wanted: RuleCheck) -> tuple[bool, str]:
-    nodes = [wanted.node] if wanted.node else [node.name for node in lab.nodes]
-    tool = iptables.find()
-    found: dict[str, str] = {}
-    for node in nodes:
-        places.shim(node)  # an unknown name is told as such
-        (namespace,) = places.own(f"node/{node}")
-        try:
-            text = await iptables.save_async(tool, netns=namespace.fd, tables=(wanted.table,))
-        finally:
-            os.close(namespace.fd)
-        for rule in parse.parse(text).table(wanted.table).rules():
-            if re.fullmatch(wanted.chain, rule.chain) and wanted.contains in rule.text:
-                found.setdefault(node, rule.text)
-    missing = [node for node in nodes if node not in found]
-    if wanted.present:
-        return not missing, f"no such rule on {', '.join(missing)}" if missing else next(iter(found.values()))
-    return not found, "; ".join(f"{node}: {text}" for node, text in found.items()) or "no such rule"
 
 
 async def _target(lab: LabRecord, client: Client, netns: int, place: Place, check: Check) -> Target:
@@ -124,21 +157,28 @@ async def _target(lab: LabRecord, client: Client, netns: int, place: Place, chec
         if re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host):
             return Target(protocol, host, port, path)
         parts = place.name.split("/")
-        address = await reach.lookup(netns, host, parts[1] if parts[0] == "pod" else "default",
-                                     server=lab.dns)
+        address = await reach.lookup(netns, host, parts[1] if parts[0] == "pod" else "default", server=lab.dns,
+                                     family=check.family)
         if not address:
             raise NotFound(f'{check.source} finds no address for the name "{host}"')
         return Target(protocol, address, port, path)
+    addresses = await _of_object(lab, client, kind, name)
+    found = next((ip for ip in addresses if check.family in (0, plan.version(ip))), "")
+    if not found:
+        raise NotFound(f"{host} has no address" + (f" of IPv{check.family}" if check.family else ""))
+    return Target(protocol, found, port, path)
+
+
+async def _of_object(lab: LabRecord, client: Client, kind: str, name: str) -> list[str]:
     if kind == "node":
         for node in lab.nodes:
             if node.name == name:
-                return Target(protocol, node.ip, port, path)
+                return list(node.ips)
         raise NotFound(f'there is no node "{name}"')
     try:
         found = await client.get({"svc": "services", "pod": "pods"}[kind], name, "default")
     except ApiError as error:
-        raise NotFound(f"{host}: {error}") from None
-    address = found["spec"].get("clusterIP", "") if kind == "svc" else (found.get("status") or {}).get("podIP", "")
-    if not address or address == "None":
-        raise NotFound(f"{host} has no address")
-    return Target(protocol, address, port, path)
+        raise NotFound(f"{kind}/{name}: {error}") from None
+    if kind == "svc":
+        return [ip for ip in found["spec"].get("clusterIPs") or [] if ip != "None"]
+    return [row["ip"] for row in (found.get("status") or {}).get("podIPs") or []]

@@ -23,7 +23,7 @@ _TYPES = {4: "A", 6: "AAAA"}
 
 @dataclass(frozen=True)
 class Target:
-    """Where to: protocol http, tcp or udp, an address, a port, and for http the path."""
+    """Where to: protocol http, tcp or udp, an address, a port, and the path (http) or word (udp) to ask for."""
 
     protocol: str
     address: str
@@ -65,7 +65,7 @@ async def ask(netns: int, target: Target) -> Answer:
             if target.protocol == "tcp":
                 return Answer("reachable")
             if target.protocol == "udp":
-                await loop.sock_sendall(sock, b"hostname")
+                await loop.sock_sendall(sock, target.path.strip("/").encode() or b"hostname")
                 return Answer("reachable", _line(await loop.sock_recv(sock, 4096)))
             host = plan.bracketed(target.address)
             request = f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"

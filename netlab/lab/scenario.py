@@ -14,61 +14,13 @@ from typing import Any, Literal
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import documents, networking, source
+from netlab.lab import check, documents, networking, source
+from netlab.lab.check import Check
 from netlab.lab.networking import Networking
 from netlab.lab.plan import IpFamily, NodeWish
 from netlab.lab.source import Field
 
 FIELDS = ("title", "nodes", "network", "networking", "kubeProxy", "manifests", "next", "checks")
-CHECK_FIELDS = ("name", "from", "to", "times", "within", "expect", "answeredBy", "dropped", "rule")
-PLACE = r"(node/[a-z0-9.-]+|pod/([a-z0-9-]+/)?[a-z0-9.-]+|deploy/([a-z0-9-]+/)?[a-z0-9.-]+|outside|fabric)"
-PLACES = r"[a-z*][a-z0-9*/.-]*"
-TARGET = r"(http|tcp|udp)://(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+(?=:))?)(:\d{1,5})?(/.*)?"
-
-Outcome = Literal["reachable", "refused", "unreachable"]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Who has to answer: Pods with these labels; `every` one of them at least once."""
-
-    labels: str
-    every: bool = False
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """Where a packet has to die (`*` stands for anything), and a part of the reason that the trace gives."""
-
-    where: str
-    why: str
-
-
-@dataclass(frozen=True)
-class RuleCheck:
-    """A rule that has to be in the kernel, or must not be: on which nodes ("" all), table, chain (pattern), text."""
-
-    table: str
-    chain: str
-    contains: str
-    node: str = ""
-    present: bool = True
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that has to be true of the running lab; it is tried again until it is or `within` seconds are over."""
-
-    name: str
-    source: str = ""
-    target: str = ""
-    times: int = 1
-    within: float = 10.0
-    expect: Outcome = "reachable"
-    answered_by: Answered | None = None
-    dropped: Dropped | None = None
-    rule: RuleCheck | None = None
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +151,7 @@ def parse(text: str, path: Path) -> Scenario:
     if "next" in fields:
         given["next"] = tuple(item.text() for item in fields["next"].items())
     if "checks" in fields:
-        given["checks"] = tuple(_check(item) for item in fields["checks"].items())
+        given["checks"] = tuple(check.parse(item) for item in fields["checks"].items())
     name = path.resolve().parent.name if path.name == "scenario.yaml" else path.stem
     return Scenario(name=_lab_name(name), file=str(path), **given)
 
@@ -253,63 +205,6 @@ def _manifest(item: Field, folder: Path) -> Sequence[dict[str, Any]]:
     if not path.exists():
         raise item.wrong(f"a file or folder beside {Path(item.file).name}")
     return objects(path)
-
-
-def _check(item: Field) -> Check:
-    fields = item.fields(CHECK_FIELDS, required=("name",))
-    given: dict[str, Any] = {"name": fields["name"].text(), "line": item.line}
-    if "rule" in fields:
-        for name in ("from", "to", "times", "expect", "answeredBy", "dropped"):
-            if name in fields:
-                raise ManifestError(f'a check of a rule has no "{name}"', file=item.file, line=fields[name].line,
-                                    field=item.path)
-        given["rule"] = _rule(fields["rule"])
-    else:
-        item.fields(CHECK_FIELDS, required=("from", "to"))
-        given["source"] = fields["from"].text(PLACE, "a place: pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, node/NAME "
-                                                     "or outside")
-        given["target"] = fields["to"].text(TARGET, "a target such as http://web/hostname, tcp://web:80, "
-                                                    "udp://svc/web:80 or tcp://node/worker1:30080")
-    if "times" in fields:
-        given["times"] = fields["times"].integer(1, 10_000)
-    if "within" in fields:
-        given["within"] = fields["within"].parsed(_seconds, "a time such as 10s or 1m")
-    if "expect" in fields:
-        given["expect"] = fields["expect"].choice("reachable", "refused", "unreachable")
-    if "answeredBy" in fields:
-        parts = fields["answeredBy"].fields(("labels", "every"), required=("labels",))
-        given["answered_by"] = Answered(parts["labels"].text(words="a label selector such as app=web"),
-                                        parts["every"].boolean() if "every" in parts else False)
-    if "dropped" in fields:
-        parts = fields["dropped"].fields(("where", "why"), required=("where", "why"))
-        given["dropped"] = Dropped(parts["where"].text(PLACES, "a place such as node/worker1, or a pattern: node/*"),
-                                   parts["why"].text())
-    return Check(**given)
-
-
-def _rule(item: Field) -> RuleCheck:
-    parts = item.fields(("table", "chain", "contains", "node", "present"), required=("chain",))
-    return RuleCheck(
-        table=parts["table"].choice("nat", "filter", "mangle", "raw") if "table" in parts else "nat",
-        chain=parts["chain"].parsed(_pattern, "a chain's name or a pattern of it, such as KUBE-SVC-.*"),
-        contains=parts["contains"].text() if "contains" in parts else "",
-        node=parts["node"].text(words="a node's name") if "node" in parts else "",
-        present=parts["present"].boolean() if "present" in parts else True)
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(text) from error
-    return text
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", text)
-    if match is None:
-        raise ValueError(text)
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2]]
 
 
 def _lab_name(text: str) -> str:

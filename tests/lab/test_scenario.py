@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import plan, scenario
+from netlab.lab import check, plan, scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCHEMA = json.loads((ROOT / "scenarios/schema.json").read_text())
@@ -54,10 +54,10 @@ checks:
     assert (found.title, found.nodes, found.backend) == ("all of it", 5, "vxlan")
     assert [obj["metadata"]["name"] for obj in found.objects] == ["a", "b"]
     one, two = found.checks
-    assert one == scenario.Check("one", "pod/other/a", "udp://svc/web:53", 3, 0.5, "unreachable",
-                                 scenario.Answered("app=web", every=True),
-                                 scenario.Dropped("node/worker1", "no endpoints"), line=8)
-    assert two.rule == scenario.RuleCheck("filter", "KUBE-.*", "REJECT", "worker1", present=False)
+    assert one == check.Check("one", "pod/other/a", "udp://svc/web:53", 3, 0.5, "unreachable",
+                                 check.Answered("app=web", every=True),
+                                 check.Dropped("node/worker1", "no endpoints"), line=8)
+    assert two.rule == check.RuleCheck("filter", "KUBE-.*", "REJECT", "worker1", present=False)
 
 
 @pytest.mark.parametrize(("text", "line", "field", "expected"), [
@@ -171,8 +171,8 @@ def test_every_scenario_agrees_with_the_schema_and_has_a_page(name):
 
 def test_the_schema_knows_the_fields_that_the_reader_knows():
     assert tuple(SCHEMA["properties"]) == scenario.FIELDS
-    assert tuple(SCHEMA["$defs"]["check"]["properties"]) == scenario.CHECK_FIELDS
-    assert SCHEMA["$defs"]["place"]["pattern"] == f"^{scenario.PLACE}$"
+    assert tuple(SCHEMA["$defs"]["check"]["properties"]) == check.CHECK_FIELDS
+    assert SCHEMA["$defs"]["place"]["pattern"] == f"^{check.PLACE}$"
 
 
 def test_the_examples_of_the_documentation_are_read(tmp_path):
