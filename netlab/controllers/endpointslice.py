@@ -8,6 +8,7 @@ from typing import ClassVar
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.controllers import endpointslices as slices
+from netlab.controllers import topology
 from netlab.controllers.base import Context, all_of
 from netlab.controllers.services import ServiceController
 from netlab.errors import ApiError
@@ -43,9 +44,12 @@ class EndpointSlices(ServiceController):
                 self.queue.add(key)
 
     def _node_changed(self, _key: str, old: Object | None, new: Object | None) -> None:
-        if old is not None and meta.labels(old or {}).get(slices.ZONE) != meta.labels(new or {}).get(slices.ZONE):
-            for key in self.services.keys():  # noqa: SIM118 - not a dict
-                self.queue.add(key)
+        moved = old is not None and meta.labels(old).get(slices.ZONE) != meta.labels(new or {}).get(slices.ZONE)
+        if not moved and topology.weight(old) == topology.weight(new):
+            return
+        for service in self.services.all():
+            if moved or topology.wanted(service):
+                self.queue.add(meta.key(service))
 
     async def reconcile(self, key: str) -> float | None:
         """Write the slices of one Service."""
@@ -61,8 +65,11 @@ class EndpointSlices(ServiceController):
         zones = {meta.name(node): meta.labels(node)[slices.ZONE] for node in self.nodes.all()
                  if slices.ZONE in meta.labels(node)}
         trigger = self.trigger(key)
-        plan = slices.decide(service, self.selected(service), zones, existing, trigger=trigger,
+        shares = topology.shares(self.nodes.all()) if topology.wanted(service) else {}
+        plan = slices.decide(service, self.selected(service), zones, existing, trigger=trigger, shares=shares,
                              limit=self.options.max_endpoints_per_slice)
+        for kind, reason, message in plan.notes:
+            self.recorder.event(service, kind, reason, message)
 
         async def create(obj: Object) -> None:
             self.wrote(key, self.slices, await self.client.create(RESOURCE, obj))

@@ -10,6 +10,7 @@ import orjson
 
 from netlab.api import meta
 from netlab.api.meta import Object
+from netlab.controllers import topology
 from netlab.controllers.pods import is_over, is_ready, node_of
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -17,16 +18,20 @@ MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
-ZONE = "topology.kubernetes.io/zone"
+ZONE = topology.ZONE
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Slices to write: `create` have no name yet, `update` and `delete` are existing ones."""
+    """Slices to write: `create` have no name yet, `update` and `delete` are existing ones.
+
+    `notes` are the Events to tell about zone hints: (type, reason, message).
+    """
 
     create: tuple[Object, ...] = ()
     update: tuple[Object, ...] = ()
     delete: tuple[Object, ...] = ()
+    notes: tuple[tuple[str, str, str], ...] = ()
 
 
 def families(service: Object, pods: Iterable[Object]) -> list[str]:
@@ -108,7 +113,7 @@ def labels(service: Object) -> dict[str, str]:
 
 
 def decide(service: Object, pods: Iterable[Object], zones: Mapping[str, str], existing: Sequence[Object], *,
-           limit: int, trigger: str = "") -> Plan:
+           limit: int, trigger: str = "", shares: Mapping[str, float] | None = None) -> Plan:
     """Return what to write so that the slices list exactly the Service's endpoints, with as few writes as possible.
 
     Args:
@@ -118,6 +123,7 @@ def decide(service: Object, pods: Iterable[Object], zones: Mapping[str, str], ex
         existing: the slices it has from us.
         limit: endpoints per slice.
         trigger: when the oldest change that this answers happened, for the annotation; "" for unknown.
+        shares: each zone's part of the cluster's CPU, for the annotation topology-mode.
     """
     pods = [pod for pod in pods if belongs(pod)]
     plan = Plan()
@@ -134,10 +140,32 @@ def decide(service: Object, pods: Iterable[Object], zones: Mapping[str, str], ex
         if not wanted:
             wanted[_shape(None)] = ([], {})
         mine = [row for row in existing if row.get("addressType") == kind]
+        notes = _zone_hints(service, kind, [made for _, rows in wanted.values() for made in rows.values()], mine,
+                            shares or {})
         part = _family(service, kind, wanted, mine, limit, trigger)
-        plan = Plan(plan.create + part.create, plan.update + part.update, plan.delete + part.delete)
+        plan = Plan(plan.create + part.create, plan.update + part.update, plan.delete + part.delete,
+                    plan.notes + notes)
     return Plan(plan.create, plan.update,
-                plan.delete + tuple(row for row in existing if row.get("addressType") not in kinds))
+                plan.delete + tuple(row for row in existing if row.get("addressType") not in kinds), plan.notes)
+
+
+def _zone_hints(service: Object, kind: str, endpoints: Sequence[Object], existing: Sequence[Object],
+                shares: Mapping[str, float]) -> tuple[tuple[str, str, str], ...]:
+    """Put the hints of topology-mode into new endpoints; return the Events that tell of a change."""
+    before = {_identity(row): row["hints"]["forZones"][0]["name"] for part in existing
+              for row in part.get("endpoints") or [] if (row.get("hints") or {}).get("forZones")}
+    if not topology.wanted(service):
+        gone = bool(before) and not service["spec"].get("trafficDistribution")
+        return ((("Warning", "TopologyAwareHintsDisabled", f"{topology.DISABLED}, addressType: {kind}"),)
+                if gone else ())
+    ready = [row for row in endpoints if row["conditions"]["ready"]]
+    hints = topology.decide([(_identity(row), row.get("zone", "")) for row in ready], shares, before)
+    for row in ready:
+        if hints.zones:
+            row["hints"] = {"forZones": [{"name": hints.zones[_identity(row)]}]}
+    if hints.why:
+        return (("Warning", "TopologyAwareHintsDisabled", f"{hints.why}, addressType: {kind}"),)
+    return () if before else (("Normal", "TopologyAwareHintsEnabled", f"{topology.ENABLED}, addressType: {kind}"),)
 
 
 def _family(service: Object, kind: str, wanted: Mapping[bytes, tuple[list[Object], dict[str, Object]]],
@@ -205,6 +233,8 @@ def _hints(service: Object, row: Object) -> Object:
     """Return the hints of spec.trafficDistribution (KEP-2433, KEP-3015): each endpoint serves its own zone or node."""
     wish = service["spec"].get("trafficDistribution")
     hints: Object = {}
+    if topology.wanted(service):  # which wins
+        return hints
     if wish in ("PreferClose", "PreferSameZone", "PreferSameNode") and row["conditions"]["ready"]:
         if row.get("zone"):
             hints["forZones"] = [{"name": row["zone"]}]
