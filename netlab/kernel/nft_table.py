@@ -13,6 +13,7 @@ from netlab.errors import KernelError
 from netlab.kernel import nfnetlink
 from netlab.kernel.netns import OWN, inside, open_netns
 from netlab.kernel.nft import Nft
+from netlab.kernel.nft_batch import Writer
 
 _GETTABLE: Final = 1
 _GETCHAIN: Final = 4
@@ -77,11 +78,11 @@ def delete(family: int, table: str, netns: Place = None) -> bool:
     """
     if held(family, table, netns) is None:
         return False
-    nft = open_nft(netns)
+    writer = Writer(netns)
     try:
-        nft.run(f"delete table {'ip6' if family == socket.AF_INET6 else 'ip'} {table}")
+        writer.run(f"delete table {'ip6' if family == socket.AF_INET6 else 'ip'} {table}")
     finally:
-        nft.close()
+        writer.close()
     return True
 
 

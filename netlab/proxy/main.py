@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from netlab.client.client import Client
 from netlab.errors import NetlabError, NotFound, Unsupported
 from netlab.flags import Flags, usage
 from netlab.kernel import iptables, nft_table
-from netlab.proxy import cleanup, host
+from netlab.proxy import cleanup, host, nft_names
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import FLAGS, PROGRAM, Config, read
 from netlab.proxy.family import AnyProxier
@@ -75,7 +76,7 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
     metrics = Metrics()
     proxiers: list[AnyProxier]
     if nftables:
-        nft_table.open_nft().close()  # without the library nothing can be written: say so now
+        nft_table.held(socket.AF_INET, nft_names.TABLE)  # a kernel without nf_tables says so now
         proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
         cleanup.run(_backend(config))
     else:
@@ -90,7 +91,7 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
     try:
         async with Client(_client_config(config), PROGRAM) as client:
             log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
-                     ", ".join(f"{each.family} by {tools.get(each.family, 'libnftables')}" for each in proxiers))
+                     ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers))
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
                         look_every=config.sync_period(), health=health, checks=ServiceHealth(health), metrics=metrics,
                         settings=settings, service_cidrs=nftables)

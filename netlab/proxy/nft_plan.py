@@ -15,8 +15,8 @@ from netlab.proxy.nft_rules import Key, NftBlock, block, ip_word
 from netlab.proxy.settings import Settings
 from netlab.proxy.tracker import Tracker
 
-PIECE = 400
-"""Chains of one transaction: the cost of one grows with the square of its size."""
+PIECE = 100
+"""Chains of one transaction: the kernel looks for what a transaction made from its beginning, again and again."""
 
 
 @dataclass(frozen=True)

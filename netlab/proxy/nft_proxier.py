@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterable
 from dataclasses import replace
 
-from netlab.errors import KernelError
+from netlab.errors import KernelError, Unsupported
 from netlab.kernel import nft_table
+from netlab.kernel.nft_batch import Writer
 from netlab.proxy import nft_names
 from netlab.proxy.addresses import networks_of_family
 from netlab.proxy.family import FamilyProxier
@@ -66,11 +68,11 @@ class NftProxier(FamilyProxier[Change]):
         held = await self._held()
         if self._anew and held is not None:  # what is there stood in the way once: replace it, in one step
             text = f"delete table {ip_word(self.settings)} {nft_names.TABLE}\n"
-            texts = [text + "".join(full_texts(wanted, (), {}, size=_WHOLE))]
+            texts: Iterable[str] = [text + "".join(full_texts(wanted, (), {}, size=_WHOLE))]
             self._stale.clear()
         else:
             held = held or nft_table.Held()
-            texts = list(full_texts(wanted, held.chains, held.sets))
+            texts = full_texts(wanted, held.chains, held.sets)
             self._stale = set(held.chains) - {*wanted.chains(), *wanted.fixed.chains}
         self._anew = True
         await asyncio.to_thread(self._run, texts)
@@ -87,12 +89,16 @@ class NftProxier(FamilyProxier[Change]):
             await asyncio.to_thread(self._run, [change_text(change, self.settings)] if change else [])
         return change
 
-    def _run(self, texts: list[str]) -> None:
+    def _run(self, texts: Iterable[str]) -> None:
         """Run transactions, and then delete what chains are left empty."""
-        nft = nft_table.open_nft(self.netns)
+        nft = Writer(self.netns)
         try:
             for text in texts:
-                nft.run(text)
+                try:
+                    nft.run(text)
+                except Unsupported as error:
+                    log.debug("%s: by libnftables: %s", self.family, error)
+                    self._run_by_library(text)
             if not self._stale:
                 return
             try:
@@ -102,6 +108,13 @@ class NftProxier(FamilyProxier[Change]):
             except KernelError as error:
                 self._metrics.add("sync_proxy_rules_nftables_cleanup_failures_total", self.family)
                 log.debug("%s: empty chains stay until the next sync: %s", self.family, error)
+        finally:
+            nft.close()
+
+    def _run_by_library(self, text: str) -> None:
+        nft = nft_table.open_nft(self.netns)
+        try:
+            nft.run(text)
         finally:
             nft.close()
 

@@ -1,0 +1,108 @@
+"""nftables' values and attributes as bytes: what rules, sets and elements are put together from.
+
+Numbers are those of <linux/netfilter/nf_tables.h>. Integers of attributes are big-endian; values in keys and registers
+are as packets have them, or as the kernel has its own (`host`).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Final
+
+from netlab.errors import Unsupported
+from netlab.kernel.nfnetlink import attribute
+
+NESTED: Final = 0x8000
+LIST_ELEM: Final = 1
+PROTOCOLS: Final[Mapping[str, int]] = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
+VERDICTS: Final[Mapping[str, int]] = {"drop": DROP, "accept": ACCEPT, "return": RETURN, "jump": JUMP, "goto": GOTO}
+TYPE_IDS: Final[Mapping[str, int]] = {"ipv4_addr": 7, "ipv6_addr": 8, "inet_proto": 12, "inet_service": 13}
+TYPE_SIZES: Final[Mapping[str, int]] = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 4, "inet_service": 4}
+"""Bytes of a value in a set's key, filled up to whole registers."""
+INTEGER, VERDICT = 4, 0xFFFFFF00
+"""More types: a number in the machine's own order, and what is to become of a packet."""
+ANONYMOUS, CONSTANT, INTERVAL, MAP = 1, 2, 4, 8
+"""Flags of sets."""
+
+_ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("!I")
+
+
+def u32(kind: int, value: int) -> bytes:
+    """Encode an attribute of four bytes."""
+    return _ATTRIBUTE.pack(8, kind) + _NUMBER.pack(value & 0xFFFFFFFF)
+
+
+def nested(kind: int, payload: bytes) -> bytes:
+    """Encode an attribute of attributes."""
+    return attribute(kind | NESTED, payload)
+
+
+def text(kind: int, value: str) -> bytes:
+    """Encode a string."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def tlv(kind: int, value: bytes) -> bytes:
+    """Encode one record of user data, which the kernel keeps for nft and does not read."""
+    return bytes((kind, len(value))) + value
+
+
+def host(value: int) -> bytes:
+    """Return four bytes as the kernel has them in a register of its own."""
+    return value.to_bytes(4, sys.byteorder)
+
+
+def verdict(words: Sequence[str]) -> bytes:
+    """Encode `drop`, `goto CHAIN` and the like as the data of an element or of an immediate load."""
+    code = VERDICTS.get(words[0]) if words else None
+    if code is None or len(words) != (2 if code in (JUMP, GOTO) else 1):
+        raise Unsupported(f"no verdict: {' '.join(words)!r}")
+    return nested(2, u32(1, code) + (text(2, words[1]) if len(words) == 2 else b""))
+
+
+def value(word: str) -> bytes:
+    """Encode an address, a protocol or a port as a key holds it, filled up to whole registers."""
+    if word.isdigit():
+        return struct.pack("!HH", int(word), 0)
+    number = PROTOCOLS.get(word)
+    if number is not None:
+        return bytes((number, 0, 0, 0))
+    try:
+        return inet_pton(AF_INET6 if ":" in word else AF_INET, word)
+    except (OSError, ValueError):
+        raise Unsupported(f"no address, protocol or port: {word!r}") from None
+
+
+def concatenated(word: str) -> bytes:
+    """Encode `10.96.0.1 . tcp . 80`."""
+    return b"".join(map(value, word.split(" . ")))
+
+
+def element(key: bytes, data: bytes = b"", *, flags: int = 0, comment: str = "") -> bytes:
+    """Encode an element of a set; `data` is a value or a verdict, encoded, for a map."""
+    body = nested(1, attribute(1, key))
+    if data:
+        body += nested(2, data)
+    if flags:
+        body += u32(3, flags)
+    if comment:
+        body += attribute(6, tlv(0, comment.encode() + b"\0"))
+    return nested(LIST_ELEM, body)
+
+
+def words_of(line: str) -> list[str]:
+    """Split nft's text at spaces, keeping what is in quotes together, without them."""
+    if '"' not in line:
+        return line.split()
+    found: list[str] = []
+    for at, part in enumerate(line.split('"')):
+        if at % 2:
+            found.append(part)
+        else:
+            found += part.split()
+    return found
