@@ -20,6 +20,7 @@ SUBRESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
     "status": ("", _UPDATE),
     "scale": ("autoscaling/v1 Scale", _UPDATE),
     "finalize": ("", ("update",)),
+    "approval": ("", _UPDATE),
     "binding": ("v1 Binding", ("create",)),
     "eviction": ("policy/v1 Eviction", ("create",)),
     "ephemeralcontainers": ("", _UPDATE),

@@ -51,6 +51,7 @@ _SUBRESOURCES: dict[tuple[str, str], Verb] = {
     ("finalize", "update"): finalize.update, ("log", "get"): kubelet.log,
     ("ephemeralcontainers", "get"): get, ("ephemeralcontainers", "update"): ephemeral.update,
     ("ephemeralcontainers", "patch"): ephemeral.patch,
+    ("approval", "get"): get, ("approval", "update"): update, ("approval", "patch"): patch,
     ("resize", "get"): get, ("resize", "update"): ephemeral.update, ("resize", "patch"): ephemeral.patch,
 }
 

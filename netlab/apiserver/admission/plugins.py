@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from netlab.apiserver.admission.base import Chain, Step
+from netlab.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from netlab.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from netlab.apiserver.admission.priority import Priority
 from netlab.apiserver.admission.service_account import ServiceAccount
 from netlab.apiserver.admission.tolerations import DefaultTolerationSeconds
 
-ORDER: tuple[Callable[[], Step], ...] = (NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds)
+ORDER: tuple[Callable[[], Step], ...] = (
+    NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, CertificateApproval, CertificateSigning,
+    CertificateSubjectRestriction)
 
 
 def chain(*, disabled: Sequence[str] = ()) -> Chain:

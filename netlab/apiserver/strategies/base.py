@@ -11,6 +11,7 @@ from netlab.apiserver.validation.errors import FieldError
 
 if TYPE_CHECKING:
     from netlab.api.kinds import Resource
+    from netlab.apiserver.http import User
 
 
 class Strategy:
@@ -42,6 +43,9 @@ class Strategy:
     def default(self, obj: Object) -> None:
         """Fill in what the client left out; runs on every write, before admission."""
 
+    def ask(self, obj: Object, user: User) -> None:
+        """Record in a new object who asks for it."""
+
     def prepare_create(self, obj: Object) -> None:
         """Bring a new object into shape after admission."""
         if self.has_status:
@@ -59,6 +63,13 @@ class Strategy:
                 _keep(obj, old, part)
         for part in ("ownerReferences", "finalizers", *(("labels",) if self.status_keeps_labels else ())):
             _keep(obj["metadata"], old["metadata"], part)
+
+    def prepare_part(self, part: str, obj: Object, old: Object) -> None:
+        """Keep from the old object what a write of this subresource (neither status nor scale) may not touch."""
+
+    def validate_part(self, part: str, obj: Object, old: Object) -> list[FieldError]:  # noqa: ARG002 - for subclasses
+        """Return what is wrong with such a write."""
+        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]), *self.validate(obj)]
 
     def changed(self, obj: Object, old: Object) -> bool:
         """Tell whether a write raises the generation."""

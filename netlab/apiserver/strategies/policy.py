@@ -1,9 +1,15 @@
-"""Network policies, ingresses, priorities, storage classes, disruption budgets, quotas."""
+"""Network policies, ingresses, service ranges, priorities, quotas."""
 
 from __future__ import annotations
 
 from netlab.api.meta import Object
+from netlab.apiserver.admission.priority import SYSTEM_CLASSES
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.validation import networking as checks
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported
+from netlab.apiserver.validation.meta import immutable
+
+_MAX_PRIORITY = 1_000_000_000
 
 
 class NetworkPolicyStrategy(Strategy):
@@ -21,26 +27,85 @@ class NetworkPolicyStrategy(Strategy):
             for port in rule.get("ports") or []:
                 port.setdefault("protocol", "TCP")
 
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the policy."""
+        return [*super().validate(obj), *checks.network_policy(obj["spec"], "spec")]
 
-class GenerationStrategy(Strategy):
-    """Kinds that only count their generations: Ingress, IngressClass, PodDisruptionBudget."""
+
+class IngressStrategy(Strategy):
+    """Ingresses."""
 
     generation = True
 
     def prepare_create(self, obj: Object) -> None:
-        """Start with an empty status, where there is one."""
-        if self.has_status:
-            obj["status"] = {"loadBalancer": {}} if self.resource.kind == "Ingress" else {}
+        """Start without a load balancer."""
+        obj["status"] = {"loadBalancer": {}}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the Ingress."""
+        return [*super().validate(obj), *checks.ingress(obj.get("spec") or {}, "spec"),
+                *([] if obj["metadata"].get("resourceVersion") else checks.ingress_create(obj))]
 
 
-class BudgetStrategy(GenerationStrategy):
-    """PodDisruptionBudgets: whoever writes one must have seen it."""
+class IngressClassStrategy(Strategy):
+    """IngressClasses: the controller of one never changes."""
 
-    unconditional_update = False
+    generation = True
+
+    def default(self, obj: Object) -> None:
+        """Parameters are cluster-wide."""
+        found = (obj.get("spec") or {}).get("parameters")
+        if found is not None:
+            found.setdefault("scope", "Cluster")
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the class."""
+        return [*super().validate(obj), *checks.ingress_class(obj.get("spec") or {}, "spec")]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the class; the controller stays."""
+        new, before = (one.get("spec") or {} for one in (obj, old))
+        return [*super().validate_update(obj, old),
+                *immutable(new.get("controller", ""), before.get("controller", ""), "spec.controller")]
+
+
+class ServiceRangeStrategy(Strategy):
+    """ServiceCIDRs: a range may become dual-stack, and nothing else about it may change."""
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the range."""
+        return [*super().validate(obj), *checks.service_range(obj.get("spec") or {}, "spec")]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that the first range stays, and that nothing but a second one is added."""
+        errors = super().validate_update(obj, old)
+        new, before = ((one.get("spec") or {}).get("cidrs") or [] for one in (obj, old))
+        if new != before and not (len(before) == 1 and len(new) == 2 and new[0] == before[0]):
+            errors.append(invalid("spec.cidrs", new, "field is immutable"))
+        return errors
+
+
+class AddressStrategy(Strategy):
+    """IPAddresses, named by what they are."""
+
+    generation = True
+
+    def name_form(self, name: str) -> list[str]:
+        """An address, as it is written by everybody else."""
+        return checks.address_name(name)
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check whose it is."""
+        return [*super().validate(obj), *checks.address(obj.get("spec") or {}, "spec")]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that it stays with its owner."""
+        return [*super().validate_update(obj, old), *immutable(
+            (obj.get("spec") or {}).get("parentRef"), (old.get("spec") or {}).get("parentRef"), "spec.parentRef")]
 
 
 class PriorityClassStrategy(Strategy):
-    """PriorityClasses."""
+    """PriorityClasses: Pods keep the number they were made with, so a class keeps it as well."""
 
     generation = True
 
@@ -49,14 +114,28 @@ class PriorityClassStrategy(Strategy):
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
         obj.setdefault("value", 0)
 
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the number; high ones and names that begin with system- are the system's own."""
+        errors, name, value = super().validate(obj), obj["metadata"].get("name", ""), obj.get("value", 0)
+        if name.startswith("system-"):
+            if SYSTEM_CLASSES.get(name) != value or obj.get("globalDefault"):
+                errors.append(forbidden("metadata.name", "priority class names with 'system-' prefix are reserved for "
+                                        "system use only. error: "
+                                        + (f"{name} is not a known system priority class" if name not in SYSTEM_CLASSES
+                                           else f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}")))
+        elif value > _MAX_PRIORITY:
+            errors.append(forbidden("value", f"maximum allowed value of a user defined priority is {_MAX_PRIORITY}"))
+        policy = obj.get("preemptionPolicy")
+        if policy not in ("Never", "PreemptLowerPriority"):
+            errors.append(not_supported("preemptionPolicy", policy, ("Never", "PreemptLowerPriority")))
+        return errors
 
-class StorageClassStrategy(Strategy):
-    """StorageClasses."""
-
-    def default(self, obj: Object) -> None:
-        """Delete, bind at once."""
-        obj.setdefault("reclaimPolicy", "Delete")
-        obj.setdefault("volumeBindingMode", "Immediate")
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that the number stays."""
+        errors = super().validate_update(obj, old)
+        if obj.get("value") != old.get("value"):
+            errors.append(forbidden("value", "may not be changed in an update."))
+        return [*errors, *immutable(obj.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy")]
 
 
 class ControllerRevisionStrategy(Strategy):

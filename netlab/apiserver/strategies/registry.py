@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from netlab.api import kinds
 from netlab.api.kinds import Resource
-from netlab.apiserver import events
+from netlab.apiserver import autoscaling, events
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.endpoint import Conversion
-from netlab.apiserver.strategies import apps, core, endpoints, pod, policy, rbac
+from netlab.apiserver.strategies import (
+    apps,
+    certificates,
+    cluster,
+    core,
+    endpoints,
+    pod,
+    policy,
+    rbac,
+    registration,
+    scaling,
+    storage,
+)
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.strategies.service import ServiceStrategy
 
@@ -36,15 +48,37 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "jobs.batch": apps.JobStrategy,
     "cronjobs.batch": apps.CronJobStrategy,
     "networkpolicies.networking.k8s.io": policy.NetworkPolicyStrategy,
-    "ingresses.networking.k8s.io": policy.GenerationStrategy,
-    "ingressclasses.networking.k8s.io": policy.GenerationStrategy,
-    "poddisruptionbudgets.policy": policy.BudgetStrategy,
+    "ingresses.networking.k8s.io": policy.IngressStrategy,
+    "ingressclasses.networking.k8s.io": policy.IngressClassStrategy,
+    "servicecidrs.networking.k8s.io": policy.ServiceRangeStrategy,
+    "ipaddresses.networking.k8s.io": policy.AddressStrategy,
+    "poddisruptionbudgets.policy": scaling.BudgetStrategy,
     "roles.rbac.authorization.k8s.io": rbac.RoleStrategy,
     "clusterroles.rbac.authorization.k8s.io": rbac.RoleStrategy,
     "rolebindings.rbac.authorization.k8s.io": rbac.BindingStrategy,
     "clusterrolebindings.rbac.authorization.k8s.io": rbac.BindingStrategy,
     "priorityclasses.scheduling.k8s.io": policy.PriorityClassStrategy,
-    "storageclasses.storage.k8s.io": policy.StorageClassStrategy,
+    "storageclasses.storage.k8s.io": storage.StorageClassStrategy,
+    "csidrivers.storage.k8s.io": storage.DriverStrategy,
+    "csinodes.storage.k8s.io": storage.CsiNodeStrategy,
+    "csistoragecapacities.storage.k8s.io": storage.CapacityStrategy,
+    "volumeattachments.storage.k8s.io": storage.AttachmentStrategy,
+    "volumeattributesclasses.storage.k8s.io": storage.AttributesClassStrategy,
+    "horizontalpodautoscalers.autoscaling": scaling.AutoscalerStrategy,
+    "certificatesigningrequests.certificates.k8s.io": certificates.SigningRequestStrategy,
+    "runtimeclasses.node.k8s.io": cluster.RuntimeClassStrategy,
+    "flowschemas.flowcontrol.apiserver.k8s.io": cluster.FlowSchemaStrategy,
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": cluster.PriorityLevelStrategy,
+    "deviceclasses.resource.k8s.io": cluster.DeviceClassStrategy,
+    "resourceclaims.resource.k8s.io": cluster.ClaimStrategy,
+    "resourceclaimtemplates.resource.k8s.io": cluster.ClaimTemplateStrategy,
+    "resourceslices.resource.k8s.io": cluster.SliceStrategy,
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
+    "validatingadmissionpolicies.admissionregistration.k8s.io": registration.PolicyStrategy,
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": registration.PolicyStrategy,
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": registration.PolicyBindingStrategy,
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": registration.PolicyBindingStrategy,
 }
 
 
@@ -52,6 +86,8 @@ def strategy(row: Resource, stock: ServiceStock) -> Strategy:
     """Return a resource's strategy."""
     if row.group_resource == "services":
         return ServiceStrategy(row, stock)
+    if row.api_version == "autoscaling/v1":
+        return scaling.OldAutoscalerStrategy(row)
     return _STRATEGIES.get(row.group_resource, Strategy)(row)
 
 
@@ -59,4 +95,6 @@ def conversion(row: Resource) -> tuple[Conversion | None, Resource]:
     """Return how a resource's served form is made of the stored one, and the resource as which it is stored."""
     if row.group_resource == "events.events.k8s.io":
         return Conversion(events.outward, events.inward), kinds.resource("events")
+    if row.api_version == "autoscaling/v1":
+        return Conversion(autoscaling.to_v1, autoscaling.to_v2), kinds.resource("horizontalpodautoscalers.autoscaling")
     return None, row

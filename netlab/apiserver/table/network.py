@@ -83,9 +83,25 @@ def _policy(obj: Object, now: float) -> list[Cell]:
     return [name(obj), label_selector((obj.get("spec") or {}).get("podSelector")), age(obj, now)]
 
 
+def _range(obj: Object, now: float) -> list[Cell]:
+    return [name(obj), ",".join((obj.get("spec") or {}).get("cidrs") or []), age(obj, now)]
+
+
+def _address(obj: Object, now: float) -> list[Cell]:
+    parent = (obj.get("spec") or {}).get("parentRef")
+    shown = NONE
+    if parent:
+        shown = "/".join(part for part in (f"{parent.get('resource', '')}"
+                                           + (f".{parent['group']}" if parent.get("group") else ""),
+                                           parent.get("namespace", ""), parent.get("name", "")) if part)
+    return [name(obj), shown, age(obj, now)]
+
+
 SERVICES = table("Name Type Cluster-IP External-IP Port(s) Age | Selector", _service)
 ENDPOINTS = table("Name Endpoints Age", _endpoints)
 ENDPOINT_SLICES = table("Name AddressType Ports Endpoints Age", _slice)
 INGRESSES = table("Name Class Hosts Address Ports Age", _ingress)
 INGRESS_CLASSES = table("Name Controller Parameters Age", _ingress_class)
 NETWORK_POLICIES = table("Name Pod-Selector Age", _policy)
+SERVICE_RANGES = table("Name CIDRs Age", _range)
+ADDRESSES = table("Name ParentRef Age", _address)

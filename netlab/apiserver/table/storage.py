@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.apiserver.table.columns import UNSET, Cell, age, created_cells, name, table
+from netlab.apiserver.table.columns import NONE, UNSET, Cell, age, created_cells, name, table
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 
@@ -67,6 +67,33 @@ def _budget(obj: Object, now: float) -> list[Cell]:
                                                                                                                now)]
 
 
+def _driver(obj: Object, now: float) -> list[Cell]:
+    spec = obj.get("spec") or {}
+    requests = spec.get("tokenRequests")
+    audiences = UNSET if requests is None else ",".join(entry.get("audience", "") for entry in requests)
+    return [name(obj), bool(spec.get("attachRequired", True)), bool(spec.get("podInfoOnMount")),
+            bool(spec.get("storageCapacity")), audiences, bool(spec.get("requiresRepublish")),
+            ",".join(spec.get("volumeLifecycleModes") or []) or NONE, age(obj, now)]
+
+
+def _csi_node(obj: Object, now: float) -> list[Cell]:
+    return [name(obj), len((obj.get("spec") or {}).get("drivers") or []), age(obj, now)]
+
+
+def _capacity(obj: Object, now: float) -> list[Cell]:
+    return [name(obj), obj.get("storageClassName", ""), obj.get("capacity") or UNSET, age(obj, now)]
+
+
+def _attachment(obj: Object, now: float) -> list[Cell]:
+    spec = obj.get("spec") or {}
+    return [name(obj), spec.get("attacher", ""), (spec.get("source") or {}).get("persistentVolumeName") or "",
+            spec.get("nodeName", ""), bool((obj.get("status") or {}).get("attached")), age(obj, now)]
+
+
+def _attributes(obj: Object, now: float) -> list[Cell]:
+    return [name(obj), obj.get("driverName", ""), age(obj, now)]
+
+
 CLAIMS = table("Name Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass Age | VolumeMode", _claim)
 VOLUMES = table("Name Capacity Access_Modes Reclaim_Policy Status Claim StorageClass VolumeAttributesClass Reason Age "
                 "| "
@@ -75,4 +102,9 @@ CLASSES = table("Name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExp
 BINDINGS = table("Name Role Age | Users Groups ServiceAccounts", _binding)
 BUDGETS = table("Name Min_Available Max_Unavailable Allowed_Disruptions:integer Age", _budget)
 CREATED = table("Name Created_At", created_cells)
-
+DRIVERS = table("Name AttachRequired:boolean PodInfoOnMount:boolean StorageCapacity:boolean TokenRequests "
+                "RequiresRepublish:boolean Modes Age", _driver)
+CSI_NODES = table("Name Drivers:integer Age", _csi_node)
+CAPACITIES = table("Name StorageClassName Capacity Age", _capacity)
+ATTACHMENTS = table("Name Attacher PV Node Attached:boolean Age", _attachment)
+ATTRIBUTES_CLASSES = table("Name DriverName Age", _attributes)

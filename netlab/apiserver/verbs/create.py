@@ -97,6 +97,7 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), call.time()
     if strategy.generation:
         metadata["generation"] = 1
+    strategy.ask(obj, call.user)
     strategy.prepare_create(obj)
     errors = strategy.validate(obj)
     if errors:

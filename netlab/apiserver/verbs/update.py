@@ -12,7 +12,6 @@ from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
 from netlab.apiserver.validation.errors import FieldError, invalid_object
-from netlab.apiserver.validation.meta import object_meta_update
 from netlab.apiserver.verbs.create import must_create, place, store_new
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
@@ -154,7 +153,8 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
         strategy.prepare_status(obj, old)
         errors = strategy.validate_status(obj, old)
     elif subresource not in ("", "scale"):
-        errors = [*object_meta_update(metadata, before), *strategy.validate(obj)]
+        strategy.prepare_part(subresource, obj, old)
+        errors = strategy.validate_part(subresource, obj, old)
         if strategy.generation and strategy.changed(obj, old):
             metadata["generation"] = before.get("generation", 0) + 1
     else:
