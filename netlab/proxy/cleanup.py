@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from netlab.errors import KernelError, Unsupported
-from netlab.kernel import iptables, nft_table
+from netlab.kernel import conntrack, iptables, nft_table
 from netlab.netfilter import normalise, parse
-from netlab.netfilter.model import Ruleset
-from netlab.proxy import layout, names, nft_names
+from netlab.netfilter.model import Rule, Ruleset
+from netlab.proxy import layout, names, nft_names, user_rules
+from netlab.proxy.rules import TableChain
 
 log = logging.getLogger(__name__)
 
 
-def text(kernel: Ruleset) -> str:
-    """Return restore input that removes the rules and chains of kube-proxy from what `kernel` holds; "" for nothing.
+Mode: TypeAlias = Literal["iptables", "userspace"]
+"""The modes that write iptables rules."""
+
+_USER_JUMPS = {place: tuple(jumps[place] for jumps in (user_rules.FIRST_JUMPS, user_rules.LAST_JUMPS) if place in jumps)
+               for place in user_rules.FIRST_JUMPS}
+_JUMPS: dict[Mode, Mapping[TableChain, tuple[Rule, ...]]] = {"iptables": layout.JUMPS, "userspace": _USER_JUMPS}
+
+
+def text(kernel: Ruleset, modes: Sequence[Mode] = ("iptables", "userspace")) -> str:
+    """Return restore input that removes the rules and chains of some modes from what `kernel` holds; "" for nothing.
 
     KUBE-FIREWALL and the jumps to it stay: the kubelet relies on them.
     """
     parts = []
     for table in layout.CANARY_TABLES:
         chains = kernel.table(table).chains
-        ours = [name for name in chains if _ours(table, name)]
+        ours = [name for name in chains if any(_OURS[mode](table, name) for mode in modes)]
         jumps = [f"-D {rule.text.removeprefix('-A ')}"
-                 for (owner, chain), wanted in layout.JUMPS.items() if owner == table
+                 for mode in modes for (owner, chain), wanted in _JUMPS[mode].items() if owner == table
                  for rule in kernel.chain(table, chain).rules
                  if rule.jump in ours and any(normalise.same(rule, each) for each in wanted)]
         if ours or jumps:
@@ -33,7 +44,8 @@ def text(kernel: Ruleset) -> str:
     return "".join(parts)
 
 
-def run(backend: iptables.Backend = "auto", netns: int | None = None) -> int:
+def run(backend: iptables.Backend = "auto", netns: int | None = None, *,
+        modes: Sequence[Mode] = ("iptables", "userspace")) -> int:
     """Clean both families of every installed backend, or of the one given; return how many chains went."""
     gone = 0
     backends: tuple[iptables.Backend, ...] = ("nft", "legacy") if backend == "auto" else (backend,)
@@ -46,12 +58,35 @@ def run(backend: iptables.Backend = "auto", netns: int | None = None) -> int:
                 tool = iptables.find(family, each)
             except Unsupported:
                 continue
-            wanted = text(parse.parse(iptables.save(tool, netns=netns)))
+            wanted = text(parse.parse(iptables.save(tool, netns=netns)), modes)
             if wanted:
                 iptables.restore(tool, wanted, netns=netns)
                 count = wanted.count("\n-X ")
                 log.info("%s, %s: removed %d chains", family, tool, count)
                 gone += count
+    return gone
+
+
+def take_over(mode: str, backend: iptables.Backend = "auto", netns: int | None = None) -> int:
+    """Remove what other modes wrote, now that this one's rules stand; say what becomes of their connections.
+
+    The order matters: a node without any rule of nat forgets how to translate what conntrack remembers.
+    """
+    carried = run(backend, netns, modes=("userspace",)) if mode != "userspace" else 0
+    gone = carried + (run(backend, netns, modes=("iptables",)) if mode != "iptables" else 0)
+    gone += run_nft(netns) if mode != "nftables" else 0
+    if not gone:
+        return 0
+    if carried:
+        log.warning("userspace mode was here before: its connections ended with its process")
+    try:
+        kept = sum(bool(flow.status & conntrack.DST_NAT) and flow.state == "ESTABLISHED"
+                   for ipv6 in (False, True) for flow in conntrack.flows(netns, protocol="tcp", ipv6=ipv6))
+    except KernelError as error:
+        log.debug("cannot count connections: %s", error)
+    else:
+        log.info("mode %s took over; %d established connections go on as they are: conntrack remembers their way", mode,
+                 kept)
     return gone
 
 
@@ -70,9 +105,16 @@ def run_nft(netns: int | None = None) -> int:
     return gone
 
 
-def _ours(table: str, chain: str) -> bool:
+def _iptables(table: str, chain: str) -> bool:
     if chain == names.CANARY:
         return True
     if table == "nat" and chain.startswith(names.SERVICE_PREFIXES):
         return True
     return (table, chain) in layout.SHARED
+
+
+def _userspace(table: str, chain: str) -> bool:
+    return (table, chain) in user_rules.CHAINS
+
+
+_OURS: dict[Mode, Callable[[str, str], bool]] = {"iptables": _iptables, "userspace": _userspace}

@@ -102,6 +102,9 @@ class FamilyProxier(ABC, Generic[ChangeT]):
     def report(self) -> None:
         """Put into the metrics what is counted only when somebody asks."""
 
+    async def close(self) -> None:
+        """Let go of what ends with this process; the rules stay, so that Services go on."""
+
     @abstractmethod
     async def _full(self, large: bool) -> ChangeT:
         """Write everything."""

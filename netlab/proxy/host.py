@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 from netlab.api.meta import Object, labels
 from netlab.errors import KernelError
@@ -63,10 +64,10 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
     loopback = not networks or any(contains(net, _LOOPBACK[wanted]) for net in networks)
     return Settings(
         family=wanted, node=config.node, node_ip=ips[0] if ips else "", zone=labels(node or {}).get(ZONE_LABEL, ""),
-        detector=detector(config, wanted, node), masquerade_all=config[f"{config.mode}.masqueradeAll"],
-        masquerade_bit=config[f"{config.mode}.masqueradeBit"], random_fully=random_fully,
+        detector=detector(config, wanted, node), masquerade_all=config[f"{config.section}.masqueradeAll"],
+        masquerade_bit=config[f"{config.section}.masqueradeBit"], random_fully=random_fully,
         localhost_node_ports=(config["iptables.localhostNodePorts"] and loopback and wanted == "IPv4"
-                              and not nftables),  # nothing but route_localnet would bring them that far
+                              and config.mode == "iptables"),  # nothing but route_localnet would bring them that far
         node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if family(ip) == wanted),
         conntrack_liberal=conntrack_liberal)
 
@@ -93,6 +94,14 @@ def prepare(config: Config, made: Settings) -> None:
     refused = [f"{name}={value}" for name, value in wanted.items() if not sysctl.set_if_possible(name, value)]
     if refused:
         log.info("this namespace does not take %s", ", ".join(refused))
+
+
+def guard(score: int) -> None:
+    """Tell the kernel how unlikely it is to kill this process when memory is short, as far as it lets us."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(score))
+    except OSError as error:
+        log.debug("oom_score_adj stays: %s", error.strerror)
 
 
 def conntrack_liberal() -> bool:

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 from aiohttp import web
 
@@ -17,11 +18,12 @@ from netlab.api.meta import Object
 from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.errors import NetlabError, NotFound, Unsupported
-from netlab.flags import Flags, usage
+from netlab.flags import usage
 from netlab.kernel import iptables, nft_table
 from netlab.proxy import cleanup, host, nft_names
 from netlab.proxy.addresses import FAMILIES, Family
-from netlab.proxy.config import FLAGS, PROGRAM, Config, read
+from netlab.proxy.config import PROGRAM, Config, read, written
+from netlab.proxy.config_table import FLAGS
 from netlab.proxy.family import AnyProxier
 from netlab.proxy.health import ProxyHealth, application
 from netlab.proxy.metrics import Metrics
@@ -31,6 +33,7 @@ from netlab.proxy.proxier import Proxier, count_nfacct
 from netlab.proxy.service_health import ServiceHealth
 from netlab.proxy.settings import Settings
 from netlab.proxy.sync import Sync
+from netlab.proxy.user_proxier import LABEL, UserProxier
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +51,19 @@ def main(argv: list[str]) -> int:
     if flags["version"]:
         print(f"Kubernetes v1.36.0 (netlab {__version__})")
         return 0
+    if config.write_to:
+        try:
+            Path(config.write_to).write_text(written(config))
+        except OSError as error:
+            print(f"{PROGRAM}: cannot write {config.write_to}: {error.strerror}", file=sys.stderr)
+            return 1
+        return 0
     klog.setup(verbosity=config.verbosity)
     gc.set_threshold(50_000, 20, 50)  # rules are many small values without cycles: looking for some is time lost
-    return daemon.run(lambda stop: _run(config, flags, stop))
+    return daemon.run(lambda stop: _run(config, stop))
 
 
-async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
-    for field in config.unknown:
-        log.warning("unknown field %s in %s", field, flags["config"])
+async def _run(config: Config, stop: asyncio.Event) -> int:
     if config.cleanup:
         cleanup.run(_backend(config))
         cleanup.run_nft()
@@ -78,25 +86,32 @@ async def _run(config: Config, flags: Flags, stop: asyncio.Event) -> int:
     if nftables:
         nft_table.held(socket.AF_INET, nft_names.TABLE)  # a kernel without nf_tables says so now
         proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
-        cleanup.run(_backend(config))
+    elif config.mode == "userspace":
+        log.warning(LABEL)
+        proxiers = [UserProxier(settings(None, family), tool, metrics, ports=config.proxy_ports(),
+                                listens=_listens(config, family)) for family, tool in tools.items()]
     else:
         proxiers = [Proxier(settings(None, family), tool, metrics) for family, tool in tools.items()]
-        cleanup.run_nft()
     for proxier in proxiers:
         host.prepare(config, proxier.settings)
+    host.guard(config["oomScoreAdj"])
     health = ProxyHealth(2 * config.sync_period())
     health.expect(*(proxier.family for proxier in proxiers))
-    runners = [await _serve(config["healthzBindAddress"], application(health, metrics)),
-               await _serve(config["metricsBindAddress"], _status_application(config, metrics, proxiers))]
+    hard = bool(config["bindAddressHardFail"])
+    runners = [await _serve(config["healthzBindAddress"], application(health, metrics), hard=hard),
+               await _serve(config["metricsBindAddress"], _status_application(config, metrics, proxiers), hard=hard)]
     try:
         async with Client(_client_config(config), PROGRAM) as client:
             log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
                      ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers))
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
                         look_every=config.sync_period(), health=health, checks=ServiceHealth(health), metrics=metrics,
-                        settings=settings, service_cidrs=nftables)
+                        settings=settings, service_cidrs=nftables,
+                        standing=lambda: cleanup.take_over(config.mode, _backend(config)))
             await sync.run(stop)
     finally:
+        for proxier in proxiers:
+            await proxier.close()
         for runner in runners:
             if runner is not None:
                 await runner.cleanup()
@@ -126,6 +141,12 @@ def families(config: Config) -> tuple[Family, ...]:
     primary: Family = "IPv6" if ":" in config["bindAddress"] else "IPv4"
     return tuple(family for family in sorted(FAMILIES, key=lambda each: each != primary)
                  if family in (primary, "IPv4") or host.has_ipv6())
+
+
+def _listens(config: Config, family: Family) -> str:
+    """Return where userspace mode listens: --bind-address in its family, everywhere in the other."""
+    address = str(config["bindAddress"])
+    return address if (":" in address) == (family == "IPv6") else ""
 
 
 def _backend(config: Config) -> iptables.Backend:
@@ -173,8 +194,8 @@ def _texts(text: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Str
     return handler
 
 
-async def _serve(address: str, app: web.Application) -> web.AppRunner | None:
-    """Serve on `host:port`; a port that is taken is said and done without, as upstream does."""
+async def _serve(address: str, app: web.Application, *, hard: bool) -> web.AppRunner | None:
+    """Serve on `host:port`; a port that is taken is said and done without, as upstream does, unless `hard`."""
     if not address:
         return None
     name, _, port = address.rpartition(":")
@@ -185,7 +206,10 @@ async def _serve(address: str, app: web.Application) -> web.AppRunner | None:
     try:
         await web.TCPSite(runner, name.strip("[]") or None, int(port)).start()
     except OSError as error:
-        log.error("cannot serve on %s: %s", address, error.strerror or error)
         await runner.cleanup()
+        if hard:
+            raise Unsupported(f"cannot serve on {address}: {error.strerror or error}",
+                              hint="without --bind-address-hard-fail it is done without") from None
+        log.error("cannot serve on %s: %s", address, error.strerror or error)
         return None
     return runner

@@ -33,7 +33,8 @@ class Sync:
 
     def __init__(self, client: Client, proxiers: Sequence[AnyProxier], *, node: str, pace: Pace, look_every: float,
                  health: ProxyHealth, checks: ServiceHealth, metrics: Metrics,
-                 settings: Callable[[Object | None, Family], Settings], service_cidrs: bool = False) -> None:
+                 settings: Callable[[Object | None, Family], Settings], service_cidrs: bool = False,
+                 standing: Callable[[], object] | None = None) -> None:
         """Make the loop.
 
         Args:
@@ -47,7 +48,9 @@ class Sync:
             metrics: where syncs are counted.
             settings: from the Node object and a family's name to that family's settings.
             service_cidrs: watch the networks of cluster addresses as well.
+            standing: called in a thread once all rules stand for the first time.
         """
+        self._standing = standing
         self._proxiers = proxiers
         self._pace, self._look_every = pace, look_every
         self._health, self._checks, self._metrics = health, checks, metrics
@@ -103,6 +106,9 @@ class Sync:
         self._pace.started(time.monotonic())
         done = await asyncio.gather(*(self._sync_one(proxier) for proxier in self._proxiers))
         self._pace.ended(time.monotonic(), failed=not all(done))
+        if all(done) and self._standing is not None:
+            standing, self._standing = self._standing, None
+            await self._stand(standing)
         for proxier in self._proxiers:
             if proxier.tracker.changed:
                 self._health.queued(proxier.family, time.time())
@@ -110,6 +116,12 @@ class Sync:
         await self._checks.serve({key: port for each in found for key, port in each.node_ports.items()},
                                  {key: max(each.local_endpoints.get(key, 0) for each in found)
                                   for each in found for key in each.local_endpoints})
+
+    async def _stand(self, standing: Callable[[], object]) -> None:
+        try:
+            await asyncio.to_thread(standing)
+        except NetlabError as error:
+            log.warning("what another mode wrote stays: %s", error)
 
     async def _sync_one(self, proxier: AnyProxier) -> bool:
         try:

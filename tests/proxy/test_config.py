@@ -7,6 +7,7 @@ import pytest
 from netlab.errors import ManifestError, NetlabError, Unsupported, UsageError
 from netlab.proxy import host
 from netlab.proxy.config import read
+from netlab.proxy.config_table import FLAGS
 from netlab.proxy.main import main
 from tests.proxy.builders import a_node
 
@@ -44,16 +45,102 @@ def test_file(tmp_path):
     assert (config.min_sync_period(), config.sync_period()) == (1.0, 90.0)
     assert config["conntrack.tcpEstablishedTimeout"] == 86400.0
     assert config["clientConnection.kubeconfig"] == "/var/lib/kube-proxy/kubeconfig.conf"
-    assert config.unknown == ()
     assert config.nested()["iptables"]["syncPeriod"] == 90.0
 
 
-def test_unknown_fields_are_told(tmp_path):
-    assert configured(tmp_path, FILE + "\nmodee: x\niptables2: {a: 1}\n").unknown == ("modee", "iptables2")
+@pytest.mark.parametrize("text", ["modee: x", "iptables: {masqueradeAl: true}", "linux: {masqueradeAll: true}",
+                                  "detectLocal: {clusterCIDRs: []}", "logging: {options2: {}}"])
+def test_an_unknown_field_is_refused_by_name(tmp_path, text: str):
+    """Sections of the internal type and of later versions are none of v1alpha1."""
+    section, _, rest = text.partition(": ")
+    name = f"{section}.{rest[1:].partition(':')[0]}" if rest.startswith("{") and section != "linux" else section
+    with pytest.raises(ManifestError, match="no field") as caught:
+        configured(tmp_path, f"kind: KubeProxyConfiguration\n{text}\n")
+    assert caught.value.field == name
+
+
+EVERY_FIELD = """
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection: {acceptContentTypes: "", burst: 10, contentType: application/json, kubeconfig: /k, qps: 5}
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 15m0s
+conntrack: {maxPerCore: 32768, min: 131072, tcpBeLiberal: false, tcpCloseWaitTimeout: 1h0m0s, tcpEstablishedTimeout: 24h0m0s,
+            udpStreamTimeout: 0s, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+enableProfiling: false
+featureGates: {}
+healthzBindAddress: 0.0.0.0:10256
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: 14, minSyncPeriod: 1s, syncPeriod: 30s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 30s, tcpFinTimeout: 0s,
+       tcpTimeout: 0s, udpTimeout: 0s}
+logging: {flushFrequency: 0, format: text, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0,
+          vmodule: []}
+metricsBindAddress: 127.0.0.1:10249
+mode: ""
+nftables: {masqueradeAll: false, masqueradeBit: 14, minSyncPeriod: 1s, syncPeriod: 30s}
+nodePortAddresses: null
+oomScoreAdj: -999
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
+windowsRunAsService: false
+"""
+
+
+def test_every_field_of_upstream_is_known_and_its_defaults_are_ours(tmp_path):
+    bare = configured(tmp_path, "kind: KubeProxyConfiguration\nclusterCIDR: 10.244.0.0/16\nclientConnection: {kubeconfig: /k}\n")
+    assert configured(tmp_path, EVERY_FIELD).values == bare.values
+
+
+def test_settings_that_are_written_can_be_read_again(tmp_path):
+    path = tmp_path / "written"
+    assert main(["--cluster-cidr=10.244.0.0/16", "--proxy-mode=nftables", "--masquerade-all", "--oom-score-adj=-5",
+                 "--iptables-sync-period=1500ms", f"--write-config-to={path}"]) == 0
+    config = read([f"--config={path}"])[0]
+    assert (config.mode, config["nftables.masqueradeAll"], config.sync_period()) == ("nftables", True, 1.5)
+    assert config["oomScoreAdj"] == -5
+    assert main([f"--write-config-to={tmp_path}/no/such/folder"]) == 1
+
+
+UPSTREAM_FLAGS = ["bind-address", "bind-address-hard-fail", "boot-id-file", "cleanup", "cluster-cidr", "config", "config-sync-period", "conntrack-max-per-core", "conntrack-min", "conntrack-tcp-be-liberal", "conntrack-tcp-timeout-close-wait", "conntrack-tcp-timeout-established", "conntrack-udp-timeout", "conntrack-udp-timeout-stream", "detect-local-mode", "feature-gates", "healthz-bind-address", "healthz-port", "help", "hostname-override", "init-only", "iptables-localhost-nodeports", "iptables-masquerade-bit", "iptables-min-sync-period", "iptables-sync-period", "ipvs-exclude-cidrs", "ipvs-min-sync-period", "ipvs-scheduler", "ipvs-strict-arp", "ipvs-sync-period", "ipvs-tcp-timeout", "ipvs-tcpfin-timeout", "ipvs-udp-timeout", "kube-api-burst", "kube-api-content-type", "kube-api-qps", "kubeconfig", "log-flush-frequency", "log-json-info-buffer-size", "log-json-split-stream", "log-text-info-buffer-size", "log-text-split-stream", "logging-format", "machine-id-file", "masquerade-all", "master", "metrics-bind-address", "metrics-port", "nodeport-addresses", "oom-score-adj", "pod-bridge-interface", "pod-interface-name-prefix", "profiling", "proxy-mode", "show-hidden-metrics-for-version", "v", "version", "vmodule", "write-config-to"]
+
+
+def test_every_flag_of_upstream_is_known():
+    assert set(UPSTREAM_FLAGS) - {flag.name for flag in FLAGS} == set()
+
+
+@pytest.mark.parametrize(("flags", "healthz", "metrics"), [
+    ([], "0.0.0.0:10256", "127.0.0.1:10249"), (["--bind-address=::"], "[::]:10256", "[::1]:10249"),
+    (["--healthz-port=0", "--metrics-port=0"], "", ""), (["--healthz-port=1", "--metrics-port=2"], "0.0.0.0:1", "127.0.0.1:2"),
+    (["--healthz-bind-address=1.2.3.4", "--metrics-bind-address=::1"], "1.2.3.4:10256", "[::1]:10249"),
+    (["--healthz-bind-address=1.2.3.4:5", "--healthz-port=6", "--metrics-bind-address="], "1.2.3.4:5", ""),
+    (["--healthz-bind-address=1.2.3.4", "--healthz-port=6"], "1.2.3.4:6", "127.0.0.1:10249")])
+def test_addresses_to_serve_on(flags, healthz: str, metrics: str):
+    config, _ = read(flags)
+    assert (config["healthzBindAddress"], config["metricsBindAddress"]) == (healthz, metrics)
+
+
+def test_sync_periods_are_one_flag_for_all_modes():
+    for mode in ("iptables", "nftables", "userspace"):
+        config, _ = read([f"--proxy-mode={mode}", "--iptables-sync-period=5s", "--iptables-min-sync-period=2s"])
+        assert (config.sync_period(), config.min_sync_period()) == (5.0, 2.0)
+
+
+@pytest.mark.parametrize(("text", "ports"), [("", range(0)), ("0-0", range(0)), ("40000-40009", range(40000, 40010)),
+                                             ("40000+9", range(40000, 40010)), ("40000", range(40000, 40001))])
+def test_port_ranges(text: str, ports: range):
+    assert read([f"--proxy-port-range={text}"])[0].proxy_ports() == ports
 
 
 @pytest.mark.parametrize(("text", "words"), [
     ("kind: Pod\n", "want a KubeProxyConfiguration"), ("kind: [\n", "not YAML"),
+    ("kind: KubeProxyConfiguration\napiVersion: v9\n", "want kubeproxy"), ("kind: KubeProxyConfiguration\nipvs: 5\n", "no field ipvs"),
+    ("kind: KubeProxyConfiguration\nipvs: {strictARP: 5}\n", "ipvs.strictARP: want a bool"),
     ("kind: KubeProxyConfiguration\nclusterCIDR: 5\n", "clusterCIDR: want a list"),
     ("kind: KubeProxyConfiguration\niptables: {masqueradeBit: true}\n", "iptables.masqueradeBit: want a int"),
     ("kind: KubeProxyConfiguration\niptables: {syncPeriod: soon}\n", 'iptables.syncPeriod: invalid duration "soon"'),
@@ -66,7 +153,7 @@ def test_a_wrong_file_is_refused_by_field(tmp_path, text: str, words: str):
 def test_nftables_mode(tmp_path):
     config = configured(tmp_path, "kind: KubeProxyConfiguration\nmode: nftables\niptables: {syncPeriod: 9s}\n"
                                   "nftables: {masqueradeAll: true, masqueradeBit: 15, syncPeriod: 7s, minSyncPeriod: 2s}\n")
-    assert (config.mode, config.sync_period(), config.min_sync_period(), config.unknown) == ("nftables", 7.0, 2.0, ())
+    assert (config.mode, config.sync_period(), config.min_sync_period()) == ("nftables", 7.0, 2.0)
     made = host.settings(config, "IPv4", node=a_node(), addresses=("127.0.0.1", "172.30.0.11"))
     assert (made.masquerade_all, made.mark, made.localhost_node_ports) == (True, "0x00008000", False)
     assert made.node_port_addresses == ("172.30.0.11/32",), "node ports are served on the node's own address only"
@@ -80,7 +167,14 @@ def test_nftables_mode(tmp_path):
     (["--proxy-mode=ipvs"], Unsupported, "ipvs"), (["--proxy-mode=magic"], Unsupported, "magic"),
     (["--cluster-cidr=10.244.0.0"], UsageError, "no network"), (["--cluster-cidr=0.0.0.0/0"], UsageError, "every address"),
     (["--detect-local-mode=Guess"], UsageError, "Guess"), (["--iptables-masquerade-bit=32"], UsageError, "0 to 31"),
-    (["--nodeport-addresses=x"], UsageError, "no network"), (["--iptables-backend=pf"], UsageError, "pf"),
+    (["--nodeport-addresses=x"], UsageError, "no network"), (["--nodeport-addresses=primary,10.0.0.0/8"], UsageError, "alone"),
+    (["--cluster-cidr=10.0.0.0/8,10.1.0.0/16"], UsageError, "one network of each"), (["--bind-address=here"], UsageError, "bindAddress"),
+    (["--detect-local-mode=BridgeInterface"], UsageError, "pod-bridge-interface"),
+    (["--detect-local-mode=InterfaceNamePrefix"], UsageError, "interfaceNamePrefix"), (["--oom-score-adj=-1001"], UsageError, "-1000"),
+    (["--conntrack-min=-1"], UsageError, "conntrack.min"), (["--iptables-sync-period=-1s"], UsageError, "more than 0"),
+    (["--iptables-sync-period=1s", "--iptables-min-sync-period=2s"], UsageError, "minSyncPeriod"),
+    (["--healthz-bind-address=a:b:c"], UsageError, "healthzBindAddress"), (["--metrics-bind-address=1.2.3.4:99999"], UsageError, "metrics"),
+    (["--proxy-port-range=9-1"], UsageError, "range"), (["--config-sync-period=-1s"], UsageError, "configSyncPeriod"), (["--iptables-backend=pf"], UsageError, "pf"),
     (["--no-such-flag"], UsageError, "unknown flag"), (["extra"], UsageError, "extra"),
     (["--config=/nonexistent/file"], ManifestError, "cannot read"),
 ])
