@@ -19,7 +19,8 @@ _MODES = click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceN
               help="Services, EndpointSlices and Nodes as YAML or JSON: a file, a folder, or - for standard input. "
                    "Repeatable.")
 @click.option("--node", metavar="NAME", default="", help="For which node; needed when the files hold several Nodes.")
-@click.option("--mode", type=click.Choice(["iptables", "nftables"]), default="iptables", show_default=True)
+@click.option("--mode", type=click.Choice(["iptables", "nftables", "userspace"]), default="iptables", show_default=True,
+              help="userspace is for teaching: upstream removed it in v1.26.")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True,
               help="For iptables-restore or for ip6tables-restore; in nftables mode, which table.")
 @click.option("--cluster-cidr", metavar="CIDR", default="", help="The Pods' network; two of them with a comma.")
@@ -42,6 +43,7 @@ def command(files: tuple[str, ...], node: str, mode: str, family: str, cluster_c
     kubectl get svc,endpointslices,nodes -A -o yaml | netlab render -f - --node worker1 --cluster-cidr 10.244.0.0/16
     netlab render -f objects.yaml --node worker1 | sudo unshare -n iptables-restore
     netlab render -f objects.yaml --node worker1 --mode nftables | sudo unshare -n nft -c -f -
+    netlab render -f objects.yaml --node worker1 --mode userspace
     """
     from netlab.errors import NotFound, UsageError
     from netlab.inspect import offline
@@ -64,6 +66,9 @@ def command(files: tuple[str, ...], node: str, mode: str, family: str, cluster_c
     if mode == "nftables":
         table = offline.render_nft(objects, flags, family=which)
         text, warnings = table.text, table.warnings
+    elif mode == "userspace":
+        made = offline.render_userspace(objects, flags, family=which)
+        text, warnings = ruleset(made.rules), made.warnings
     else:
         found = offline.render(objects, flags, family=which, nfacct=nfacct)
         text, warnings = ruleset(found.rules), found.warnings

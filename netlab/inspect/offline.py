@@ -9,12 +9,12 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import UsageError
 from netlab.netfilter.model import Ruleset
-from netlab.proxy import host, nft_render
+from netlab.proxy import host, nft_render, user_proxier, user_rules
 from netlab.proxy.addresses import Family, networks_of_family
 from netlab.proxy.config import read
 from netlab.proxy.endpoints import service_of
 from netlab.proxy.plan import whole
-from netlab.proxy.services import ignored
+from netlab.proxy.services import ignored, service_ports
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import wanted_for
 
@@ -44,6 +44,41 @@ def render(objects: Sequence[Object], flags: Sequence[str], *, family: Family = 
     if nfacct:
         made = replace(made, counters=frozenset({INVALID_COUNTER, LOCALHOST_COUNTER}))
     return Rendered(whole(wanted_for(objects, made)), tuple(_doubts(services, objects)))
+
+
+FIRST_EXAMPLE_PORT = 40000
+
+
+def render_userspace(objects: Sequence[Object], flags: Sequence[str], *, family: Family = "IPv4") -> Rendered:
+    """Return what kube-proxy writes on a node in userspace mode.
+
+    Where it listens is known only when it does: ports are counted from the start of --proxy-port-range, or from
+    `FIRST_EXAMPLE_PORT`, and that is among the warnings.
+
+    Raises:
+        UsageError: a flag is wrong, or there is no Service among the objects.
+    """
+    flags = [*flags, "--proxy-mode=userspace"]
+    made, services = _settings(objects, flags, family)
+    config, _ = read(flags)
+    numbers = config.proxy_ports() or range(FIRST_EXAMPLE_PORT, 1 << 16)
+    ports = sorted((port for service in services for port in service_ports(service, family)),
+                   key=lambda port: (port.name, port.protocol))
+    served = [port for port in ports if user_rules.served(port)]
+    everywhere = "::" if family == "IPv6" else "0.0.0.0"
+    bound = str(config["bindAddress"])
+    listens = bound if (":" in bound) == (family == "IPv6") else everywhere
+    warnings = [f"{user_proxier.LABEL}; the ports that it listens on, {numbers[0]} and up, are examples",
+                *(f"{port.name}: userspace mode speaks no {port.protocol.upper()}"
+                  for port in ports if port not in served),
+                *_doubts(services, objects)]
+    if len(served) > len(numbers):
+        raise UsageError(f"--proxy-port-range: {len(numbers)} ports are too few for {len(served)} Service ports")
+    host_ip = made.node_ip or ("::2" if family == "IPv6" else "192.0.2.1")
+    if not made.node_ip:
+        warnings.append(f"the node has no {family} address among the objects: {host_ip} stands for it")
+    chains = user_rules.chains(zip(served, numbers, strict=False), listens, host_ip)
+    return Rendered(user_rules.whole(chains), tuple(warnings))
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from netlab.lab import plan
 from netlab.lab.plan import IpFamily, NodeWish, Taint
 from netlab.lab.source import Field
 from netlab.proxy import config as proxy_config
+from netlab.proxy import config_table
 
 FIELDS = ("ipFamily", "podSubnet", "serviceSubnet", "kubeProxyMode")
 NODE_FIELDS = ("role", "name", "labels", "taints")
 TAINT_FIELDS = ("key", "value", "effect")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-MODES = proxy_config.MODES
+MODES = config_table.MODES
 
 
 @dataclass(frozen=True)

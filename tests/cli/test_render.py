@@ -124,3 +124,21 @@ def test_a_folder_is_all_its_manifests(capsys, tmp_path):
     (tmp_path / "a.json").unlink()
     assert run(["render", "-f", str(tmp_path), "--node", "node1"]) == 1
     assert "there are no manifests in" in capsys.readouterr().err
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_userspace_mode_is_labelled_and_an_empty_namespace_takes_it(capsys, family: str):
+    assert run(["render", "-f", FILE, "--node", "node1", "--mode", "userspace", "--family", family]) == 0
+    said = capsys.readouterr()
+    assert "upstream removed the mode in v1.26" in said.err
+    assert "ports that it listens on, 40000 and up, are examples" in said.err
+    tool = iptables.find("IPv4" if family == "ipv4" else "IPv6")
+    namespace = netns.new_netns()
+    try:
+        iptables.restore(tool, said.out, netns=namespace, flush=True)
+        kept = parse.parse(iptables.save(tool, netns=namespace))
+    finally:
+        os.close(namespace)
+    assert differences(parse.parse(said.out), kept) == []
+    assert bool(kept.chain("nat", "KUBE-PORTALS-HOST").rules) == (family == "ipv4"), "no Service here has an IPv6 address"

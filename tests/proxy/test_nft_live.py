@@ -123,7 +123,7 @@ def test_an_api_server_without_service_cidrs_will_do():
     run(body)
 
 
-def test_each_mode_cleans_up_after_the_other_at_start():
+def test_each_mode_cleans_up_after_the_other_once_its_own_rules_stand():
     async def body() -> None:
         async with machine(a_service(), a_slice()) as it:
             it.start("iptables")
@@ -131,12 +131,12 @@ def test_each_mode_cleans_up_after_the_other_at_start():
             it.stop()
             it.start("nftables")
             await it.settles()
-            assert it.chains() == {"KUBE-FIREWALL"}, "the kubelet's"
+            await until(lambda: it.chains() == {"KUBE-FIREWALL"}, else_=it.chains)  # the kubelet's
             it.stop()
             assert it.table(), "rules stay when the program ends"
             it.start("iptables")
             await until(lambda: any(name.startswith("KUBE-SEP-") for name in it.chains()))
-            assert it.table() == {}
+            await until(lambda: it.table() == {}, else_=it.table)
             it.stop()
             it.start("nftables")
             await it.settles()
