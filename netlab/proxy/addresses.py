@@ -74,6 +74,11 @@ def contains(net: str, host: str) -> bool:
     return ipaddress.ip_address(host) in ipaddress.ip_network(net)
 
 
+def overlap(net: str, other: str) -> bool:
+    """Tell whether two networks share an address; never across families."""
+    return family(net) == family(other) and ipaddress.ip_network(net).overlaps(ipaddress.ip_network(other))
+
+
 def join(host: str, port: int) -> str:
     """Return `10.0.0.1:80` or `[2001:db8::1]:80`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,7 +10,7 @@ from netlab.api.meta import Object, labels
 from netlab.errors import KernelError
 from netlab.kernel import link, sysctl
 from netlab.kernel.rtnl import Rtnl
-from netlab.proxy.addresses import Family, contains, family, networks_of_family, of_family
+from netlab.proxy.addresses import Family, family, networks_of_family, of_family, overlap
 from netlab.proxy.config import Config
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import ZONE_LABEL
@@ -18,7 +18,7 @@ from netlab.proxy.topology import ZONE_LABEL
 log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 1 << 20
-_LOOPBACK: dict[Family, str] = {"IPv4": "127.0.0.1", "IPv6": "::1"}
+_LOOPBACK: dict[Family, str] = {"IPv4": "127.0.0.0/8", "IPv6": "::1/128"}
 
 
 def node_ips(node: Object | None) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
         networks = tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in of_family(node_ips(node), "IPv4")[:1] + of_family(
             node_ips(node), "IPv6")[:1])
     networks = networks_of_family(networks, wanted)
-    loopback = not networks or any(contains(net, _LOOPBACK[wanted]) for net in networks)
+    loopback = not networks or any(overlap(net, _LOOPBACK[wanted]) for net in networks)
     return Settings(
         family=wanted, node=config.node, node_ip=ips[0] if ips else "", zone=labels(node or {}).get(ZONE_LABEL, ""),
         detector=detector(config, wanted, node), masquerade_all=config[f"{config.section}.masqueradeAll"],
