@@ -101,6 +101,48 @@ def delete(gone: Iterable[Flow], netns: int | str | None = None) -> int:
     return count
 
 
+class NewFlows:
+    """Entries as they are made in one namespace, from now until `close` (NFNLGRP_CONNTRACK_NEW)."""
+
+    def __init__(self, netns: int | str) -> None:
+        """Listen.
+
+        Raises:
+            KernelError: no connection tracking in this kernel.
+        """
+        with namespaces.inside(netns):
+            self._socket = nfnetlink.open_socket(1, buffer=4 << 20)
+        self.lost = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for epoll."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Flow]:
+        """Return the entries made since the last call; never blocks."""
+        found: list[Flow] = []
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.lost += 1
+                continue
+            found += [flow for kind, _, _, body in nfnetlink.messages(data)
+                      if kind == nfnetlink.SUBSYS_CTNETLINK << 8 and (flow := _flow(body[4:])) is not None]
+
+    def count_lost(self) -> int:
+        """Return how often the kernel has found the buffer full so far."""
+        return self.lost
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
 @contextlib.contextmanager
 def _socket(netns: int | str | None) -> Iterator[socket.socket]:
     if netns is None:

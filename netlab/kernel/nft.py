@@ -14,7 +14,8 @@ import re
 import struct
 import subprocess
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
@@ -66,9 +67,13 @@ class Nft:
 
     def close(self) -> None:
         """Free the context and its socket; tables it owns go with it."""
+        with _counting:
+            self.free()
+
+    def free(self) -> None:
+        """Free the context without a look at the others: `close` and `close_all` take care of them."""
         if self._context:
-            with _counting:
-                self._lib.nft_ctx_free(self._context)
+            self._lib.nft_ctx_free(self._context)
             self._context = None
 
 
@@ -93,9 +98,8 @@ def _load() -> ctypes.CDLL:
     return _library[0]
 
 
-@contextmanager
-def armed(netns: int, *matches: str) -> Iterator[None]:
-    """While the body runs, every packet of this namespace that fits one of `matches` is traced.
+def arm(netns: int, *matches: str) -> Nft:
+    """Have every packet of this namespace that fits one of `matches` traced until the returned context is closed.
 
     A private table sets nf_trace as early as can be, which iptables-legacy's TRACE code honours too; nothing appears
     in the user's tables. An empty chain at either end of every hook makes the kernel say that a packet came by, with
@@ -113,9 +117,26 @@ def armed(netns: int, *matches: str) -> Iterator[None]:
     nft = Nft(netns)
     try:
         nft.run(f"table inet {TRACE_TABLE} {{ flags owner;\n" + "\n".join(chains) + "\n}")
+    except BaseException:
+        nft.close()
+        raise
+    return nft
+
+
+@contextmanager
+def armed(netns: int, *matches: str) -> Iterator[None]:
+    """Arm a namespace while the body runs."""
+    nft = arm(netns, *matches)
+    try:
         yield
     finally:
         nft.close()
+
+
+def close_all(contexts: Sequence[Nft]) -> None:
+    """Close many contexts at once: the kernel waits 10 ms for each table that goes, and may wait for all together."""
+    with _counting, ThreadPoolExecutor(max(min(len(contexts), 32), 1)) as pool:
+        list(pool.map(Nft.free, contexts))  # counting down in parallel can only count too few, which frees nothing
 
 
 def generation(netns: int) -> int:

@@ -6,20 +6,16 @@ found, and raises OSError or KernelError with the kernel's reason when it is ref
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import socket
-import struct
 from pathlib import Path
 
 from netlab.errors import KernelError, NotFound
 from netlab.kernel import libc, link
+from netlab.kernel.drops import DropTrace
 from netlab.kernel.process import run_sync
 from netlab.kernel.rtnl import Rtnl
-
-_BPF_PROG_LOAD = 5
-_BPF_PROG_TYPE_TRACEPOINT = 5
 
 
 def enter() -> None:
@@ -116,17 +112,9 @@ def packet_socket() -> str:
 
 
 def bpf_drop_reasons() -> str:
-    """Load a program for the tracepoint that tells why a packet was dropped (skb:kfree_skb, its `reason` field)."""
-    program = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)  # r0 = 0; exit
-    held, text = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"GPL")
-    attribute = struct.pack("=IIQQIIQI", _BPF_PROG_TYPE_TRACEPOINT, 2, ctypes.addressof(held), ctypes.addressof(text),
-                            0, 0, 0, 0) + bytes(72)
-    os.close(libc.syscall("bpf", _BPF_PROG_LOAD, attribute, len(attribute)))
-    os.mkdir("/tmp/tracing")
-    libc.mount("tracefs", "/tmp/tracing", "tracefs", libc.MS_RDONLY)
-    if "reason" not in Path("/tmp/tracing/events/skb/kfree_skb/format").read_text():
-        raise KernelError("this kernel's skb:kfree_skb has no reason (Linux 5.17 brought it)")
-    return "skb:kfree_skb with a reason"
+    """Load the program that tells why packets are dropped, and attach it for a moment."""
+    DropTrace(()).close()
+    return "skb:kfree_skb with a reason, by BPF"
 
 
 def cgroups(hierarchy: Path) -> str:

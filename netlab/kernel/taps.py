@@ -28,6 +28,7 @@ SO_TIMESTAMPNS: Final = 35
 SO_ATTACH_FILTER: Final = 26
 SOL_PACKET: Final = 263
 PACKET_STATISTICS: Final = 6
+PACKET_OTHERHOST: Final = 3
 PACKET_OUTGOING: Final = 4
 NFNLGRP_NFTRACE: Final = 9
 NFT_MSG_TRACE: Final = 17
@@ -35,13 +36,17 @@ NFT_MSG_TRACE: Final = 17
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame on one interface. `at`: kernel time, ns since the epoch; `data` starts at the network header."""
+    """One frame on one interface. `at`: kernel time, ns since the epoch; `data` starts at the network header.
+
+    `stray` frames came in for another link-layer address: on their way through a bridge, or flooded by one.
+    """
 
     at: int
     interface: str
     outgoing: bool
     protocol: int
     data: bytes
+    stray: bool = False
 
 
 class PacketTap:
@@ -82,7 +87,8 @@ class PacketTap:
                 if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
                     seconds, nanos = struct.unpack_from("=qq", value)
                     at = seconds * 1_000_000_000 + nanos
-            frames.append(Frame(at, address[0], address[2] == PACKET_OUTGOING, address[1], data))
+            frames.append(Frame(at, address[0], address[2] == PACKET_OUTGOING, address[1], data,
+                                address[2] == PACKET_OTHERHOST))
 
     def count_lost(self) -> int:
         """Return how many frames have found the buffer full so far."""

@@ -13,21 +13,28 @@ from netlab.kernel.rtnl import Rtnl
 from netlab.lab.places import Namespace, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.trace import run
+from netlab.trace.craft import Craft
 from netlab.trace.event import Trace
+from netlab.trace.packet import join
 from netlab.trace.send import Protocol
-from netlab.trace.target import Objects, names, resolve
+from netlab.trace.target import Objects, Target, names, resolve
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for: PLACE, TO[:PORT], and how."""
+    """What the user asked for: PLACE, TO[:PORT], and how; the fields as of `run.Request`.
+
+    `payload` None sends something suitable: over TCP an HTTP request to a port that is known for it, else nothing.
+    """
 
     source: str
     target: str
     protocol: Protocol = "tcp"
     timeout: float = 3.5
-    payload: bytes = b""
+    payload: bytes | None = None
     source_address: str = ""
+    craft: Craft | None = None
+    bpf: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,18 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
             here = f"node/{source.node}"  # a Pod on its node's own network
         known = replace(known, places=_addresses(namespaces))
         target = resolve(wish.target, known, protocol=wish.protocol)
-        request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, wish.payload,
-                              wish.source_address)
+        payload = _payload(wish, target) if wish.payload is None else wish.payload
+        request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, payload,
+                              wish.source_address, wish.craft, wish.bpf)
         traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
         return Traced(traced, on, far_ends(namespaces, on))
+
+
+def _payload(wish: Wish, target: Target) -> bytes:
+    """Return what to say when nobody said what: over TCP to a port of HTTP, a request that ends the connection."""
+    if wish.protocol != "tcp" or wish.craft is not None or not target.http:
+        return b""
+    return f"GET / HTTP/1.1\r\nHost: {join(target.address, target.port)}\r\nConnection: close\r\n\r\n".encode()
 
 
 async def objects(lab: LabRecord, places: Places) -> Objects:

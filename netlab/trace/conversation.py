@@ -24,6 +24,8 @@ class Conversation:
     first: Packet
     tuples: set[tuple[str, int, str, int]] = field(default_factory=set)
     error_keys: set[Key] = field(default_factory=set)
+    pieces: dict[int, Direction] = field(default_factory=dict)
+    """Identifications of packets that travel in fragments, with the way they go."""
 
     def __post_init__(self) -> None:
         self.tuples.add(self.first.addresses)
@@ -32,6 +34,10 @@ class Conversation:
         """Take note of a packet; tell whether something new was learned (then look at the others again)."""
         if packet.key == self.first.key and packet.addresses not in self.tuples:
             self.tuples.add(packet.addresses)
+            return True
+        if packet.fragment is not None and packet.fragment[0] == 0 and packet.identification not in self.pieces and \
+                (way := self.direction(packet)) is not None:
+            self.pieces[packet.identification] = way
             return True
         if packet.is_icmp_error and packet.inner is not None and packet.key not in self.error_keys and \
                 self._is_inner(packet.inner):
@@ -45,26 +51,31 @@ class Conversation:
             return "reply" if packet.key in self.error_keys else None
         if packet.protocol != self.first.protocol:
             return None
+        if packet.fragment is not None and packet.fragment[0]:
+            return self.pieces.get(packet.identification)
         if packet.protocol == TCP:
             return self._tcp(packet)
         if packet.is_icmp:
-            if packet.key == self.first.key:
-                return "request"
-            same = packet.dport == self.first.dport and packet.payload[:12] == self.first.payload[:12]
-            return "reply" if same else None
-        if packet.key == self.first.key:
+            if packet.payload[:12] != self.first.payload[:12]:
+                return None
+            return "request" if packet.icmp == self.first.icmp else "reply"
+        if packet.key == self.first.key or packet.addresses in self.tuples:
             return "request"
         source, sport, destination, dport = packet.addresses
         return "reply" if (destination, dport, source, sport) in self.tuples else None
 
     def _tcp(self, packet: Packet) -> Direction | None:
+        source, sport, destination, dport = packet.addresses
+        there, back = packet.addresses in self.tuples, (destination, dport, source, sport) in self.tuples
+        if not there and not back:
+            return None
         if packet.flags & 2 and not packet.flags & 16:
-            return "request" if packet.seq == self.first.seq else None
-        if packet.flags & 16 and 0 < (packet.ack - self.first.seq) % (1 << 32) <= WINDOW:
+            return "request" if there else None
+        if back and packet.flags & 20 and (packet.ack - self.first.seq) % (1 << 32) <= WINDOW:
             return "reply"
-        if (packet.seq - self.first.seq) % (1 << 32) <= WINDOW:
+        if there and (packet.seq - self.first.seq) % (1 << 32) <= WINDOW:
             return "request"
-        return None
+        return "reply" if back and packet.flags & 4 else None
 
     def _is_inner(self, inner: Packet) -> bool:
         if inner.protocol == TCP and self.first.protocol == TCP:

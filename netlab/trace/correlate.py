@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netlab.kernel.taps import RuleHit
-from netlab.trace.event import Crossing, Direction, Hop, Way
+from netlab.trace.event import Crossing, Direction, Entry, Hop, Kind, RouteUsed, Way
 from netlab.trace.packet import Packet
 from netlab.trace.rulebook import RuleText
 from netlab.trace.visits import Run, Visit
 
-RuleTexts = Callable[[str, RuleHit], RuleText]
+RuleTexts = Callable[[str, RuleHit, Packet], RuleText]
+"""Words for (place, hit, the packet as it came into the chain)."""
 FINAL = ("ACCEPT", "DROP", "REJECT", "RETURN", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "QUEUE", "NFQUEUE")
 CONTINUING = ("MARK", "CONNMARK", "LOG", "NFLOG", "TRACE", "CT", "TCPMSS", "TOS", "DSCP", "SET", "NOTRACK", "CHECKSUM")
 NAT_TARGETS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP")
@@ -33,6 +34,7 @@ class Seen:
     outgoing: bool
     packet: Packet
     data: bytes = b""
+    stray: bool = False
 
     @property
     def crossing(self) -> Crossing:
@@ -90,14 +92,24 @@ def segments(seen: Iterable[Seen], visits: Iterable[Visit]) -> list[Segment]:
     return result
 
 
-def hops(segment: Segment, direction: Direction, links: Mapping[int, Link], rule_text: RuleTexts) -> list[Hop]:
+@dataclass(frozen=True)
+class Around:
+    """What is known of a place beside what was heard: its links, its rules' words, its routes, its new entries."""
+
+    links: Mapping[int, Link]
+    rule_text: RuleTexts
+    routed: Callable[[str, Packet, str, int], RouteUsed | None]
+    entries: Sequence[Entry] = ()
+
+
+def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
     """Return the hops of one stay, in the order in which the kernel walks."""
     visit = segment.visit
-    by_name = {link.name: link for link in links.values()}
+    by_name = {link.name: link for link in around.links.values()}
     ins = [s for s in segment.seen if not s.outgoing]
     outs = [s for s in segment.seen if s.outgoing]
     made_here = visit is not None and (segment.local or not segment.seen)
-    writer = _Writer(segment.place, direction, rule_text,
+    writer = _Writer(segment.place, direction, around,
                      packet=visit.first if visit is not None and made_here else segment.seen[0].packet)
     for event in ins[:1]:
         writer.iface(event)
@@ -106,13 +118,17 @@ def hops(segment: Segment, direction: Direction, links: Mapping[int, Link], rule
     for event in ins[1:]:
         writer.iface(event)
     if visit is not None:
-        _route(writer, visit, ins, outs, links, by_name)
+        _route(writer, visit, ins, outs, by_name)
         writer.runs(visit.hooks("INPUT", "FORWARD", "OUTPUT"))
         last = visit.hooks("POSTROUTING")
+        if segment.local and last:
+            writer.route("sent by", last[0], last[0].oif, "")
         for event in outs[:_before_postrouting(outs, last)]:
             writer.iface(event)
             outs = outs[1:]
         writer.runs(last)
+        if visit.hooks("INPUT") or last:
+            writer.tracked(around.entries)
     for event in outs:
         writer.iface(event)
     return writer.hops
@@ -134,17 +150,20 @@ def _before_postrouting(outs: Sequence[Seen], runs: Sequence[Run]) -> int:
     return count
 
 
-def _route(writer: _Writer, visit: Visit, ins: Sequence[Seen], outs: Sequence[Seen], links: Mapping[int, Link],
+def _route(writer: _Writer, visit: Visit, ins: Sequence[Seen], outs: Sequence[Seen],
            by_name: Mapping[str, Link]) -> None:
     forward, arrived = visit.hooks("FORWARD"), visit.hooks("INPUT")
+    came = next((by_name[s.interface] for s in reversed(ins) if s.interface in by_name), None)
+    iif = (came.master or came.name) if came is not None else ""
     if forward:
         run = forward[0]
-        way = links.get(run.oif, Link(f"interface {run.oif}")).name
         bridge = _bridged(ins, outs, by_name)
-        text = f"bridged by {bridge}" if bridge else f"forwarded to {way}"
-        writer.add("route", text, run.packet, interface=way)
+        if bridge:
+            writer.add("route", f"bridged by {bridge}", run.packet, interface=writer.name_of(run.oif))
+        else:
+            writer.route("forwarded to", run, run.oif, iif)
     elif arrived:
-        writer.add("route", "for this host itself", arrived[0].packet)
+        writer.route("for this host itself", arrived[0], 0, iif)
 
 
 def _bridged(ins: Sequence[Seen], outs: Sequence[Seen], by_name: Mapping[str, Link]) -> str:
@@ -158,9 +177,9 @@ def _bridged(ins: Sequence[Seen], outs: Sequence[Seen], by_name: Mapping[str, Li
 class _Writer:
     """Writes hops one after the other and notices when the packet's addresses have changed in between."""
 
-    def __init__(self, place: str, direction: Direction, rule_text: RuleTexts, *, packet: Packet | None) -> None:
+    def __init__(self, place: str, direction: Direction, around: Around, *, packet: Packet | None) -> None:
         self.hops: list[Hop] = []
-        self._place, self._direction, self._rule_text = place, direction, rule_text
+        self._place, self._direction, self._around = place, direction, around
         self._packet = packet
         self._nat: RuleText | None = None
 
@@ -174,9 +193,29 @@ class _Writer:
         self.hops.append(Hop(event.at, self._place, self._direction, "iface", text, event.packet,
                              interface=event.interface, way=way))
 
-    def add(self, kind: str, text: str, packet: Packet, **more: str) -> None:
+    def add(self, kind: Kind, text: str, packet: Packet, *, interface: str = "",
+            route: RouteUsed | None = None) -> None:
+        """Write a hop of another kind."""
         self._rewritten(packet)
-        self.hops.append(Hop(None, self._place, self._direction, kind, text, packet, **more))  # type: ignore[arg-type]
+        self.hops.append(Hop(None, self._place, self._direction, kind, text, packet, interface=interface, route=route))
+
+    def name_of(self, index: int) -> str:
+        """Return an interface's name."""
+        return self._around.links.get(index, Link(f"interface {index}")).name
+
+    def route(self, words: str, run: Run, oif: int, iif: str) -> None:
+        """Write the routing decision that led to this run; `oif` is 0 for a packet that stays here."""
+        way = self.name_of(oif) if oif else ""
+        used = self._around.routed(self._place, run.packet, iif, run.mark)
+        self.add("route", f"{words} {way}".rstrip(), run.packet, interface=way, route=used)
+
+    def tracked(self, entries: Iterable[Entry]) -> None:
+        """Write the conntrack entries that were made for this packet, now that its last hook has confirmed them."""
+        packet = self._packet
+        for entry in entries if packet is not None else ():
+            words = (f"conntrack: new {entry.protocol} entry {entry.source} → {entry.destination}, "
+                     f"answers from {entry.reply_source} → {entry.reply_destination}")
+            self.hops.append(Hop(None, self._place, self._direction, "conntrack", words, packet, entry=entry))  # type: ignore[arg-type]
 
     def runs(self, runs: Iterable[Run]) -> None:
         for run in runs:
@@ -194,7 +233,7 @@ class _Writer:
             self.hops.append(Hop(None, self._place, self._direction, "policy", f"policy {hit.verdict}", packet,
                                  table=hit.table, chain=hit.chain, verdict=hit.verdict))
             return
-        text = self._rule_text(self._place, hit)
+        text = self._around.rule_text(self._place, hit, packet)
         verdict = hit.verdict or ("CONTINUE" if text.target in ("", *CONTINUING) else
                                   text.target if text.target in FINAL else "JUMP")
         if text.target in NAT_TARGETS:
@@ -204,7 +243,7 @@ class _Writer:
             verdict = "REJECT"
         self.hops.append(Hop(None, self._place, self._direction, "rule", text.line, packet, table=hit.table,
                              chain=hit.chain, rule=text.line, comment=text.comment, verdict=verdict,
-                             target=hit.target or text.target))
+                             target=hit.target or text.target, element=text.element))
 
     def _rewritten(self, packet: Packet) -> None:
         """Write a nat hop when the packet is not what it was."""

@@ -1,4 +1,4 @@
-"""Ears in many namespaces at once: packet sockets, rule traces, read in one loop.
+"""Ears in many namespaces at once: packet sockets, rule traces, new conntrack entries, drops; read in one loop.
 
 setns happens only while the sockets are opened. When this process dies, they take everything along: taps, log groups,
 and the nft tables, which their sockets own.
@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from netlab.errors import KernelError
-from netlab.kernel import nft
+from netlab.errors import KernelError, NetlabError, Unsupported
+from netlab.kernel import link, netns, nft
+from netlab.kernel.conntrack import Flow, NewFlows
+from netlab.kernel.drops import DropTrace
 from netlab.kernel.netns import inside
+from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import LegacyTrace, NftTrace, PacketTap, RuleHit
 from netlab.trace.correlate import Seen
 from netlab.trace.packet import Key, Packet, parse, parse_headers
+from netlab.trace.reasons import FATAL, Death
 
 ARM_ALL: Final = 48
 """Up to this many namespaces are armed all; beyond, Pods other than the sender only have a tap."""
@@ -38,6 +43,8 @@ class Heard:
 
     seen: list[Seen] = field(default_factory=list)
     hits: dict[str, list[RuleHit]] = field(default_factory=dict)
+    flows: dict[str, list[Flow]] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
     lost: int = 0
     _first: Key | None = None
     _keys: dict[tuple[str, int], Key] = field(default_factory=dict)
@@ -55,20 +62,46 @@ class Heard:
                         self._keys.get((place, hit.visit)) == self._first:
                     return True
             self._read[place] = len(hits)
-        return False
+        return any(death.reason in FATAL and (death.packet.key == self._first or is_first(death.packet))
+                   for death in self.deaths)
 
 
-Source = PacketTap | NftTrace | LegacyTrace
+Source = PacketTap | NftTrace | LegacyTrace | NewFlows | DropTrace
 
 
 class Ears:
-    """The open sockets of all namespaces; close it with its stack."""
+    """The open sockets of all namespaces, and the loop that reads them."""
 
-    def __init__(self, stack: ExitStack, loop: selectors.BaseSelector) -> None:
+    def __init__(self) -> None:
         self.heard = Heard()
         self.warnings: list[str] = []
-        self._stack, self._loop = stack, loop
+        self.loop: selectors.BaseSelector = selectors.DefaultSelector()
+        self._arms: list[nft.Nft] = []
         self._sources: list[tuple[str, Source]] = []
+        self._drops: DropTrace | None = None
+        self._places: dict[int, tuple[str, int]] = {}
+        self._interfaces: dict[int, dict[int, str]] = {}
+
+    @property
+    def bpf(self) -> bool:
+        """Tell whether the kernel tells why packets are dropped."""
+        return self._drops is not None
+
+    def ask_for_drops(self, taps: Sequence[Tap], *, insist: bool = False) -> None:
+        """Have drops in these namespaces told, where this kernel and process may.
+
+        Raises:
+            NetlabError: they cannot be, and the caller insists.
+        """
+        try:
+            self._drops = DropTrace(tap.netns_fd for tap in taps)
+        except (NetlabError, OSError) as error:
+            if insist:
+                raise Unsupported(f"no drop reasons by BPF: {error}", hint="netlab doctor; --no-bpf") from None
+            return
+        for tap in taps:
+            self._places[netns.inode(tap.netns_fd)] = tap.place, tap.netns_fd
+        self._add("", self._drops)
 
     def open(self, tap: Tap, matches: Sequence[str], filter: Sequence[tuple[int, int, int, int]], *,
              armed: bool) -> None:
@@ -80,7 +113,9 @@ class Ears:
             self._add(tap.place, NftTrace(tap.netns_fd))
             if legacy_in_use(tap.netns_fd):
                 self._add(tap.place, LegacyTrace(tap.netns_fd))
-            self._stack.enter_context(nft.armed(tap.netns_fd, *matches))
+            with suppress(KernelError):  # a kernel without conntrack
+                self._add(tap.place, NewFlows(tap.netns_fd))
+            self._arms.append(nft.arm(tap.netns_fd, *matches))
         except KernelError as error:
             self.warnings.append(f"{tap.place}: no rules in this trace: {error}")
 
@@ -90,8 +125,14 @@ class Ears:
             for frame in source.read():
                 packet = parse(frame.data)
                 if packet is not None:
-                    self.heard.seen.append(Seen(frame.at, place, frame.interface, frame.outgoing, packet, frame.data))
+                    self.heard.seen.append(Seen(frame.at, place, frame.interface, frame.outgoing, packet, frame.data,
+                                                frame.stray))
             return False
+        if isinstance(source, NewFlows):
+            self.heard.flows.setdefault(place, []).extend(source.read())
+            return False
+        if isinstance(source, DropTrace):
+            return self._take_drops(source)
         hits = source.read()
         self.heard.hits.setdefault(place, []).extend(hits)
         return bool(hits)
@@ -102,9 +143,30 @@ class Ears:
             self.take(place, source)
         self.heard.lost = sum(source.count_lost() for _, source in self._sources)
 
+    def close(self) -> None:
+        """Close everything. The kernel takes some 10 ms for each tap and each table that goes, so all go at once."""
+        self.loop.close()
+        with ThreadPoolExecutor(min(len(self._sources) + 1, 64)) as pool:
+            closing = pool.map(lambda entry: entry[1].close(), self._sources)
+            nft.close_all(self._arms)
+            list(closing)
+        self._sources, self._arms, self._drops = [], [], None
+
+    def _take_drops(self, source: DropTrace) -> bool:
+        for drop in source.read():
+            packet = parse(drop.data)
+            if packet is None or drop.netns not in self._places:
+                continue
+            place, fd = self._places[drop.netns]
+            if drop.netns not in self._interfaces:
+                with Rtnl(fd) as sock:
+                    self._interfaces[drop.netns] = {entry.ifindex: entry.name for entry in link.links(sock)}
+            name = self._interfaces[drop.netns].get(drop.ifindex, "")
+            self.heard.deaths.append(Death(drop.at, place, name, drop.reason, drop.location, packet))
+        return False
+
     def _add(self, place: str, source: Source) -> None:
-        self._stack.callback(source.close)
-        self._loop.register(source.fileno(), selectors.EVENT_READ, (place, source))
+        self.loop.register(source.fileno(), selectors.EVENT_READ, (place, source))
         self._sources.append((place, source))
 
 

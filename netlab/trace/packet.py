@@ -167,12 +167,13 @@ def _parse(data: bytes) -> Packet | None:
         packet = Packet(socket.AF_INET, data[9], socket.inet_ntop(socket.AF_INET, data[12:16]),
                         socket.inet_ntop(socket.AF_INET, data[16:20]), ttl=data[8], identification=identification,
                         length=length - header, fragment=_piece(struct.unpack_from("!H", data, 6)[0] & 0x3FFF))
-        return packet if packet.fragment and packet.fragment[0] else _transport(packet, data[header:])
+        data = data[header:length if length > header else None]
+        return packet if packet.fragment and packet.fragment[0] else _transport(packet, data)
     if version == 6 and len(data) >= 40:
         length = struct.unpack_from("!H", data, 4)[0]
         packet = Packet(socket.AF_INET6, data[6], socket.inet_ntop(socket.AF_INET6, data[8:24]),
                         socket.inet_ntop(socket.AF_INET6, data[24:40]), ttl=data[7], length=length)
-        return _extended(packet, data[40:])
+        return _extended(packet, data[40:40 + length if length else None])
     return None
 
 

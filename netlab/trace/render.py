@@ -59,6 +59,8 @@ def _line(hop: Hop, start: int, paint: Any, links: Mapping[str, str]) -> str:
             text = paint(_RED, text)
         note = paint(_DIM, f"  # {hop.comment}") if hop.comment else ""
         return f"{when}  {hop.table + ' ' + hop.chain:<29} {text}{note}"
+    if hop.kind == "route" and hop.route is not None:
+        return f"{when}  {hop.text}{paint(_DIM, f'  ({hop.route.words})')}"
     style = {"nat": _YELLOW, "drop": _RED, "deliver": _GREEN}.get(hop.kind, "")
     sign = {"nat": "=> ", "drop": "✗ ", "deliver": "✓ "}.get(hop.kind, "")
     return f"{when}  {paint(style, sign + hop.text)}"

@@ -15,15 +15,20 @@ from dataclasses import dataclass, field
 
 from netlab.kernel import nft
 from netlab.kernel.taps import RuleHit
+from netlab.trace.packet import Packet
 
 
 @dataclass(frozen=True)
 class RuleText:
-    """A rule in words: its line without `-A CHAIN`, its comment, its target's name ("" for none)."""
+    """A rule in words: its line without `-A CHAIN`, its comment, its target's name ("" for none).
+
+    `element` is the element of its map that a packet met, as nft prints it.
+    """
 
     line: str
     comment: str = ""
     target: str = ""
+    element: str = ""
 
 
 @dataclass
@@ -34,7 +39,7 @@ class RuleBook:
     by_number: Mapping[tuple[int, str, str, int], RuleText] = field(default_factory=dict)
     hooks: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
-    def text(self, hit: RuleHit) -> RuleText:
+    def text(self, hit: RuleHit, packet: Packet | None = None) -> RuleText:  # noqa: ARG002
         """Return the words of one hit; a rule that is gone by now is named by its number."""
         found: RuleText | None
         if hit.legacy:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import selectors
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from netlab.errors import NotFound
+from netlab.kernel import counters, link
+from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import protocol_filter
+from netlab.trace.craft import Craft, Crafted
 from netlab.trace.event import Trace
 from netlab.trace.listen import ARM_ALL, Ears, Tap
-from netlab.trace.packet import ICMP, ICMPV6, UDP
+from netlab.trace.packet import ICMP, ICMPV6, IPV6_FRAGMENT, UDP
 from netlab.trace.send import Protocol, Sender
 from netlab.trace.story import Story
 
@@ -29,7 +31,12 @@ QUIET: Final = 0.03
 
 @dataclass(frozen=True)
 class Request:
-    """What to send: from `source` (a place among the taps) to an address."""
+    """What to send: from `source` (a place among the taps) to an address.
+
+    `payload` is what a connection or packet carries; `source_address` binds an address of the source, or, if the source
+    has none such, makes a packet by hand that bears it. `craft` makes a packet by hand in any case. `bpf`: ask the
+    kernel for drop reasons; None does so where it is possible.
+    """
 
     source: str
     address: str
@@ -38,10 +45,12 @@ class Request:
     timeout: float = 3.0
     payload: bytes = b""
     source_address: str = ""
+    craft: Craft | None = None
+    bpf: bool | None = None
 
 
 def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, target: str = "") -> Trace:
-    """Send one exchange and return all that the kernel told about it. Takes as long as the exchange and ~50 ms.
+    """Send one exchange and return all that the kernel told about it. Takes as long as the exchange and ~0.1 s.
 
     Args:
         request: what to send.
@@ -51,70 +60,97 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
 
     Raises:
         NotFound: the source is not among the taps.
+        UsageError: what is wished for makes no packet.
+        Unsupported: this kernel has no such protocol, or no drop reasons although they are insisted on.
         KernelError: the source may not send such a packet at all.
     """
     by_place = {tap.place: tap.netns_fd for tap in taps}
     if request.source not in by_place:
         raise NotFound(f"no place {request.source} to send from", hint=f"places: {', '.join(sorted(by_place))}")
+    if request.craft is None and request.source_address and not _own(by_place[request.source], request.source_address):
+        request = replace(request, craft=Craft())
     with ExitStack() as stack:
-        sender = Sender(by_place[request.source], request.protocol, request.address, request.port,
-                        payload=request.payload, source=request.source_address)
+        sender = _sender(by_place[request.source], request)
         stack.callback(sender.close)
-        ears = _listen(stack, request, sender, taps)
+        ears = Ears()
+        stack.callback(ears.close)
+        before = {tap.place: counters.read(tap.netns_fd) for tap in taps if not tap.place.startswith("pod/")}
+        _listen(ears, request, sender, taps)
+        bpf = ears.bpf
         open_still = stack.pop_all()
-    # The kernel takes some 10 ms for each tap and each table that goes; meanwhile there is much to be read and sorted.
     closing = threading.Thread(target=open_still.close, name="close the taps")
-    closing.start()
+    closing.start()  # which takes a while; meanwhile there is much to be read and sorted
     try:
-        story = Story(ears.heard, by_place, names or {})
-        return story.tell(request, sender.is_first, sender.answer, target=target, warnings=ears.warnings)
+        story = Story(ears.heard, by_place, names or {}, before)
+        told = story.tell(request, sender.is_first, sender.answer, target=target, warnings=ears.warnings)
     finally:
         closing.join()
+    crafted = request.craft.words(request.protocol, request.source_address) if request.craft is not None else ""
+    return replace(told, bpf=bpf, crafted=crafted)
 
 
-def _listen(stack: ExitStack, request: Request, sender: Sender, taps: Sequence[Tap]) -> Ears:
+def _sender(netns: int, request: Request) -> Sender | Crafted:
+    if request.craft is not None:
+        return Crafted(netns, request.source, request.protocol, request.address, request.port, craft=request.craft,
+                       payload=request.payload, source=request.source_address)
+    return Sender(netns, request.protocol, request.address, request.port, payload=request.payload,
+                  source=request.source_address)
+
+
+def _own(netns: int, address: str) -> bool:
+    with Rtnl(netns) as sock:
+        return any(entry.ip == address for entry in link.addresses(sock))
+
+
+def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequence[Tap]) -> None:
     """Open everything, send, and read until the answer is in and it has been quiet for a while."""
-    loop = stack.enter_context(selectors.DefaultSelector())
-    ears = Ears(stack, loop)
+    if request.bpf is not False:
+        ears.ask_for_drops(taps, insist=bool(request.bpf))
     few = len(taps) <= ARM_ALL
-    wanted = protocol_filter(sender.number, ICMP, ICMPV6, UDP)
+    wanted = protocol_filter(sender.number, ICMP, ICMPV6, UDP, IPV6_FRAGMENT)
     for tap in taps:
-        ears.open(tap, _matches(sender, request), wanted,
+        ears.open(tap, _matches(sender.number, request), wanted,
                   armed=few or tap.place == request.source or not tap.place.startswith("pod/"))
     sender.start()
-    if not sender.answer.status:
-        loop.register(sender.fileno(), selectors.EVENT_WRITE if sender.wants_write else selectors.EVENT_READ, None)
+    loop, waits_for = ears.loop, 0
     end = time.monotonic() + request.timeout
     quiet_until = time.monotonic() + QUIET
-    closed = False
     while True:
+        if sender.events != waits_for:
+            if waits_for:
+                loop.unregister(sender)
+            waits_for = sender.events
+            if waits_for:
+                loop.register(sender, waits_for, None)
         now = time.monotonic()
-        answered = bool(sender.answer.status)
-        if answered and not closed:  # a TCP connection is closed properly, in view of the taps
-            closed = True
-            if sender.fileno() in loop.get_map():
-                loop.unregister(sender.fileno())
-            sender.close_if_connected()
+        if sender.answered and now >= quiet_until:
+            if not sender.proceed():
+                break
             quiet_until = now + QUIET
-        if (answered and now >= quiet_until) or now >= end:
+            continue
+        if now >= end:
             break
-        for key, _ in loop.select(max(min(quiet_until if answered else end, end) - now, 0.001)):
+        for key, _ in loop.select(max(min(quiet_until if sender.answered else end, end) - now, 0.001)):
             if key.data is None:
+                was = sender.answered
                 sender.ready()
+                if sender.answered and not was:
+                    quiet_until = time.monotonic() + QUIET
             elif ears.take(*key.data):
                 quiet_until = time.monotonic() + QUIET
-                if ears.heard.dropped(sender.is_first):  # nobody will answer: no need to wait for that
-                    end = min(end, time.monotonic() + 2 * QUIET)
+        if isinstance(sender, Crafted) and not sender.answered:
+            sender.observe(ears.heard.seen)
+            quiet_until = time.monotonic() + QUIET
+        if not sender.answered and ears.heard.dropped(sender.is_first):  # nobody will answer: no need to wait for that
+            end = min(end, time.monotonic() + 2 * QUIET)
     ears.take_all()
-    return ears
 
 
-def _matches(sender: Sender, request: Request) -> list[str]:
-    name = {"tcp": "tcp", "udp": "udp", "icmp": "icmp"}[request.protocol]
+def _matches(number: int, request: Request) -> list[str]:
     errors = ["meta l4proto { icmp, ipv6-icmp }"]
-    if name == "icmp":
+    if request.protocol == "icmp":
         return errors
-    ports = ", ".join(str(p) for p in CONTROL_PLANE_PORTS if p != request.port)
-    if name == "tcp":
+    if request.protocol == "tcp":
+        ports = ", ".join(str(p) for p in CONTROL_PLANE_PORTS if p != request.port)
         return [f"tcp sport != {{ {ports} }} tcp dport != {{ {ports} }}", *errors]
-    return [f"meta l4proto {sender.number}", *errors]
+    return [f"meta l4proto {number}", *errors]

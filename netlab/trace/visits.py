@@ -36,6 +36,11 @@ class Run:
         return self.hits[0].iif
 
     @property
+    def mark(self) -> int:
+        """Return the packet's mark as it came into the chain."""
+        return self.hits[0].mark
+
+    @property
     def oif(self) -> int:
         """Return the index of the interface that the packet is to leave by, 0 while it is not known."""
         return self.hits[0].oif

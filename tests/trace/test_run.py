@@ -31,7 +31,8 @@ def run(net: Network, address: str, port: int = 0, protocol: str = "tcp", source
 
 def way(hops: tuple[Hop, ...]) -> list[str]:
     """The hops in short, without policies."""
-    return [f"{h.place.rpartition('/')[2]} {h.chain if h.kind == 'rule' else h.text}" for h in hops if h.kind != "policy"]
+    return [f"{h.place.rpartition('/')[2]} {h.chain if h.kind == 'rule' else h.text.partition(':')[0] if h.kind == 'conntrack' else h.text}"
+            for h in hops if h.kind != "policy"]
 
 
 @BOTH
@@ -39,17 +40,17 @@ def test_a_service_across_nodes_shows_every_interface_and_rule_in_order(network:
     network.serve("pod/default/web-2", 8080)
     result = run(network, "10.96.0.10", 80)
     assert way(result.request) == [
-        "client out eth0",
+        "client sent by eth0", "client out eth0",
         "node1 in v-client", "node1 PREROUTING", "node1 KUBE-SERVICES", "node1 KUBE-SVC-WEB", "node1 KUBE-SEP-TWO",
         "node1 DNAT 10.96.0.10:80 → 10.244.2.3:8080", "node1 in cni0", "node1 forwarded to eth0", "node1 FORWARD",
-        "node1 POSTROUTING", "node1 KUBE-POSTROUTING", "node1 out eth0",
+        "node1 POSTROUTING", "node1 KUBE-POSTROUTING", "node1 conntrack", "node1 out eth0",
         "fabric in node1", "fabric bridged by br0", "fabric out node2",
         "node2 in eth0", "node2 PREROUTING", "node2 forwarded to cni0", "node2 FORWARD", "node2 POSTROUTING",
-        "node2 KUBE-POSTROUTING", "node2 out cni0", "node2 out v-web-2",
+        "node2 KUBE-POSTROUTING", "node2 conntrack", "node2 out cni0", "node2 out v-web-2",
         "web-2 in eth0", "web-2 for this host itself", "web-2 arrived at pod/default/web-2",
     ]
     reply = way(result.reply)
-    assert reply[0] == "web-2 out eth0"
+    assert reply[:2] == ["web-2 sent by eth0", "web-2 out eth0"]
     assert "node1 un-DNAT 10.244.2.3:8080 → 10.96.0.10:80 (conntrack remembers)" in reply
     assert reply[-1] == "client back at pod/default/client"
     assert (result.outcome.status, result.outcome.endpoint, result.outcome.endpoint_place) == \

@@ -1,0 +1,136 @@
+"""Why a packet went no further although no rule says so: the route it would take, its neighbour, what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from netlab.kernel.lookup import RouteAnswer
+from netlab.trace.event import Hop
+from netlab.trace.packet import SCTP, TCP, UDP, Packet
+from netlab.trace.reasons import REASONS, Cause, Death, words
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Questions to the kernel of a place.
+
+    `route(place, packet, iif)`: the route that the packet would take there, having come in by `iif` ("" for none).
+    `neighbor(place, address)`: the state of a neighbour's entry there ("failed", "reachable", ..., "" for none).
+    `counted(place, name)`: by how much one of its counters (nstat's names) has grown during the trace.
+    `setting(place, name)`: a sysctl there, "" when there is none of that name.
+    """
+
+    route: Callable[[str, Packet, str], RouteAnswer]
+    neighbor: Callable[[str, str], str]
+    counted: Callable[[str, str], int] = lambda place, name: 0  # noqa: ARG005
+    setting: Callable[[str, str], str] = lambda place, name: ""  # noqa: ARG005
+
+
+def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str], ask: Ask,
+             death: Death | None = None) -> Cause | None:
+    """Return why a packet ended without a rule; None when it seems to have arrived.
+
+    Args:
+        hops: its way, not empty.
+        reply: the way of what came back; [] for nothing.
+        names: names by IP address.
+        ask: questions to the kernel.
+        death: its end as BPF told it.
+    """
+    last = hops[-1]
+    error = reply[0].packet if reply and reply[0].packet.is_icmp_error else None
+    if reply and (error is None or reply[0].place != last.place):
+        return None
+    here = [hop for hop in hops if hop.place == last.place]
+    routed = next((hop for hop in reversed(here) if hop.kind == "route"), None)
+    if death is not None and death.reason == "NO_SOCKET" and error is None:
+        return words(death)
+    if routed is not None and not routed.interface:
+        if death is not None and death.reason in REASONS and death.reason != "NO_SOCKET":
+            return words(death)
+        return None  # for this place itself: what the program there says is the answer
+    if last.kind == "iface" and last.way == "out":
+        return words(death) if death is not None and death.reason in REASONS else \
+            Cause(f"it left {last.place} by {last.interface}, and no namespace saw it again",
+                  f"look at the other end of {last.interface}, at routes and neighbours")
+    if error is not None and (told := _told_by_icmp(last, error)) is not None:
+        return told
+    if routed is not None:
+        return _stuck(last, routed, ask, death)
+    came_in = next((hop.interface for hop in reversed(here) if hop.way == "in"), "")
+    return _unrouted(last, came_in, error, names, ask, death)
+
+
+def _told_by_icmp(last: Hop, error: Packet) -> Cause | None:
+    """Return what an ICMP error of the place where the packet ended says for itself."""
+    if error.what in ("fragmentation needed", "packet too big"):
+        return Cause(f"{last.place} cannot pass it on: too long for the next link, and not to be fragmented (DF)",
+                     "lower the sender's MTU, or let it do path MTU discovery")
+    if "exceeded" in error.what:
+        return Cause(f"its time to live (TTL) ran out at {last.place}",
+                     "send it with a larger TTL; if it passes the same place again and again, the routes make a loop")
+    if error.what in ("administratively prohibited", "host prohibited", "network prohibited"):
+        return None  # a rule's or a `prohibit` route's: the route will tell
+    return None
+
+
+def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str, str], ask: Ask,
+              death: Death | None) -> Cause | None:
+    """Return why there is no sign of a routing decision behind the last hop."""
+    place, packet = last.place, last.packet
+    name = names.get(packet.destination, "")
+    target = packet.destination + (f" ({name})" if name else "")
+    if (death is not None and death.reason == "IP_RPFILTER") or ask.counted(place, "TcpExtIPReversePathFilter"):
+        return Cause(f"{place} dropped it by its reverse path filter: its route back to {packet.source} leads out of "
+                     f"another interface than {came_in}", REASONS["IP_RPFILTER"][1], "IP_RPFILTER")
+    if death is not None and death.reason in REASONS and death.reason not in (
+            "IP_INNOROUTES", "IP_OUTNOROUTES", "NEIGH_FAILED", "NETFILTER_DROP"):
+        return words(death)
+    six = packet.family != 2
+    forwarding = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
+    route = ask.route(place, packet, came_in)
+    if came_in and route.kind != "local" and ask.setting(place, forwarding) == "0":
+        return Cause(f"{place} does not forward: {forwarding} is 0 there", f"sysctl -w {forwarding}=1 there")
+    if route.words and name.startswith("svc/"):
+        return Cause(f"no rule had another destination for it, and {place} has {route.words} for {target}",
+                     _no_such_port(packet, name))
+    if route.words and not packet.is_icmp_error:
+        known = route.words
+        if "rp_filter" in known and death is not None:
+            known = "a `blackhole` route"  # BPF would have said IP_RPFILTER
+        return Cause(f"{place} has {known} for {target}",
+                     f"there: ip route get {packet.destination} from {packet.source} iif {came_in or 'lo'}")
+    if death is not None and death.reason in REASONS:
+        return words(death)
+    if error is not None:
+        return Cause(f"{place} answered with ICMP: {error.what}", "look at its routes and neighbours")
+    if route.kind == "unicast" and came_in:
+        return words(death) if death is not None else \
+            Cause(f"{place} did not forward it; its route leads to {route.interface}",
+                  "is forwarding on there, and is something held back before iptables (tc, XDP)?")
+    return None
+
+
+def _no_such_port(packet: Packet, service: str) -> str:
+    protocol = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}.get(packet.protocol, "")
+    if not protocol:
+        return "a Service's address exists in rules for its ports only and answers no ping: ping a Pod"
+    return (f"has {service} the port {packet.dport}/{protocol}, and does kube-proxy run where the packet came in? "
+            f"netlab rules {service} shows the ports that have rules")
+
+
+def _stuck(last: Hop, routed: Hop, ask: Ask, death: Death | None) -> Cause | None:
+    """Return why a packet with an interface to leave by did not leave."""
+    if death is not None and death.reason in REASONS and death.reason not in ("NEIGH_FAILED", "NEIGH_DEAD"):
+        return words(death)
+    if routed.text.startswith("bridged"):
+        return words(death) if death is not None else None
+    used = routed.route
+    next_hop = (used.gateway if used is not None else "") or last.packet.destination
+    if ask.neighbor(last.place, next_hop) in ("failed", "incomplete", "") or \
+            (death is not None and death.reason == "NEIGH_FAILED"):
+        return Cause(f"{last.place} asked on {routed.interface} who has {next_hop}, and nobody answered",
+                     f"no interface behind {routed.interface} has {next_hop}: is the Pod gone, or the node down?")
+    return Cause(f"{last.place} chose {routed.interface} for it, and it never left there",
+                 f"is {routed.interface} up? a queue (tc) or a rule outside iptables may hold it back")
