@@ -4,37 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from netlab.cli.options import lab_name, output
 
+if TYPE_CHECKING:
+    from netlab.trace.craft import Craft
+
 
 @click.command("trace", short_help="Send one connection and show every interface and rule that it crosses")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO[:PORT]")
-@click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "icmp"]), default="tcp", show_default=True,
+@click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]), default="tcp", show_default=True,
               help="What to send.")
+@click.option("-6", "--ipv6", is_flag=True, help="To the IPv6 address of what has both.")
 @click.option("--timeout", type=click.FloatRange(0.1, 60), default=3.5, show_default=True, metavar="SECONDS",
               help="How long to wait for an answer. An unanswered ARP request takes the kernel 3 seconds.")
-@click.option("--data", metavar="TEXT", default="", help="What a UDP or ICMP packet carries.")
-@click.option("--source-address", metavar="IP", default="", help="Send from this address of FROM.")
+@click.option("--data", metavar="TEXT", help="What is sent: over TCP once connected (\\r \\n are escapes); "
+              "by default a request to ports of HTTP, and nothing to others.")
+@click.option("--no-data", is_flag=True, help="Over TCP only open and close the connection.")
+@click.option("--source", "source_address", metavar="IP", default="",
+              help="The source address: one of FROM's, or any other, for a packet made by hand.")
+@click.option("--flags", metavar="LETTERS", help="By hand: TCP flags of F S R P A U E C, such as SA; \"\" for none.")
+@click.option("--ttl", type=click.IntRange(1, 255), metavar="N", help="By hand: the time to live (hop limit).")
+@click.option("--df", is_flag=True, help="By hand: don't fragment.")
+@click.option("--size", type=click.IntRange(0, 65000), metavar="BYTES", help="By hand: the length of the payload.")
+@click.option("--fragment", type=click.IntRange(8, 65000), metavar="BYTES",
+              help="By hand: in pieces of so many bytes.")
+@click.option("--source-port", type=click.IntRange(1, 65535), metavar="N", help="By hand: the source port.")
+@click.option("--count", type=click.IntRange(1, 1000), metavar="N", help="By hand: send it N times.")
+@click.option("--bpf/--no-bpf", default=None, help="Insist on the kernel's drop reasons, or do without. "
+              "By default they are shown where this kernel and user may have them (netlab doctor).")
 @click.option("--policies", is_flag=True, help="Also show the chain policies that let the packet pass.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @output("json", "yaml")
 @lab_name
-def command(source: str, target: str, protocol: str, timeout: float, data: str, source_address: str, color: str,
-            output: str, name: str, *, policies: bool) -> int:
+def command(source: str, target: str, protocol: str, timeout: float, data: str | None, source_address: str,
+            flags: str | None, ttl: int | None, size: int | None, fragment: int | None, source_port: int | None,
+            count: int | None, color: str, output: str, name: str, *, ipv6: bool, no_data: bool, df: bool,
+            bpf: bool | None, policies: bool) -> int:
     """Send one real packet, or open one connection, and show every interface and rule it crosses, both ways.
 
     \b
     netlab trace pod/client svc/web              a Service, from a Pod
+    netlab trace pod/client web.default          by name: its resolution is traced first
     netlab trace outside node/worker1:30080      a node port, from beyond the cluster
     netlab trace pod/client pod/web-1 -p icmp    a ping from Pod to Pod
     netlab trace node/worker1 10.96.0.10:53 -p udp --data hello
+    netlab trace pod/client svc/web --flags SF --ttl 2      a packet made by hand
 
-    FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME or outside; TO is one of these, svc/NAME, a Service's
-    DNS name or an address. No tool inside the Pod is needed. Exits with 0 when there was an answer, with 1 when not.
+    FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
+    lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a Service), a DNS name or an address. No tool
+    inside the Pod is needed. Exits with 0 when there was an answer, with 1 when not.
     """
     import asyncio
 
@@ -44,7 +67,11 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str, 
     from netlab.trace.render import as_text
     from netlab.trace.verdict import GOOD
 
-    wish = tracing.Wish(source, target, protocol, timeout, data.encode(), source_address)  # type: ignore[arg-type]
+    wishes = {"flags": flags, "ttl": ttl, "df": df or None, "size": size, "fragment": fragment,
+              "source_port": source_port, "count": count}
+    payload = b"" if no_data else None if data is None else _unescaped(data)
+    wish = tracing.Wish(source, target, protocol, timeout, payload, source_address, _craft(wishes), bpf,  # type: ignore[arg-type]
+                        ipv6)
     traced = asyncio.run(tracing.trace(state.find(name), wish))
     if output:
         emit(as_json(traced.trace, traced.nodes), output)
@@ -52,3 +79,15 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str, 
         colored = color == "always" or (color == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
         click.echo(as_text(traced.trace, color=colored, policies=policies, links=traced.links))
     return 0 if traced.trace.outcome.status in GOOD else 1
+
+
+def _craft(wishes: dict[str, object]) -> Craft | None:
+    """Return what was wished for a packet made by hand; None when nothing was."""
+    from netlab.trace.craft import Craft
+
+    given = {key: value for key, value in wishes.items() if value is not None}
+    return Craft(**given) if given else None  # type: ignore[arg-type]
+
+
+def _unescaped(text: str) -> bytes:
+    return text.replace("\\r", "\r").replace("\\n", "\n").encode()

@@ -191,6 +191,21 @@ def open_pidfd(pid: int) -> int:
         raise NotFound(f"no process {pid}: {error.strerror}") from None
 
 
+def read_file(pidfd: int, path: str) -> str:
+    """Return a text file as a process sees it: by its own root and mounts, whatever links lead elsewhere.
+
+    Raises:
+        OSError: there is none, or the process is gone.
+    """
+    words = Path(f"/proc/self/fdinfo/{pidfd}").read_text().split()
+    root = os.open(f"/proc/{int(words[words.index('Pid:') + 1])}/root", os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(libc.openat2(root, path.lstrip("/"), os.O_RDONLY, resolve=libc.RESOLVE_IN_ROOT)) as file:
+            return file.read()
+    finally:
+        os.close(root)
+
+
 def send(pidfd: int, number: int) -> bool:
     """Send a signal; tells whether the process was still there."""
     try:

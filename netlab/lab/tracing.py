@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlab.api.meta import Object
-from netlab.errors import NetlabError
-from netlab.kernel import link
+from netlab.errors import NetlabError, UsageError
+from netlab.kernel import link, lookup
+from netlab.kernel.netns import OWN, open_netns
+from netlab.kernel.process import read_file
 from netlab.kernel.rtnl import Rtnl
-from netlab.lab.places import Namespace, Places, closing, enter_lab
+from netlab.lab.places import Namespace, Place, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
-from netlab.trace import run
+from netlab.runtime.shimclient import ShimClient
+from netlab.trace import byname, run
+from netlab.trace import resolve as resolvers
 from netlab.trace.craft import Craft
 from netlab.trace.event import Trace
 from netlab.trace.packet import join
 from netlab.trace.send import Protocol
 from netlab.trace.target import Objects, Target, names, resolve
+
+BARE = ("outside", "fabric", "host")
+"""Places that have no files of their own, and so no resolver: names of the cluster come from the API there."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Wish:
     source_address: str = ""
     craft: Craft | None = None
     bpf: bool | None = None
+    ipv6: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,23 +64,59 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         NotFound: no such place, or a destination that has no address.
     """
     places = Places(lab)
-    source = await places.resolve(wish.source)
+    source = Place("host") if wish.source == "host" else await places.resolve(wish.source)
     known = await objects(lab, places)
     on = {f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"].get("nodeName", "")
           for pod in known.pods}
+    conf = resolvers.parse(await resolv_conf(places, source))
+    own = [Namespace("host", open_netns(OWN))] if source.name == "host" else []
     enter_lab(lab)
-    with closing(await places.all()) as namespaces:
+    with closing([*await places.all(), *own]) as namespaces:
         taps = [run.Tap(entry.place, entry.fd, on.get(entry.place, "")) for entry in namespaces]
         here = source.name
         if here not in {tap.place for tap in taps}:
             here = f"node/{source.node}"  # a Pod on its node's own network
         known = replace(known, places=_addresses(namespaces))
-        target = resolve(wish.target, known, protocol=wish.protocol)
+        target = resolve(wish.target, known, protocol=wish.protocol, ipv6=wish.ipv6)
         payload = _payload(wish, target) if wish.payload is None else wish.payload
         request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, payload,
                               wish.source_address, wish.craft, wish.bpf)
-        traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
+        if own:
+            _stays_here(own[0].fd, target)
+        if target.name and not (source.name in BARE and target.address):
+            traced = await asyncio.to_thread(byname.trace, request, target.name, conf, taps, names(known),
+                                             target=target.label, ipv6=wish.ipv6)
+        else:
+            traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
         return Traced(traced, on, far_ends(namespaces, on))
+
+
+async def resolv_conf(places: Places, place: Place) -> str:
+    """Return the resolv.conf of a place; "" where it has none of its own."""
+    if place.name in BARE:
+        return ""
+    with contextlib.suppress(NetlabError, OSError):
+        async with ShimClient(places.shim(place.node)) as shim:
+            process = await shim.open_place(place.target)
+        try:
+            return read_file(process, "/etc/resolv.conf")
+        finally:
+            os.close(process)
+    return ""
+
+
+def _stays_here(host: int, target: Target) -> None:
+    """See that a packet of the host's own would stay on this machine.
+
+    Raises:
+        UsageError: it would leave by one of the machine's interfaces.
+    """
+    found = lookup.Lookup(host)
+    way = found.route(target.address)
+    out = next((entry for entry in found.links.values() if entry.name == way.interface), None)
+    if out is not None and out.name != "lo" and not out.alias.startswith("netlab:"):
+        raise UsageError(f"the host has no way into the lab: its route to {target.address} leaves this machine by "
+                         f"{out.name}", hint="trace from outside, which is a host beyond the cluster")
 
 
 def _payload(wish: Wish, target: Target) -> bytes:

@@ -26,8 +26,14 @@ def as_text(trace: Trace, *, color: bool = False, policies: bool = False,
         links: words for interfaces, by `place interface` (what is at their other end).
     """
     paint = _paint if color else _plain
+    lines: list[str] = []
+    for part in trace.parts:
+        if part.role == "resolution":
+            lines += [paint(_BOLD, f"RESOLUTION  {part.words}"),
+                      *as_text(part.trace, color=color, policies=policies, links=links).splitlines(), ""]
     name = f"{trace.target} ({trace.destination})" if trace.target != trace.destination else trace.destination
-    lines = [paint(_BOLD, f"{trace.source} → {name}, {trace.protocol}")]
+    crafted = f", made by hand: {trace.crafted}" if trace.crafted else ""
+    lines.append(paint(_BOLD, f"{trace.source} → {name}, {trace.protocol}{crafted}"))
     start = began(trace)
     for title, hops in (("request", trace.request), ("reply", trace.reply)):
         if not hops:
@@ -45,6 +51,10 @@ def as_text(trace: Trace, *, color: bool = False, policies: bool = False,
                 lines.append(f"  {paint(_CYAN, place)}")
             lines.append(_line(hop, start, paint, links or {}))
     lines += ["", *_ending(trace, paint)]
+    for part in trace.parts:
+        if part.role != "resolution":
+            lines += ["", paint(_BOLD, f"{part.role.upper()}  {part.words}"),
+                      *as_text(part.trace, color=color, policies=policies, links=links).splitlines()]
     return "\n".join(lines)
 
 
@@ -73,9 +83,12 @@ def _ending(trace: Trace, paint: Any) -> Iterator[str]:
     if end.status in GOOD:
         word = "connected to" if end.status == "connected" else "an answer from"
         yield paint(_GREEN, f"{word} {end.endpoint}{at}{took}")
+        if trace.protocol == "tcp" and end.answer:
+            yield f"it said: {end.answer.splitlines()[0]}"
     else:
         where = f" at {end.place}" if end.place else ""
-        yield paint(_RED, f"{end.status}{where}: {end.why}")
+        told = paint(_DIM, f"  (kernel: {end.reason})") if end.reason else ""
+        yield paint(_RED, f"{end.status}{where}: {end.why}") + told
         if end.fix:
             yield f"to mend it: {end.fix}"
     more = [passage.what + (f" {passage.payload} B" if passage.payload else "") + (" again" if passage.again else "")

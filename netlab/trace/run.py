@@ -17,7 +17,7 @@ from netlab.trace.craft import Craft, Crafted
 from netlab.trace.event import Trace
 from netlab.trace.listen import ARM_ALL, Ears, Tap
 from netlab.trace.packet import ICMP, ICMPV6, IPV6_FRAGMENT, UDP
-from netlab.trace.send import Protocol, Sender
+from netlab.trace.send import Answer, Protocol, Sender
 from netlab.trace.story import Story
 
 __all__ = ["Request", "Tap", "trace"]
@@ -64,6 +64,12 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
         Unsupported: this kernel has no such protocol, or no drop reasons although they are insisted on.
         KernelError: the source may not send such a packet at all.
     """
+    return exchange(request, taps, names, target=target)[0]
+
+
+def exchange(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None = None, *,
+             target: str = "") -> tuple[Trace, Answer]:
+    """Do as `trace`, and also return what the sender got."""
     by_place = {tap.place: tap.netns_fd for tap in taps}
     if request.source not in by_place:
         raise NotFound(f"no place {request.source} to send from", hint=f"places: {', '.join(sorted(by_place))}")
@@ -86,7 +92,7 @@ def trace(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | None
     finally:
         closing.join()
     crafted = request.craft.words(request.protocol, request.source_address) if request.craft is not None else ""
-    return replace(told, bpf=bpf, crafted=crafted)
+    return replace(told, bpf=bpf, crafted=crafted), sender.answer
 
 
 def _sender(netns: int, request: Request) -> Sender | Crafted:

@@ -15,11 +15,17 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send: `label` is what the user called it; port 0 when none is known."""
+    """Where to send: `label` is what the user called it; port 0 when none is known.
+
+    `name` is a DNS name that is still to be resolved: `address` is then what the API server knows for it, or "".
+    `http` tells that the port is known to speak HTTP.
+    """
 
     address: str
     port: int
     label: str
+    name: str = ""
+    http: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,14 @@ class Objects:
     places: Mapping[str, str] | None = None
 
 
-def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str = "default") -> Target:
+def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str = "default",
+            ipv6: bool = False) -> Target:
     """Return the target of `TO[:PORT]`.
 
-    TO is `svc/[NS/]NAME`, `pod/[NS/]NAME`, `node/NAME`, `outside`, an IP address, or a Service's DNS name. Without a
-    port, a Service's first port of the protocol and a Pod's first container port are taken.
+    TO is `svc/[NS/]NAME`, `lb/[NS/]NAME` (the Service's load balancer address), `externalip/[NS/]NAME`,
+    `nodeport/[NS/]NAME` (on the first node), `pod/[NS/]NAME`, `node/NAME`, `outside`, an IP address, or a DNS name.
+    With `ipv6` the IPv6 address of what has both. Without a port, a Service's first port of the protocol and a Pod's
+    first container port are taken.
 
     Raises:
         UsageError: the words are off, or a port is missing that nothing gives.
@@ -45,24 +54,26 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
     name, port = _split(text)
     kind, _, rest = name.partition("/")
     if kind in ("svc", "service", "services") and rest:
-        return _service(text, rest, port, known.services, protocol, namespace)
+        return _service(text, rest, port, known, protocol, namespace, ipv6=ipv6)
+    if kind in ("lb", "externalip", "nodeport") and rest:
+        return _service(text, rest, port, known, protocol, namespace, kind, ipv6=ipv6)
     if kind in ("pod", "po", "pods") and rest:
-        return _pod(text, rest, port, known.pods, namespace)
+        return _pod(text, rest, port, known.pods, namespace, ipv6=ipv6)
     if kind in ("node", "no", "nodes") and rest:
         found = _find(known.nodes, "", rest, "node")
         addresses = [a["address"] for a in found.get("status", {}).get("addresses", []) if a["type"] == "InternalIP"]
         if not addresses:
             raise NotFound(f"node {rest} has no InternalIP yet")
-        return Target(addresses[0], port, text)
+        return Target(_pick(addresses, ipv6=ipv6), port, text)
     if name in (known.places or {}):
         return Target((known.places or {})[name], port, text)
     try:
-        return Target(str(ipaddress.ip_address(name)), port, text)
+        address = str(ipaddress.ip_address(name))
+        return Target(address, port, text, http=_http(address, port, known.services))
     except ValueError:
         pass
-    if found_name := re.fullmatch(r"([a-z0-9-]+)(?:\.([a-z0-9-]+))?(?:\.svc(?:\.[a-z0-9.-]+)?)?\.?", name):
-        space = found_name[2] or namespace
-        return _service(text, f"{space}/{found_name[1]}", port, known.services, protocol, namespace)
+    if re.fullmatch(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", name):
+        return _named(text, name, port, known, protocol, namespace)
     raise UsageError(f"{text}: not a destination",
                      hint="write svc/NAME, pod/NAME, node/NAME, outside or an address, with :PORT where it needs one")
 
@@ -76,14 +87,26 @@ def names(known: Objects) -> dict[str, str]:
                 found[address["address"]] = f"node/{node['metadata']['name']}"
     for service in known.services:
         label = f"svc/{service['metadata']['namespace']}/{service['metadata']['name']}"
-        for address in service.get("spec", {}).get("clusterIPs") or [service.get("spec", {}).get("clusterIP")]:
-            if address and address != "None":
-                found[address] = label
+        for address in addresses(service):
+            found[address] = label
     for pod in known.pods:
         if not pod.get("spec", {}).get("hostNetwork"):
             for entry in pod.get("status", {}).get("podIPs") or []:
                 found[entry["ip"]] = f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}"
     return found
+
+
+def _named(text: str, name: str, port: int, known: Objects, protocol: str, namespace: str) -> Target:
+    """Return a target whose name is to be resolved; the Service that it means, if it does, gives its port."""
+    found = re.fullmatch(r"([a-z0-9-]+)(?:\.([a-z0-9-]+))?(?:\.svc(?:\.[a-z0-9.-]+)?)?\.?", name)
+    service = next((service for service in known.services if found and service["metadata"]["name"] == found[1] and
+                    service["metadata"].get("namespace") == (found[2] or namespace)), None)
+    if service is None:
+        return Target("", port, text, name)
+    address = service.get("spec", {}).get("clusterIP", "")
+    if not port and protocol != "icmp":
+        port = _first_port(service, protocol, text)
+    return Target("" if address == "None" else address, port, text, name, http=_speaks_http(service, port))
 
 
 def _split(text: str) -> tuple[str, int]:
@@ -102,27 +125,83 @@ def _port(digits: str, text: str) -> int:
     return int(digits)
 
 
-def _service(text: str, rest: str, port: int, services: Iterable[Object], protocol: str, namespace: str) -> Target:
+def _service(text: str, rest: str, port: int, known: Objects, protocol: str, namespace: str, kind: str = "", *,
+             ipv6: bool = False) -> Target:
     space, _, name = rest.rpartition("/")
-    service = _find(services, space or namespace, name, "Service")
+    service = _find(known.services, space or namespace, name, "Service")
     spec = service.get("spec", {})
-    address = spec.get("clusterIP", "")
-    if not address or address == "None":
+    if kind:
+        address, port = _way_in(kind, service, port, known, protocol, text)
+        return Target(address, port, text, http=_speaks_http(service, port))
+    own = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip and ip != "None"]
+    address = _pick(own, ipv6=ipv6) if own else ""
+    if not address:
         what = f"type {spec.get('type')}" if spec.get("type") == "ExternalName" else "headless"
         raise UsageError(f"Service {space or namespace}/{name} is {what} and has no address of its own",
-                         hint="trace to one of its Pods: pod/NAME:PORT")
-    if not port and protocol in ("tcp", "udp"):
-        ports = [p["port"] for p in spec.get("ports", []) if p.get("protocol", "TCP").lower() == protocol]
-        if not ports:
-            raise UsageError(f"Service {space or namespace}/{name} has no {protocol} port", hint="choose --protocol")
-        port = ports[0]
-    return Target(address, port, text)
+                         hint=f"trace to one of its Pods, pod/NAME:PORT, or to its name, {name}.{space or namespace}")
+    if not port and protocol != "icmp":
+        port = _first_port(service, protocol, text)
+    return Target(address, port, text, http=_speaks_http(service, port))
 
 
-def _pod(text: str, rest: str, port: int, pods: Iterable[Object], namespace: str) -> Target:
+def _way_in(kind: str, service: Object, port: int, known: Objects, protocol: str, text: str) -> tuple[str, int]:
+    """Return another address of a Service than its own: load balancer, external IP, node port."""
+    meta, spec = service["metadata"], service.get("spec", {})
+    name = f"Service {meta.get('namespace', '')}/{meta['name']}"
+    if kind == "nodeport":
+        ports = [p.get("nodePort", 0) for p in spec.get("ports", []) if p.get("protocol", "TCP").lower() == protocol
+                 and port in (0, p["port"], p.get("nodePort"))]
+        nodes = [a["address"] for node in known.nodes for a in node.get("status", {}).get("addresses", [])
+                 if a["type"] == "InternalIP"]
+        if not any(ports) or not nodes:
+            raise NotFound(f"{name} has no node port for {protocol}", hint="is its type NodePort or LoadBalancer?")
+        return nodes[0], next(p for p in ports if p)
+    if kind == "lb":
+        found = [entry.get("ip", "") for entry in
+                 service.get("status", {}).get("loadBalancer", {}).get("ingress") or []]
+        hint = "is its type LoadBalancer, and did something give it an address? kubectl get svc"
+    else:
+        found, hint = list(spec.get("externalIPs") or []), "spec.externalIPs names none"
+    if not any(found):
+        raise NotFound(f"{name} has no {'load balancer address' if kind == 'lb' else 'external IP'}", hint=hint)
+    return next(ip for ip in found if ip), port or _first_port(service, protocol, text)
+
+
+def _first_port(service: Object, protocol: str, text: str) -> int:
+    ports = [p["port"] for p in service.get("spec", {}).get("ports", [])
+             if p.get("protocol", "TCP").lower() == protocol]
+    if not ports:
+        raise UsageError(f"{text}: this Service has no {protocol} port", hint="choose --protocol, or write :PORT")
+    return int(ports[0])
+
+
+def _http(address: str, port: int, services: Iterable[Object]) -> bool:
+    return any(address in addresses(service) and _speaks_http(service, port) for service in services)
+
+
+def _speaks_http(service: Object, port: int) -> bool:
+    """Tell whether a Service's port is said to speak HTTP, by its appProtocol, its name or its well-known number."""
+    for entry in service.get("spec", {}).get("ports", []):
+        if port in (entry["port"], entry.get("nodePort")) and entry.get("protocol", "TCP") == "TCP":
+            said = entry.get("appProtocol") or entry.get("name") or ""
+            return said.split("-")[0] == "http" or (not said and entry["port"] in (80, 8080))
+    return False
+
+
+def addresses(service: Object) -> list[str]:
+    """Return all addresses that a Service answers at: its own, external ones, its load balancer's."""
+    spec = service.get("spec", {})
+    found = list(spec.get("clusterIPs") or [spec.get("clusterIP", "")]) + list(spec.get("externalIPs") or [])
+    found += [entry.get("ip", "") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []]
+    return [address for address in found if address and address != "None"]
+
+
+def _pod(text: str, rest: str, port: int, pods: Iterable[Object], namespace: str, *, ipv6: bool) -> Target:
     space, _, name = rest.rpartition("/")
     pod = _find(pods, space or namespace, name, "Pod")
-    address = pod.get("status", {}).get("podIP", "")
+    status = pod.get("status", {})
+    own = [entry["ip"] for entry in status.get("podIPs") or [{"ip": status.get("podIP", "")}] if entry["ip"]]
+    address = _pick(own, ipv6=ipv6) if own else ""
     if not address:
         raise NotFound(f"Pod {space or namespace}/{name} has no address yet",
                        hint=f"it is {pod.get('status', {}).get('phase', 'new')}: kubectl describe pod {name}")
@@ -130,6 +209,11 @@ def _pod(text: str, rest: str, port: int, pods: Iterable[Object], namespace: str
         ports = [p["containerPort"] for c in pod.get("spec", {}).get("containers", []) for p in c.get("ports") or []]
         port = ports[0] if ports else 0
     return Target(address, port, text)
+
+
+def _pick(addresses: Sequence[str], *, ipv6: bool) -> str:
+    """Return the first address of the family, the first of all when there is none."""
+    return next((address for address in addresses if (":" in address) == ipv6), addresses[0])
 
 
 def _find(objects: Iterable[Object], namespace: str, name: str, kind: str) -> Object:

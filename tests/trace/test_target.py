@@ -26,8 +26,6 @@ KNOWN = Objects(
     ("svc/web", "tcp", ("10.96.0.10", 80)),
     ("svc/web", "udp", ("10.96.0.10", 53)),
     ("svc/default/web:443", "tcp", ("10.96.0.10", 443)),
-    ("web", "tcp", ("10.96.0.10", 80)),
-    ("web.default.svc.cluster.local:443", "tcp", ("10.96.0.10", 443)),
     ("pod/web-1", "tcp", ("10.244.1.2", 8080)),
     ("pod/default/web-1:9", "tcp", ("10.244.1.2", 9)),
     ("node/worker1:30080", "tcp", ("172.18.0.3", 30080)),
@@ -37,7 +35,37 @@ KNOWN = Objects(
     ("outside:7", "tcp", ("192.0.2.10", 7)),
 ])
 def test_resolve(text: str, protocol: str, expected: tuple[str, int]) -> None:
-    assert resolve(text, KNOWN, protocol=protocol) == Target(*expected, text)
+    found = resolve(text, KNOWN, protocol=protocol)
+    assert (found.address, found.port, found.label, found.name) == (*expected, text, "")
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("web", ("10.96.0.10", 80)),
+    ("web.default.svc.cluster.local:443", ("10.96.0.10", 443)),
+    ("none.shop", ("", 80)),
+    ("example.com:80", ("", 80)),
+    ("lb/web", None), ("externalip/web", None), ("nodeport/web", None),
+])
+def test_a_name_is_left_to_the_resolver_with_the_services_port(text: str, expected: tuple[str, int] | None) -> None:
+    if expected is None:
+        with pytest.raises(NotFound):
+            resolve(text, KNOWN)
+        return
+    found = resolve(text, KNOWN)
+    assert (found.address, found.port, found.name) == (*expected, text.partition(":")[0])
+
+
+def test_the_other_addresses_of_a_service() -> None:
+    web = {"metadata": {"name": "web", "namespace": "default"},
+           "spec": {"clusterIPs": ["10.96.0.10", "fd00::10"], "externalIPs": ["198.51.100.1"],
+                    "ports": [{"port": 80, "nodePort": 30080, "name": "http"}, {"port": 443, "nodePort": 30443}]},
+           "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}}
+    known = Objects([web], nodes=KNOWN.nodes)
+    assert resolve("lb/web", known) == Target("203.0.113.7", 80, "lb/web", http=True)
+    assert resolve("externalip/web:443", known) == Target("198.51.100.1", 443, "externalip/web:443")
+    assert resolve("nodeport/web:443", known) == Target("172.18.0.3", 30443, "nodeport/web:443")
+    assert resolve("svc/web", known, ipv6=True).address == "fd00::10"
+    assert names(known)["203.0.113.7"] == "svc/default/web"
 
 
 @pytest.mark.parametrize(("text", "error", "words"), [
