@@ -85,7 +85,7 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
         return Cause(f"{place} dropped it by its reverse path filter: its route back to {packet.source} leads out of "
                      f"another interface than {came_in}", REASONS["IP_RPFILTER"][1], "IP_RPFILTER")
     if death is not None and death.reason in REASONS and death.reason not in (
-            "IP_INNOROUTES", "IP_OUTNOROUTES", "NEIGH_FAILED", "NETFILTER_DROP"):
+            "IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "NEIGH_FAILED", "NETFILTER_DROP"):
         return words(death)
     six = packet.family != 2
     forwarding = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
