@@ -85,7 +85,7 @@ async def _judge(places: Places, client: Client, check: Check, answers: list[Ans
     if check.answered_by is not None:
         return await _answered(client, check, said)
     if check.says:
-        return True, f"it says {', '.join(sorted(said))}"
+        return True, f"it says {'; '.join(sorted(said))}"
     return True, check.expect if not answers[0].why else f"{check.expect}: {answers[0].why}"
 
 
@@ -162,6 +162,8 @@ async def _target(lab: LabRecord, client: Client, netns: int, place: Place, chec
         if not address:
             raise NotFound(f'{check.source} finds no address for the name "{host}"')
         return Target(protocol, address, port, path)
+    if kind == "deploy":
+        kind, name = "pod", (await Places(lab).resolve(host)).name.rpartition("/")[2]
     addresses = await _of_object(lab, client, kind, name)
     found = next((ip for ip in addresses if check.family in (0, plan.version(ip))), "")
     if not found:

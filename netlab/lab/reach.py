@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one attempt. `said` is the answer's first line (http: of the body), `why` the kernel's words."""
+    """What came of one attempt. `said` is the answer (http: its body), `why` the kernel's words."""
 
     outcome: Outcome
     said: str = ""
@@ -43,7 +43,7 @@ class Answer:
 def split(url: str) -> tuple[str, str, int, str]:
     """Return (protocol, host, port, path) of a target; the host may be an API word such as svc/web."""
     protocol, _, rest = url.partition("://")
-    if rest.startswith(("svc/", "node/", "pod/")):
+    if rest.startswith(("svc/", "node/", "pod/", "deploy/")):
         kind, _, rest = rest.partition("/")
         parts = urlsplit(f"//{rest}")
         host = f"{kind}/{parts.hostname}"
@@ -66,14 +66,14 @@ async def ask(netns: int, target: Target) -> Answer:
                 return Answer("reachable")
             if target.protocol == "udp":
                 await loop.sock_sendall(sock, target.path.strip("/").encode() or b"hostname")
-                return Answer("reachable", _line(await loop.sock_recv(sock, 4096)))
+                return Answer("reachable", _text(await loop.sock_recv(sock, 4096)))
             host = plan.bracketed(target.address)
             request = f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             await loop.sock_sendall(sock, request.encode())
             reply = b""
             while chunk := await loop.sock_recv(sock, 1 << 16):
                 reply += chunk
-            return Answer("reachable", _line(reply.partition(b"\r\n\r\n")[2]), _line(reply))
+            return Answer("reachable", _text(reply.partition(b"\r\n\r\n")[2]), _text(reply.partition(b"\r\n")[0]))
     except ConnectionRefusedError as error:
         return Answer("refused", why=str(error.strerror))
     except TimeoutError:
@@ -122,5 +122,5 @@ async def _query(netns: int, name: str, server: str, kind: str) -> str:
         sock.close()
 
 
-def _line(raw: bytes) -> str:
-    return raw.decode(errors="replace").strip().partition("\n")[0].strip()
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace").strip()
