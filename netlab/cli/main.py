@@ -27,6 +27,7 @@ COMMANDS: dict[str, Entry] = {
     "down": Entry("Labs", "Stop a lab and remove all that it made"),
     "ls": Entry("Labs", "List the labs that run"),
     "status": Entry("Labs", "Show a lab's nodes, components, Pods, ports and memory"),
+    "scenarios": Entry("Labs", "List the lessons that come with netlab, a line each"),
     "test": Entry("Labs", "Bring scenarios up, run their checks, take them down"),
     "trace": Entry("See inside", "Send one connection and show every interface and rule that it crosses"),
     "rules": Entry("See inside", "Show the rules of Services as the kernel holds them"),

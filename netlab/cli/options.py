@@ -35,6 +35,13 @@ def output(*formats: str) -> Callable[[F], F]:
                         help=f"Output format: {', '.join(choices)}.")
 
 
+def complete_scenario(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of scenarios, for shell completion."""
+    from netlab.lab import scenario
+
+    return [name for name in scenario.names() if name.startswith(incomplete)]
+
+
 def _complete_lab(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from netlab.lab import state
 

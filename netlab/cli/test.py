@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from netlab.cli.options import complete_scenario
 from netlab.cli.options import output as output_option
 
 
 @click.command("test")
-@click.argument("scenarios", nargs=-1, metavar="SCENARIO...")
+@click.argument("scenarios", nargs=-1, metavar="SCENARIO...", shell_complete=complete_scenario)
 @click.option("--name", metavar="LAB", default="", help="Check a lab that runs, instead of starting one.")
 @click.option("--nodes", type=int, metavar="N", help="How many nodes, whatever the scenario says.")
 @output_option()
@@ -63,7 +64,7 @@ def _whole(scenario: Any, progress: Any) -> list[dict[str, Any]]:
     from netlab.lab import launcher, state
 
     number = 1
-    while state.load(fresh := f"test-{scenario.name[:15]}-{number}".strip("-")) is not None:
+    while state.load(fresh := f"test-{scenario.lab[:15].strip('-')}-{number}") is not None:
         number += 1
     begun = time.monotonic()
     record = launcher.up(scenario, launcher.Options(fresh, merge=False), progress)

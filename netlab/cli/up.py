@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netlab.cli.options import lab_name
+from netlab.cli.options import complete_scenario, lab_name
 
 if TYPE_CHECKING:
     from netlab.lab.plan import IpFamily
 
 
 @click.command("up")
-@click.argument("scenario", required=False, metavar="[SCENARIO]")
+@click.argument("scenario", required=False, metavar="[SCENARIO]", shell_complete=complete_scenario)
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE",
               help="Kubernetes manifests to apply as well: a file, a folder, or - for standard input. Repeatable.")
 @click.option("--nodes", type=int, metavar="N", help="How many nodes, the control-plane node included.")
@@ -36,8 +36,8 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
             timing: bool, quiet: bool) -> None:
     """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
 
-    SCENARIO is the name of one that comes with netlab, or a scenario.yaml file. Without one the cluster is empty but
-    for what -f adds.
+    SCENARIO is the name of one that comes with netlab (netlab scenarios lists them), or a scenario.yaml file. Without
+    one the cluster is empty but for what -f adds.
 
     \b
     netlab up services
@@ -61,7 +61,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
             raise UsageError(f'--use {use}: want COMPONENT=PATH of a binary', hint="e.g. --use kube-proxy=./kube-proxy")
         swapped.append((component, str(Path(path).resolve())))
     progress = shown.choose(quiet=quiet)
-    options = launcher.Options(name or chosen.name, merge=not no_kubeconfig, keep=keep,
+    options = launcher.Options(name or chosen.lab, merge=not no_kubeconfig, keep=keep,
                                limits=Limits(ready=wait or 60 + 3 * chosen.nodes), use=tuple(swapped))
     try:
         record = launcher.up(chosen, options, progress)

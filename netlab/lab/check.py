@@ -41,14 +41,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class RuleCheck:
-    """A rule that has to be in the kernel, or must not be: on which nodes ("" all), table, chain (pattern), text.
+    """A rule that has to be in the kernel, or must not be: on which nodes ("" all), table, chain (pattern), texts.
 
     The table `kube-proxy` is nftables' own; its chains, maps and sets are looked through alike.
     """
 
     table: str
     chain: str
-    contains: str
+    contains: tuple[str, ...]
     node: str = ""
     present: bool = True
 
@@ -152,9 +152,13 @@ def _rule(item: Field) -> RuleCheck:
     return RuleCheck(
         table=parts["table"].choice("nat", "filter", "mangle", "raw", "kube-proxy") if "table" in parts else "nat",
         chain=parts["chain"].parsed(_pattern, "a chain's name or a pattern of it, such as KUBE-SVC-.*"),
-        contains=parts["contains"].text() if "contains" in parts else "",
+        contains=_texts(parts["contains"]) if "contains" in parts else (),
         node=parts["node"].text(words="a node's name") if "node" in parts else "",
         present=parts["present"].boolean() if "present" in parts else True)
+
+
+def _texts(field: Field) -> tuple[str, ...]:
+    return tuple(item.text() for item in field.items()) if isinstance(field.value, list) else (field.text(),)
 
 
 def _step(run: Field, at: Field | None) -> Step:

@@ -24,6 +24,7 @@ from netlab.lab.reach import Answer, Target
 from netlab.lab.state import LabRecord
 
 _PAUSE = 0.1
+_TRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _full(place: str) -> str:
 async def _dropped(lab: LabRecord, check: Check) -> tuple[bool, str]:
     assert check.dropped is not None
     protocol, host, port, _ = reach.split(check.target)
-    wish = tracing.Wish(check.source, f"{plan.bracketed(host)}:{port}", "udp" if protocol == "udp" else "tcp")
+    wish = tracing.Wish(check.source, f"{plan.bracketed(host)}:{port}", "udp" if protocol == "udp" else "tcp",
+                        timeout=_TRACE_SECONDS)
     outcome = (await tracing.trace(lab, wish)).trace.outcome
     seen = f"{outcome.status} at {outcome.place or 'no place'}: {outcome.why or 'no reason'}"
     here = fnmatch.fnmatchcase(outcome.place, _full(check.dropped.where))

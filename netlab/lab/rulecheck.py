@@ -36,7 +36,7 @@ async def run(lab: LabRecord, places: Places, wanted: RuleCheck, family: int) ->
         finally:
             os.close(namespace.fd)
         for chain, text in rules:
-            if re.fullmatch(wanted.chain, chain) and wanted.contains in text:
+            if re.fullmatch(wanted.chain, chain) and all(part in text for part in wanted.contains):
                 found.setdefault(node, text)
     missing = [node for node in nodes if node not in found]
     if wanted.present:

@@ -41,6 +41,11 @@ class Scenario:
     next: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
 
+    @property
+    def lab(self) -> str:
+        """Return the name of a lab of it where no other is asked for: of the form that labs' names have."""
+        return _lab_name(self.name)
+
     def with_nodes(self, count: int) -> Scenario:
         """Return the same with another number of nodes.
 
@@ -98,7 +103,15 @@ def find(text: str) -> Path:
             return folder / text / "scenario.yaml"
     if (path / "scenario.yaml").is_file():
         return path / "scenario.yaml"
-    raise NotFound(f'no scenario "{text}"', hint=f"there are: {', '.join(names())}; or name a scenario.yaml file")
+    lessons = "".join(f"\n  {name:<34}{title(name)}" for name in names())
+    raise NotFound(f'no scenario "{text}"', hint=f"name a scenario.yaml file, or one of these:{lessons}")
+
+
+def title(name: str) -> str:
+    """Return the first line of help on a scenario that comes with netlab; its manifests are not read."""
+    path = find(name)
+    found = source.parse(read(path), str(path)).value
+    return str(found.get("title", "")) if isinstance(found, dict) else ""
 
 
 def load(text: str) -> Scenario:
@@ -153,7 +166,7 @@ def parse(text: str, path: Path) -> Scenario:
     if "checks" in fields:
         given["checks"] = tuple(check.parse(item) for item in fields["checks"].items())
     name = path.resolve().parent.name if path.name == "scenario.yaml" else path.stem
-    return Scenario(name=_lab_name(name), file=str(path), **given)
+    return Scenario(name=name, file=str(path), **given)
 
 
 def objects(path: Path) -> list[dict[str, Any]]:

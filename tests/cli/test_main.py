@@ -58,7 +58,7 @@ def test_every_command_explains_itself(name):
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_name_chooses_the_lab_of_every_command_that_has_one(name):
-    if name in ("ls", "doctor", "bench", "completion", "version", "render"):
+    if name in ("ls", "scenarios", "doctor", "bench", "completion", "version", "render"):
         pytest.skip("it is about no lab")
     command = cli.netlab.get_command(None, name)  # type: ignore[arg-type]
     group = [command.get_command(None, sub) for sub in command.list_commands(None)] if name == "image" else [command]

@@ -57,7 +57,7 @@ checks:
     assert one == check.Check("one", "pod/other/a", "udp://svc/web:53", 3, 0.5, "unreachable",
                                  check.Answered("app=web", every=True),
                                  check.Dropped("node/worker1", "no endpoints"), line=8)
-    assert two.rule == check.RuleCheck("filter", "KUBE-.*", "REJECT", "worker1", present=False)
+    assert two.rule == check.RuleCheck("filter", "KUBE-.*", ("REJECT",), "worker1", present=False)
 
 
 @pytest.mark.parametrize(("text", "line", "field", "expected"), [
@@ -184,5 +184,5 @@ def test_the_examples_of_the_documentation_are_read(tmp_path):
         (folder / name).write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n")
     whole = head.replace("checks: []", "checks:\n") + "".join(checks)
     found = scenario.parse(whole, folder / "scenario.yaml")
-    assert (len(found.checks), len(found.objects)) == (4, 2)
+    assert (len(found.checks), len(found.objects)) == (10, 2)
     jsonschema.validate(yaml.safe_load(whole), SCHEMA)
