@@ -131,8 +131,22 @@ def _rerouted(rules: Ruleset, host: Host, going: _Going) -> Iterator[Outcome]:
         yield Outcome("NO ROUTE", going.packet, going.hits, going.probability, going.certain)
         return
     going = replace(going, packet=replace(going.packet, oif=route.interface))
-    ending: Verdict = "DELIVER" if host.local(going.packet.dst) else "SEND"
-    yield from _last(rules, host, going, (("mangle", "POSTROUTING"), ("nat", "POSTROUTING")), ending)
+    out = (("mangle", "POSTROUTING"), ("nat", "POSTROUTING"))
+    if not host.local(going.packet.dst):
+        yield from _last(rules, host, going, out, "SEND")
+        return
+    for verdict, where, each in _stages(rules, host, going, out):
+        if verdict == "ACCEPT":
+            yield from _looped(rules, host, each)
+        else:
+            yield _dead(verdict, where, each)
+
+
+def _looped(rules: Ruleset, host: Host, going: _Going) -> Iterator[Outcome]:
+    """Take in what this host sent to itself; nat has decided about the connection on its way out."""
+    going = replace(going, packet=replace(going.packet, iif="lo", oif=""))
+    yield from _last(rules, host, going, (("raw", "PREROUTING"), ("mangle", "PREROUTING"), ("mangle", "INPUT"),
+                                          ("filter", "INPUT"), ("security", "INPUT")), "DELIVER")
 
 
 def _last(rules: Ruleset, host: Host, going: _Going, stages: tuple[tuple[str, str], ...],
