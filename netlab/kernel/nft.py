@@ -14,7 +14,7 @@ import re
 import struct
 import subprocess
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -25,6 +25,7 @@ from netlab.kernel.netns import inside
 
 TRACE_TABLE: Final = "netlab-trace"
 HANDLES: Final = 1 << 3
+NFT_MSG_GETCHAIN: Final = 4
 NFT_MSG_GETRULE: Final = 7
 NFT_MSG_GETGEN: Final = 16
 
@@ -165,39 +166,59 @@ def rule_handles(netns: int, family: int) -> dict[tuple[str, str], list[int]]:
     return handles
 
 
-_CHAIN = re.compile(r"^\s*chain (\S+) \{")
-_TABLE = re.compile(r"^table (\S+) (\S+) \{")
+FAMILIES: Final = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
+"""nftables' families by NFPROTO_*; in the kernel's messages by this number."""
+
+_HOOK_NAMES: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _RULE = re.compile(r"^\s*(.+?) # handle (\d+)$")
-_BASE = re.compile(r"^\s*type \S+ hook (\S+) ")
 
 
-def native_rules(netns: int, skip: Collection[tuple[str, str]] = (),
-                 ) -> tuple[dict[tuple[str, str, int], str], dict[tuple[str, str], str]]:
-    """Return nft's own words for every rule, by (table, chain, handle), and the hook of each base chain.
+def base_chains(netns: int) -> dict[tuple[str, str], str]:
+    """Return the hook of each base chain, by (table, chain), of all families that have IP's hooks."""
+    found: dict[tuple[str, str], str] = {}
+    with inside(netns):
+        sock = nfnetlink.open_socket(buffer=4 << 20)
+    with sock:
+        for family in (1, 2, 7, 10):
+            for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, NFT_MSG_GETCHAIN, family=family):
+                chain = dict(nfnetlink.attributes(body))
+                if 4 in chain:  # NFTA_CHAIN_HOOK
+                    number = int.from_bytes(dict(nfnetlink.attributes(chain[4])).get(1, b""), "big")
+                    if number < len(_HOOK_NAMES):
+                        found[_text(chain[1]), _text(chain[3])] = _HOOK_NAMES[number]
+    return found
 
-    `skip` names tables, by (family, name), that need not be read: those which iptables-nft-save has words for.
+
+def chain_rules(netns: int, family: int, table: str, chain: str) -> dict[int, str]:
+    """Return nft's own words for the rules of one chain, by handle; nothing when it is gone.
+
     (libnftables cannot say iptables' own extensions, and complains about each on standard error.)
     """
     nft = Nft(netns)
     try:
-        tables = [tuple(line.split()[1:3]) for line in nft.run("list tables").splitlines() if line.startswith("table ")]
-        listing = "\n".join(nft.run(f"list table {family} {name}", flags=HANDLES)
-                            for family, name in tables if (family, name) not in skip and name != TRACE_TABLE)
+        listing = nft.run(f"list chain {FAMILIES.get(family, 'inet')} {table} {chain}", flags=HANDLES)
+    except KernelError:
+        return {}
     finally:
         nft.close()
-    texts: dict[tuple[str, str, int], str] = {}
-    hooks: dict[tuple[str, str], str] = {}
-    table = chain = ""
-    for line in listing.splitlines():
-        if found := _TABLE.match(line):
-            table, chain = found[2], ""
-        elif found := _CHAIN.match(line):
-            chain = found[1]
-        elif chain and (found := _BASE.match(line)):
-            hooks[table, chain] = found[1].upper()
-        elif chain and (found := _RULE.match(line)):
-            texts[table, chain, int(found[2])] = found[1]
-    return texts, hooks
+    return {int(found[2]): found[1] for line in listing.splitlines() if (found := _RULE.match(line))}
+
+
+def element(netns: int, family: int, table: str, name: str, key: str) -> str:
+    """Return the element of a set or map that a key falls into, as nft prints it; "" when there is none."""
+    nft = Nft(netns)
+    try:
+        listing = nft.run(f"get element {FAMILIES.get(family, 'inet')} {table} {name} {{ {key} }}")
+    except KernelError:
+        return ""
+    finally:
+        nft.close()
+    found = re.search(r"elements = \{(.*?)\}", listing, re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")
 
 
 def saved(netns: int, tool: str) -> str:

@@ -9,9 +9,10 @@ on), which is where the kernel runs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netlab.kernel.taps import RuleHit
+from netlab.trace import nftwords
 from netlab.trace.event import Crossing, Direction, Entry, Hop, Kind, RouteUsed, Way
 from netlab.trace.packet import Packet
 from netlab.trace.rulebook import RuleText
@@ -182,6 +183,8 @@ class _Writer:
         self._place, self._direction, self._around = place, direction, around
         self._packet = packet
         self._nat: RuleText | None = None
+        self._nat_at = 0
+        self._comment = ""
 
     def iface(self, event: Seen) -> None:
         self._rewritten(event.packet)
@@ -234,10 +237,15 @@ class _Writer:
                                  table=hit.table, chain=hit.chain, verdict=hit.verdict))
             return
         text = self._around.rule_text(self._place, hit, packet)
+        if hit.chain == "reject-chain" and self._comment:  # nftables: the element that led here names the Service
+            text = replace(text, comment=f"{self._comment} has no endpoints")
+        elif hit.verdict == "DROP" and "no-endpoint" in text.line:
+            text = replace(text, comment=f"{text.comment} has no local endpoints")
+        self._comment = text.comment
         verdict = hit.verdict or ("CONTINUE" if text.target in ("", *CONTINUING) else
                                   text.target if text.target in FINAL else "JUMP")
         if text.target in NAT_TARGETS:
-            self._nat = text
+            self._nat, self._nat_at = text, len(self.hops)
             verdict = text.target
         elif text.target == "REJECT":
             verdict = "REJECT"
@@ -252,6 +260,8 @@ class _Writer:
             return
         rule = self._nat
         self._nat = None
+        if rule is not None and not rule.element and (element := nftwords.chosen(rule.line, packet)):
+            self.hops[self._nat_at] = replace(self.hops[self._nat_at], element=element)
         changes = []
         remembered = not rule and self._direction == "reply"
         if before.to != packet.to:

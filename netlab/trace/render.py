@@ -68,6 +68,8 @@ def _line(hop: Hop, start: int, paint: Any, links: Mapping[str, str]) -> str:
         if hop.verdict in ("DROP", "REJECT"):
             text = paint(_RED, text)
         note = paint(_DIM, f"  # {hop.comment}") if hop.comment else ""
+        if hop.element:
+            text += f"  [{hop.element}]"
         return f"{when}  {hop.table + ' ' + hop.chain:<29} {text}{note}"
     if hop.kind == "route" and hop.route is not None:
         return f"{when}  {hop.text}{paint(_DIM, f'  ({hop.route.words})')}"

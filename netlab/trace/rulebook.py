@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from netlab.kernel import nft
 from netlab.kernel.taps import RuleHit
+from netlab.trace import nftwords
 from netlab.trace.packet import Packet
 
 
@@ -33,40 +34,61 @@ class RuleText:
 
 @dataclass
 class RuleBook:
-    """The rules of one namespace, by what a trace calls them."""
+    """The rules of one namespace, by what a trace calls them; chains of native nftables are read when asked for."""
 
+    netns: int
     by_handle: Mapping[tuple[int, str, str, int], RuleText] = field(default_factory=dict)
     by_number: Mapping[tuple[int, str, str, int], RuleText] = field(default_factory=dict)
     hooks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    _native: dict[tuple[int, str, str], dict[int, str]] = field(default_factory=dict)
+    _elements: dict[tuple[int, str, str, str], str] = field(default_factory=dict)
 
-    def text(self, hit: RuleHit, packet: Packet | None = None) -> RuleText:  # noqa: ARG002
+    def text(self, hit: RuleHit, packet: Packet) -> RuleText:
         """Return the words of one hit; a rule that is gone by now is named by its number."""
-        found: RuleText | None
         if hit.legacy:
-            found = self.by_number.get((hit.family, hit.table, hit.chain, hit.rule))
-        else:
-            found = (self.by_handle.get((hit.family, hit.table, hit.chain, hit.handle))
-                     or self.by_handle.get((0, hit.table, hit.chain, hit.handle)))
-        number = f"rule {hit.rule}" if hit.legacy else f"handle {hit.handle}"
-        return found or RuleText(f"({number}, changed since)")
+            return self.by_number.get((hit.family, hit.table, hit.chain, hit.rule)) or \
+                RuleText(f"(rule {hit.rule}, changed since)")
+        known = self.by_handle.get((hit.family, hit.table, hit.chain, hit.handle))
+        if known is not None:
+            return known
+        chain = hit.family, hit.table, hit.chain
+        if chain not in self._native:
+            self._native[chain] = nft.chain_rules(self.netns, *chain)
+        line = self._native[chain].get(hit.handle)
+        if line is None:
+            return RuleText(f"(handle {hit.handle}, changed since)")
+        return self._in_words(hit, line, packet)
+
+    def _in_words(self, hit: RuleHit, line: str, packet: Packet) -> RuleText:
+        """Return a native rule with the element that the packet met, and what chain names say of it."""
+        element = ""
+        asked = nftwords.looked_up(line, packet)
+        if asked is not None:
+            key = (hit.family, hit.table, *asked)
+            if key not in self._elements:
+                self._elements[key] = nft.element(self.netns, *key)
+            element = self._elements[key]
+        said = nftwords.comment(element) or nftwords.comment(line) or nftwords.words(hit.target) or \
+            nftwords.words(hit.chain)
+        target = next((word.upper() for word in ("dnat", "snat", "masquerade", "redirect", "reject", "drop", "accept")
+                       if re.search(rf"\b{word}\b", line.partition(" comment ")[0])), "")
+        return RuleText(line, said, target, element)
 
 
 def load(netns: int, *, legacy: bool = False) -> RuleBook:
     """Read the rules of one namespace. A few ms for an everyday rule set.
 
     Args:
+        netns: which.
         legacy: read iptables-legacy's tables too (looking creates them, so only where they were seen at work).
     """
     by_handle: dict[tuple[int, str, str, int], RuleText] = {}
     by_number: dict[tuple[int, str, str, int], RuleText] = {}
-    said: set[tuple[str, str]] = set()
     for family, tool in ((socket.AF_INET, "iptables"), (socket.AF_INET6, "ip6tables")):
-        handles = nft.rule_handles(netns, family)
+        handles = {place: numbers for place, numbers in nft.rule_handles(netns, family).items()
+                   if place[0] in ("raw", "mangle", "nat", "filter", "security")}
         if handles:
             lines = split_save(nft.saved(netns, f"{tool}-nft-save"))
-            unsaid = {place[0] for place in handles if len(handles[place]) != len(lines.get(place, ()))}
-            name = "ip" if family == socket.AF_INET else "ip6"
-            said |= {(name, table) for table, _ in handles if table not in unsaid}
             for place, numbers in handles.items():
                 if len(numbers) == len(lines.get(place, ())):
                     by_handle.update(((family, *place, handle), parse_line(line))
@@ -74,9 +96,7 @@ def load(netns: int, *, legacy: bool = False) -> RuleBook:
         if legacy:
             for (table, chain), rules in split_save(nft.saved(netns, f"{tool}-legacy-save")).items():
                 by_number |= {(family, table, chain, n): parse_line(line) for n, line in enumerate(rules, 1)}
-    texts, hooks = nft.native_rules(netns, skip=said)
-    by_handle |= {(0, table, chain, handle): _native(line) for (table, chain, handle), line in texts.items()}
-    return RuleBook(by_handle, by_number, hooks)
+    return RuleBook(netns, by_handle, by_number, nft.base_chains(netns))
 
 
 def split_save(text: str) -> dict[tuple[str, str], list[str]]:
@@ -106,10 +126,3 @@ def parse_line(line: str) -> RuleText:
             comment = ""
     found = _TARGET.search(line)
     return RuleText(line, comment, found[1] if found else "")
-
-
-def _native(line: str) -> RuleText:
-    for word in ("dnat", "snat", "masquerade", "redirect", "reject", "drop", "accept"):
-        if re.search(rf"\b{word}\b", line):
-            return RuleText(line, target=word.upper())
-    return RuleText(line)
