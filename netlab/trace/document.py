@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -14,25 +15,29 @@ _WORDS: Final = ("interface", "way", "table", "chain", "rule", "comment", "verdi
                  "function")
 
 
-def as_json(trace: Trace, nodes: Mapping[str, str] | None = None) -> dict[str, Any]:
+def as_json(trace: Trace, nodes: Mapping[str, str] | None = None,
+            links: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the trace as JSON.
 
     Args:
         trace: what to show.
         nodes: the node that each place is on, by place; places that are nodes need no entry.
+        links: what is at the far end of interfaces, by `place interface`.
     """
     start = began(trace)
     end = trace.outcome
+    crossed = {f"{hop.place} {hop.interface}" for hop in (*trace.request, *trace.reply) if hop.kind == "iface"}
     return {
         "schema": SCHEMA, "source": trace.source, "target": trace.target, "destination": trace.destination,
-        "protocol": trace.protocol, "crafted": trace.crafted,
+        "protocol": trace.protocol, "crafted": trace.crafted, "start": start,
         "outcome": {"status": end.status, "endpoint": end.endpoint, "endpointPlace": end.endpoint_place,
                     "place": end.place, "why": end.why, "fix": end.fix, "reason": end.reason, "answer": end.answer,
                     "ms": None if end.seconds is None else round(end.seconds * 1000, 3)},
         "hops": [_hop(hop, start, nodes or {}) for hop in (*trace.request, *trace.reply)],
         "packets": [_passage(number, passage, start) for number, passage in enumerate(trace.passages, 1)],
-        "parts": [{"role": part.role, "words": part.words, "trace": as_json(part.trace, nodes)}
+        "parts": [{"role": part.role, "words": part.words, "trace": as_json(part.trace, nodes, links)}
                   for part in trace.parts],
+        "links": {key: words for key, words in sorted((links or {}).items()) if key in crossed},
         "bpf": trace.bpf, "lost": trace.lost, "warnings": list(trace.warnings),
     }
 
@@ -44,7 +49,7 @@ def began(trace: Trace) -> int:
 
 
 def _ms(at: int | None, start: int) -> float | None:
-    return round((at - start) / 1e6, 3) if at and start else None
+    return round((at - start) / 1e6, 6) if at and start else None
 
 
 def _hop(hop: Hop, start: int, nodes: Mapping[str, str]) -> dict[str, Any]:
@@ -89,4 +94,5 @@ def _passage(number: int, passage: Passage, start: int) -> dict[str, Any]:
 
 def _crossing(crossing: Crossing, start: int) -> dict[str, Any]:
     return {"t": _ms(crossing.at, start), "place": crossing.place, "interface": crossing.interface,
-            "way": crossing.way, "source": crossing.packet.of, "destination": crossing.packet.to}
+            "way": crossing.way, "source": crossing.packet.of, "destination": crossing.packet.to,
+            "data": base64.b64encode(crossing.data).decode()}
