@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from netlab.cli.options import lab_name, output
+from netlab.cli import trace_views
+from netlab.cli.options import lab_name
 
 if TYPE_CHECKING:
     from netlab.trace.craft import Craft
 
 
 @click.command("trace", short_help="Send one connection and show every interface and rule that it crosses")
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO[:PORT]")
+@click.argument("source", metavar="FROM", required=False, default="")
+@click.argument("target", metavar="TO[:PORT]", required=False, default="")
 @click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]), default="tcp", show_default=True,
               help="What to send.")
 @click.option("-6", "--ipv6", is_flag=True, help="To the IPv6 address of what has both.")
@@ -38,13 +37,12 @@ if TYPE_CHECKING:
 @click.option("--bpf/--no-bpf", default=None, help="Insist on the kernel's drop reasons, or do without. "
               "By default they are shown where this kernel and user may have them (netlab doctor).")
 @click.option("--policies", is_flag=True, help="Also show the chain policies that let the packet pass.")
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-@output("json", "yaml")
+@trace_views.options
 @lab_name
 def command(source: str, target: str, protocol: str, timeout: float, data: str | None, source_address: str,
             flags: str | None, ttl: int | None, size: int | None, fragment: int | None, source_port: int | None,
-            count: int | None, color: str, output: str, name: str, *, ipv6: bool, no_data: bool, df: bool,
-            bpf: bool | None, policies: bool) -> int:
+            count: int | None, color: str, output: str, save: tuple[str, ...], write: str, from_json: str, name: str,
+            *, ipv6: bool, no_data: bool, df: bool, bpf: bool | None, policies: bool) -> int:
     """Send one real packet, or open one connection, and show every interface and rule it crosses, both ways.
 
     \b
@@ -54,6 +52,8 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     netlab trace pod/client pod/web-1 -p icmp    a ping from Pod to Pod
     netlab trace node/worker1 10.96.0.10:53 -p udp --data hello
     netlab trace pod/client svc/web --flags SF --ttl 2      a packet made by hand
+    netlab trace pod/client svc/web --save a.json --save a.svg --save a.html -w a.pcapng
+    netlab trace --from-json a.json -o mermaid
 
     FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
     lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a Service), a DNS name or an address. No tool
@@ -61,24 +61,21 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     """
     import asyncio
 
-    from netlab.cli.output import emit
     from netlab.lab import state, tracing
-    from netlab.trace.document import as_json
-    from netlab.trace.render import as_text
-    from netlab.trace.verdict import GOOD
+    from netlab.trace.views import Subject
 
+    trace_views.check(save, source, target, from_json)
+    if from_json:
+        return trace_views.show(trace_views.load(from_json), output=output, save=save, write=write, color=color,
+                                policies=policies)
     wishes = {"flags": flags, "ttl": ttl, "df": df or None, "size": size, "fragment": fragment,
               "source_port": source_port, "count": count}
     payload = b"" if no_data else None if data is None else _unescaped(data)
     wish = tracing.Wish(source, target, protocol, timeout, payload, source_address, _craft(wishes), bpf,  # type: ignore[arg-type]
                         ipv6)
     traced = asyncio.run(tracing.trace(state.find(name), wish))
-    if output:
-        emit(as_json(traced.trace, traced.nodes), output)
-    else:
-        colored = color == "always" or (color == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-        click.echo(as_text(traced.trace, color=colored, policies=policies, links=traced.links))
-    return 0 if traced.trace.outcome.status in GOOD else 1
+    return trace_views.show(Subject(traced.trace, traced.nodes, traced.links), output=output, save=save, write=write,
+                            color=color, policies=policies)
 
 
 def _craft(wishes: dict[str, object]) -> Craft | None:

@@ -66,7 +66,8 @@ def packet(number: int, at: int, data: bytes, *, length: int = 0, way: Way = "",
     return _block(6, body + data + bytes(-len(data) % 4), options)
 
 
-def statistics(number: int, at: int, *, started: int, received: int, dropped: int, comments: Iterable[str] = ()) -> bytes:
+def statistics(number: int, at: int, *, started: int, received: int, dropped: int,
+               comments: Iterable[str] = ()) -> bytes:
     """Return an interface statistics block: how many packets of an interface came, and how many found no room."""
     times = [(_STARTED, _time(started)), (_ENDED, _time(at))]
     counts = [(_RECEIVED, struct.pack("=Q", received)), (_DROPPED, struct.pack("=Q", dropped))]

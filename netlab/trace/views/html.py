@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from netlab.trace.document import began
@@ -64,7 +65,14 @@ def render(subject: Subject) -> str:
     good, words = ending(trace)
     script = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
-    used = {step.hop.kind for stay in stays(trace) for step in stay.steps}
+    subjects = list(_all(subject))
+    used = {step.hop.kind for _, each in subjects for stay in stays(each.trace) for step in stay.steps}
+    lists, maps, first = "", "", 0
+    for words_before, each in subjects:
+        heading = f"<h2>{escape(words_before)}</h2>\n" if words_before else ""
+        lists += heading + "".join(_list(each, first)) + _packets(each.trace)
+        maps += heading + drawing(each, first)
+        first += sum(len(stay.steps) for stay in stays(each.trace))
     kinds = "".join(f'<label><input type="checkbox" value="{kind}" checked> {kind}</label>'
                     for kind in _KINDS if kind in used)
     warnings = "".join(f'<div class="warn">{escape(line)}</div>' for line in _warnings(trace))
@@ -75,12 +83,21 @@ def render(subject: Subject) -> str:
             f'<header><h1>{escape(title(trace))}</h1><div class="{"good" if good else "bad"}">{escape(words)}</div>'
             f"{warnings}</header>\n"
             f'<main><div id="list"><input type="search" id="find" placeholder="search: chain, address, interface"'
-            f' aria-label="search"><div class="kinds">{kinds}</div>\n{"".join(_list(subject))}{_packets(trace)}</div>\n'
-            f'<div id="map">{drawing(subject)}</div></main>\n<script>{_SCRIPT}</script></body></html>\n')
+            f' aria-label="search"><div class="kinds">{kinds}</div>\n{lists}</div>\n'
+            f'<div id="map">{maps}</div></main>\n<script>{_SCRIPT}</script></body></html>\n')
 
 
-def _list(subject: Subject) -> Iterator[str]:
-    start, step = began(subject.trace), 0
+def _all(subject: Subject) -> Iterator[tuple[str, Subject]]:
+    """Yield the exchange with its parts in order of time, each with words for a heading."""
+    parts = [(f"{part.role.upper()} {part.words}", replace(subject, trace=part.trace), part.role)
+             for part in subject.trace.parts]
+    yield from ((words, part) for words, part, role in parts if role == "resolution")
+    yield title(subject.trace) if parts else "", subject
+    yield from ((words, part) for words, part, role in parts if role != "resolution")
+
+
+def _list(subject: Subject, step: int) -> Iterator[str]:
+    start = began(subject.trace)
     direction = ""
     for stay in stays(subject.trace):
         packet = stay.steps[0].hop.packet

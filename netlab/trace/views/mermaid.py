@@ -26,6 +26,9 @@ def render(subject: Subject) -> str:
             lines.append(f"  participant {alias[place]} as {_safe(place)}")
         if node and len(places) > 1:
             lines.append("  end")
+    if listed:
+        lines += [f"  Note over {alias[listed[0].place]}: {_safe(f'{part.role}: {part.words}')}"
+                  for part in subject.trace.parts]
     for before, stay in zip([None, *listed], listed, strict=False):
         lines += _stay(before, stay, alias)
     good, words = ending(subject.trace)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +37,7 @@ STYLE: Final = """
 .nat{fill:#953800;font-weight:600}.drop,.bad{fill:#cf222e;font-weight:600}.deliver{fill:#1a7f37;font-weight:600}
 .natbg{fill:#fff1e5}.badbg{fill:#ffebe9}.goodbg{fill:#dafbe1}.none{fill:none}
 .request{stroke:#0969da}.reply{stroke:#8250df}
-.way{fill:none;stroke-width:2}.dot.request{fill:#0969da}.dot.reply{fill:#8250df}
+.way{fill:none;stroke-width:2}.dot.request{fill:#0969da}.dot.reply{fill:#8250df}.dot.end{fill:#cf222e}
 .num{font:700 9px system-ui,sans-serif;fill:#fff;text-anchor:middle}.on{stroke:#bf8700;stroke-width:2}
 """
 
@@ -56,29 +57,33 @@ def render(subject: Subject) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawing(subject)
 
 
-def drawing(subject: Subject) -> str:
-    """Return the `<svg>` element, as it can stand in an HTML page too. Lines carry `data-step` and their number."""
+def drawing(subject: Subject, first: int = 0) -> str:
+    """Return the `<svg>` element, also for an HTML page; each line carries its number from `first` as `data-step`."""
     listed = stays(subject.trace)
     lanes = _lanes(subject, listed)
     tops = list(_tops(listed))
     bottom = max((top + _height(stay) for top, stay in zip(tops, listed, strict=True)), default=HEAD)
     width = max((lane.x + lane.width for lane in lanes.values()), default=0) + GAP
-    width, height = max(width, 640.0), bottom + 56
+    width = max(width, 640.0)
     good, words = ending(subject.trace)
+    last = textwrap.wrap(words, int((width - 2 * GAP) / EM)) or [""]
+    height = bottom + 40 + LINE * len(last)
     body = [f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fff"/>',
-            _text(GAP, 30, "t", title(subject.trace))]
+            _cut_text(GAP, 30, "t", title(subject.trace), width)]
+    said = "   ".join(f"{part.role}: {part.words}" for part in subject.trace.parts)
+    body += [_cut_text(GAP, 44, "g", said, width)] if said else []
     body += _backgrounds(lanes.values(), bottom)
-    step = 0
+    step = first
     for index, (top, stay) in enumerate(zip(tops, listed, strict=True)):
         lane = lanes[stay.place]
         if index and listed[index - 1].direction == stay.direction:
             body.append(_arrow(lanes[listed[index - 1].place], lane, top + LINE / 2 + PAD / 2, stay))
         else:
-            first = stay.steps[0].hop.packet
-            body.append(_text(lane.x + 10, top - 7, "g", f"{stay.direction.upper()}  {first.what}  {first}"))
+            packet = stay.steps[0].hop.packet
+            body.append(_text(lane.x + 10, top - 7, "g", f"{stay.direction.upper()}  {packet.what}  {packet}"))
         body += _stay(lane, top, stay, step)
         step += len(stay.steps)
-    body += [_cut_text(GAP, bottom + 34, "l deliver" if good else "l drop", words, width - 2 * GAP)]
+    body += [_text(GAP, bottom + 34 + n * LINE, "l deliver" if good else "l drop", line) for n, line in enumerate(last)]
     marker = "".join(
         f'<marker id="{way}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 0 8 4 0 8z" fill="{color}"/></marker>'
@@ -98,7 +103,8 @@ def _lanes(subject: Subject, listed: Sequence[Stay]) -> dict[str, _Lane]:
     x = float(GAP)
     for node, places in groups(subject, listed):
         for place in places:
-            longest = max(len(_sign(step) + step.words) for stay in listed if stay.place == place for step in stay.steps)
+            steps = [step for stay in listed if stay.place == place for step in stay.steps]
+            longest = max(len(_sign(step) + step.words) for step in steps)
             width = min(max(longest * EM + 52, len(place) * 7.4 + 20, NARROW), WIDE)
             lanes[place] = _Lane(place, node, x, width)
             x += width + GAP
@@ -152,7 +158,8 @@ def _stay(lane: _Lane, top: float, stay: Stay, first: int) -> Iterator[str]:
 def _badge(x: float, y: float, step: Step, stay: Stay) -> str:
     if not step.number:
         return ""
-    return (f'<circle class="dot {stay.direction}" cx="{x:.1f}" cy="{y:.1f}" r="8" stroke="none"/>'
+    color = "end" if bad(step.hop) else stay.direction
+    return (f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="8" stroke="none"/>'
             f'<text class="num" x="{x:.1f}" y="{y + 3.2:.1f}">{step.number}</text>')
 
 
