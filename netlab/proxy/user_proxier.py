@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from netlab.errors import TemporaryError
 from netlab.kernel import iptables
 from netlab.netfilter import normalise, parse
 from netlab.netfilter.model import Rule, Ruleset
@@ -161,18 +160,11 @@ class UserProxier(FamilyProxier[Change]):
         return user_rules.chains(ports, self.listens, self._host_ip())
 
     def _host_ip(self) -> str:
-        """Return an address of the node that is no loopback one: its Node object's, or one that it has.
-
-        Raises:
-            TemporaryError: there is none yet.
-        """
+        """Return an address of the node that is no loopback one: its Node object's, or one that it has; "" for none."""
         if self.settings.node_ip:
             return self.settings.node_ip
         own = [ip for ip in host.own_addresses(self.netns) if (":" in ip) == (self.family == "IPv6")]
-        found = next((ip for ip in own if not ip.startswith(("127.", "::1", "fe80:"))), "")
-        if not found:
-            raise TemporaryError(f"this node has no {self.family} address to send its own traffic to")
-        return found
+        return next((ip for ip in own if not ip.startswith(("127.", "::1", "fe80:"))), "")
 
     async def _kernel(self) -> Ruleset:
         return parse.outline(await asyncio.to_thread(iptables.outline, self.tool, _HOOKS, netns=self.netns))

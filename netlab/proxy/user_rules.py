@@ -26,6 +26,7 @@ CHAINS: Final[tuple[TableChain, ...]] = (
     ("filter", NON_LOCAL), ("nat", PORTALS_CONTAINER), ("nat", PORTALS_HOST), ("nat", NODE_PORT_CONTAINER),
     ("nat", NODE_PORT_HOST))
 
+_EVERYWHERE: Final = ("0.0.0.0", "::")
 _PORTALS: Final = '-m comment --comment "handle ClusterIPs; NOTE: this must be before the NodePort rules"'
 _LAST: Final = ('-m addrtype --dst-type LOCAL -m comment --comment '
                 '"handle service NodePorts; NOTE: this must be the last rule in the chain"')
@@ -57,9 +58,16 @@ def rules(port: ServicePort, proxy_port: int, listens: str, host_ip: str) -> Ite
         port: the port.
         proxy_port: where this process listens for it.
         listens: the address it listens on, `0.0.0.0` or `::` for all.
-        host_ip: an address of this node that is no loopback one.
+        host_ip: an address of this node that is no loopback one; "" where there is none, and then the node's own
+            packets are left alone.
     """
-    everywhere = listens in ("0.0.0.0", "::")
+    for place, rule in _rules(port, proxy_port, listens, host_ip):
+        if place[1] not in (PORTALS_HOST, NODE_PORT_HOST) or host_ip or listens not in _EVERYWHERE:
+            yield place, rule
+
+
+def _rules(port: ServicePort, proxy_port: int, listens: str, host_ip: str) -> Iterator[tuple[TableChain, Rule]]:
+    everywhere = listens in _EVERYWHERE
     to_host = f"DNAT --to-destination {join(host_ip if everywhere else listens, proxy_port)}"
     aside = f"REDIRECT --to-ports {proxy_port}" if everywhere else to_host
     yield _rule(PORTALS_CONTAINER, _match(port, port.port, port.cluster_ip), aside)

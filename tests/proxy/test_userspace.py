@@ -41,6 +41,9 @@ def test_rules_of_a_port():
         "KUBE-PORTALS-HOST": [f"80 {rest} {host}" for rest in (
             "-d 10.96.0.10/32", "-d 198.51.100.1/32 -m addrtype --dst-type LOCAL", "-d 198.51.100.2/32")],
         "KUBE-NODEPORT-CONTAINER": [f"30080 {container}"], "KUBE-NODEPORT-HOST": [f"30080 {host}"]}
+    alone = user_rules.chains([(PORTS[0], 4444)], "0.0.0.0", "")
+    assert {chain for (_, chain), rules in alone.items() if rules} == {"KUBE-NODEPORT-NON-LOCAL", "KUBE-PORTALS-CONTAINER",
+                                                                        "KUBE-NODEPORT-CONTAINER"}, "no address to send to"
     listens = user_rules.chains([(PORTS[0], 4444)], "172.30.0.9", NODE_IP)
     targets = {rule.target for rules in listens.values() for rule in rules if rule.target != "ACCEPT"}
     assert targets == {"DNAT --to-destination 172.30.0.9:4444"}, "one that listens on one address has no use for REDIRECT"
