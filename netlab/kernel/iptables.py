@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import shutil
 import socket
@@ -31,6 +32,8 @@ _LINE = re.compile(r"\bline:? (\d+)")
 _NO_CHAIN = re.compile(r"Chain '([^']+)' does not exist")
 _MANY_CHAINS = 500
 _GETCHAIN = 4
+_RESOURCE_PROBLEM = 4
+"""What iptables exits with when the lock is held or the kernel is out of something."""
 _TABLES = frozenset({"raw", "mangle", "nat", "filter", "security"})
 _BUSY = re.compile(r"xtables lock|Resource temporarily unavailable")
 
@@ -122,17 +125,20 @@ def outline(tool: Iptables, hooks: Mapping[str, Sequence[str]], *, netns: Place 
 
 def _nft_chains(tool: Iptables, netns: Place) -> dict[str, list[str]]:
     """Return the chains of each of iptables' tables as the nft backend keeps them (NFTA_CHAIN_TABLE, _NAME)."""
-    family = socket.AF_INET if tool.family == "IPv4" else socket.AF_INET6
     with _inside(netns):
         sock = nfnetlink.open_socket(buffer=4 << 20)
     found: dict[str, list[str]] = {}
     with sock:
-        for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=family):
+        for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=_family(tool)):
             parts = dict(nfnetlink.attributes(body))
             table, name = (parts.get(kind, b"").rstrip(b"\0").decode() for kind in (1, 3))
             if table in _TABLES:
                 found.setdefault(table, []).append(name)
     return found
+
+
+def _family(tool: Iptables) -> int:
+    return socket.AF_INET if tool.family == "IPv4" else socket.AF_INET6
 
 
 def _plain(tool: Iptables) -> str:
@@ -198,8 +204,39 @@ def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
 
 
 def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> bool:
-    """Tell whether a table has a chain: 3 ms however many rules there are."""
-    return _run([_plain(tool), "-w", "5", "-t", table, "-S", chain], netns=netns, timeout=60).returncode == 0
+    """Tell whether a table has a chain, however many rules there are: 0.1 ms on the nft backend, 3 ms on legacy.
+
+    The nft backend is asked by netlink: its own `iptables -S` says the same of a chain that is not there as of one that
+    it cannot read.
+
+    Raises:
+        TemporaryError: somebody else holds the lock; KernelError: there is no telling.
+    """
+    if tool.backend == "nft":
+        return _nft_chain_exists(tool, table, chain, netns)
+    done = _run([_plain(tool), "-w", "5", "-t", table, "-S", chain], netns=netns, timeout=60)
+    if done.returncode in (0, 1):
+        return done.returncode == 0
+    said = done.stderr.strip()
+    if done.returncode == _RESOURCE_PROBLEM or _BUSY.search(said):
+        raise TemporaryError(said or "iptables is busy")
+    raise KernelError(f"{_plain(tool)} failed: {said or f'exit code {done.returncode}'}")
+
+
+def _nft_chain_exists(tool: Iptables, table: str, chain: str, netns: Place) -> bool:
+    body = b"".join(nfnetlink.attribute(kind, name.encode() + b"\0") for kind, name in ((1, table), (3, chain)))
+    with _inside(netns):
+        sock = nfnetlink.open_socket()
+    with sock:
+        try:
+            nfnetlink.acknowledged(sock, nfnetlink.request(
+                nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=_family(tool), flags=nfnetlink.NLM_F_ACK, sequence=1,
+                body=body))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+    return True
 
 
 def _culprit(lines: Sequence[str], number: int, said: str) -> int:

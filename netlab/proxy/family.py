@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.errors import KernelError, NetlabError, RestoreRejected
+from netlab.errors import KernelError, NetlabError
 from netlab.kernel import conntrack as kernel_conntrack
 from netlab.proxy import conntrack
 from netlab.proxy.addresses import Family
@@ -25,6 +26,8 @@ ChangeT = TypeVar("ChangeT")
 
 FULL_EVERY = 3600.0
 """Seconds after which everything is written anew, whoever may have meddled with it."""
+
+_NUMBERS = re.compile(r"\d+")
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -134,12 +137,13 @@ class FamilyProxier(ABC, Generic[ChangeT]):
             change = await self._full(large) if full else await self._partial()
         except NetlabError as error:
             self.full = True
-            if isinstance(error, KernelError):
-                self._failed(error, partial=not full)
+            self._failed(error, partial=not full)
             raise
         if full:
             self._last_full = now
-        self._complained = ""
+        if self._complained:
+            log.info("%s: all rules are written again", self.family)
+            self._complained = ""
         await self._clean_conntrack()
         self._measure(change, full=full, seconds=time.perf_counter() - began)
         return change
@@ -182,12 +186,12 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         if at > self._started:
             self._triggers.append(at)
 
-    def _failed(self, error: KernelError, *, partial: bool) -> None:
+    def _failed(self, error: NetlabError, *, partial: bool) -> None:
         self._count_failure(partial=partial)
-        if str(error) != self._complained:  # once for the same trouble, however often it is tried
-            hint = " (everything is written again)" if isinstance(error, RestoreRejected) else ""
-            log.error("%s: %s%s", self.family, error, hint)
-            self._complained = str(error)
+        said = _NUMBERS.sub("", str(error))  # line numbers and seconds differ from try to try
+        if said != self._complained:  # once for the same trouble, however often it is tried
+            log.error("%s: %s; everything is written again, until it works", self.family, error)
+            self._complained = said
 
     def _measure(self, change: ChangeT, *, full: bool, seconds: float) -> None:
         """Count what a sync did. What costs time to count is left to `report`."""

@@ -17,9 +17,11 @@ AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 @dataclass
 class ProxyHealth:
-    """When each family last had a change to write, and when it last wrote. Times are seconds since the Unix epoch.
+    """When each family last had a change to write, and when it last wrote.
 
-    A family is healthy when it wrote at least once and no change has waited longer than `patience` seconds.
+    A family is healthy when it wrote at least once and no change has waited longer than `patience` seconds. What has
+    waited is told by the monotonic clock (`now`), because a clock that is set must not make a proxy ill;
+    `last_updated`, for people, is in seconds since the Unix epoch (`at`).
     """
 
     patience: float
@@ -35,10 +37,10 @@ class ProxyHealth:
         """A family has something to write."""
         self.oldest_pending.setdefault(family, now)
 
-    def updated(self, family: str, now: float) -> None:
+    def updated(self, family: str, at: float) -> None:
         """A family wrote everything that it had."""
         self.oldest_pending.pop(family, None)
-        self.last_updated[family] = now
+        self.last_updated[family] = at
 
     def see_node(self, node: Object | None) -> None:
         """Take in the node: load balancers are to leave one that is going away."""
@@ -56,11 +58,11 @@ class ProxyHealth:
         found = self.families(now)
         return bool(found) and all(found.values())
 
-    def body(self, now: float, *, with_node: bool) -> dict[str, Any]:
+    def body(self, now: float, at: float, *, with_node: bool) -> dict[str, Any]:
         """Return the JSON answer."""
         families = self.families(now)
         result: dict[str, Any] = {
-            "lastUpdated": _rfc3339(max(self.last_updated.values(), default=0.0)), "currentTime": _rfc3339(now)}
+            "lastUpdated": _rfc3339(max(self.last_updated.values(), default=0.0)), "currentTime": _rfc3339(at)}
         if with_node:
             result["nodeEligible"] = self.node_eligible
         result["healthy"] = self.healthy(now)
@@ -73,13 +75,13 @@ def application(health: ProxyHealth, metrics: Metrics) -> web.Application:
     """Return the HTTP server of /healthz (also about the node) and /livez (about the proxy alone)."""
 
     async def healthz(_: web.Request) -> web.Response:
-        now = time.time()
+        now = time.monotonic()
         well = health.healthy(now) and health.node_eligible
-        return answer("proxy_healthz_total", well, health.body(now, with_node=True))
+        return answer("proxy_healthz_total", well, health.body(now, time.time(), with_node=True))
 
     async def livez(_: web.Request) -> web.Response:
-        now = time.time()
-        return answer("proxy_livez_total", health.healthy(now), health.body(now, with_node=False))
+        now = time.monotonic()
+        return answer("proxy_livez_total", health.healthy(now), health.body(now, time.time(), with_node=False))
 
     def answer(metric: str, well: bool, body: dict[str, Any]) -> web.Response:
         code = 200 if well else 503

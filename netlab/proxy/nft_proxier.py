@@ -61,9 +61,12 @@ class NftProxier(FamilyProxier[Change]):
         self._report_pending()
 
     async def _full(self, large: bool) -> Change:
-        self.tracker.take_changed()
-        self._wanted = wanted = NftWanted(self.settings)
-        rebuild(self.tracker, wanted, self.tracker.services())
+        changed: Iterable[str] = self.tracker.take_changed()
+        if self._wanted.settings != self.settings:
+            self._wanted = NftWanted(self.settings)
+            changed = self.tracker.services()
+        wanted = self._wanted
+        rebuild(self.tracker, wanted, changed)
         wanted.forget_changes()
         held = await self._held()
         if self._anew and held is not None:  # what is there stood in the way once: replace it, in one step

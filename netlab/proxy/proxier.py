@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
-from netlab.errors import KernelError
+from netlab.errors import KernelError, RestoreRejected
 from netlab.kernel import iptables, nfacct
 from netlab.netfilter import parse
 from netlab.proxy import layout, names
 from netlab.proxy.family import FamilyProxier
 from netlab.proxy.metrics import Metrics
-from netlab.proxy.plan import PIECE, Change, Wanted, deletions, texts
+from netlab.proxy.plan import PIECE, Change, Wanted, deletions, piece_size, texts
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import LARGE, rebuild
 
@@ -32,6 +33,9 @@ class Proxier(FamilyProxier[Change]):
         super().__init__(settings, metrics, netns=netns)
         self.tool = tool
         self._wanted = Wanted(settings)
+        self._large = False
+        self._countable = True
+        self._stuck: set[str] = set()
 
     async def flushed(self) -> bool:
         """Tell whether a canary is gone, that is, whether somebody emptied a table under us."""
@@ -44,12 +48,24 @@ class Proxier(FamilyProxier[Change]):
 
     async def _full(self, large: bool) -> Change:
         self._make_counters()
-        self.tracker.take_changed()
-        self._wanted = Wanted(self.settings)
-        rebuild(self.tracker, self._wanted, self.tracker.services())
-        saved = await asyncio.to_thread(iptables.outline, self.tool, _HOOKS, netns=self.netns)
-        change = self._wanted.take_all(parse.outline(saved))
-        await self._write(change)
+        # While a child process looks at the kernel, the rules are worked out here.
+        looking = asyncio.create_task(asyncio.to_thread(iptables.outline, self.tool, _HOOKS, netns=self.netns))
+        await asyncio.sleep(0)
+        changed: Iterable[str] = self.tracker.take_changed()
+        if (self.settings, large) != (self._wanted.settings, self._large):
+            self._wanted, self._large = Wanted(self.settings), large
+            changed = self.tracker.services()
+        rebuild(self.tracker, self._wanted, changed)
+        kernel = parse.outline(await looking)
+        change = self._wanted.take_all(kernel)
+        try:
+            await self._write(change, piece_size(len(kernel.table("nat").chains)))
+        except RestoreRejected as error:
+            if "nfacct" not in error.text or not self._countable:
+                raise
+            log.warning("%s: this kernel takes no nfacct match (%s): rules do without", self.family, error)
+            self._countable = False
+            return await self._full(large)
         log.info("%s: wrote all rules of %d Services%s (%s)", self.family, len(set(self.tracker.services())),
                  f", more than {LARGE} endpoints" if large else "", self.tool)
         return change
@@ -61,8 +77,9 @@ class Proxier(FamilyProxier[Change]):
             await self._write(change)
         return change
 
-    async def _write(self, change: Change) -> None:
-        size = PIECE if self.tool.backend == "nft" else _ONE_PIECE
+    async def _write(self, change: Change, size: int = PIECE) -> None:
+        if self.tool.backend == "legacy":
+            size = _ONE_PIECE
         if not self._complained:
             await self._restore("".join(texts(change, size=size)))
             return
@@ -71,8 +88,10 @@ class Proxier(FamilyProxier[Change]):
         for text in deletions(change):
             try:
                 await self._restore(text)
-            except KernelError as error:
-                log.warning("%s: a chain that nobody needs stays: %s", self.family, error)
+            except RestoreRejected as error:
+                (log.debug if error.text in self._stuck else log.warning)(
+                    "%s: a chain that nobody needs stays: %s", self.family, error)
+                self._stuck.add(error.text)
 
     async def _restore(self, text: str) -> None:
         """Run all transactions of a text in one process: on a node of many chains, starting it is what costs."""
@@ -80,7 +99,7 @@ class Proxier(FamilyProxier[Change]):
 
     def _make_counters(self) -> None:
         found = set()
-        for name in (INVALID_COUNTER, LOCALHOST_COUNTER):
+        for name in (INVALID_COUNTER, LOCALHOST_COUNTER) if self._countable else ():
             try:
                 nfacct.ensure(name, self.netns)
                 found.add(name)

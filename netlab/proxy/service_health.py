@@ -68,7 +68,7 @@ class ServiceHealth:
 
     def _answer(self, service: str) -> web.Response:
         count = self._local.get(service, 0)
-        well = self._health.healthy(time.time())
+        well = self._health.healthy(time.monotonic())
         namespace, name = split_key(service)
         body = {"service": {"namespace": namespace, "name": name}, "localEndpoints": count, "serviceProxyHealthy": well}
         return web.json_response(body, status=200 if count and well else 503, headers={

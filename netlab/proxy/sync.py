@@ -12,7 +12,7 @@ from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.client.informer import Informer
-from netlab.errors import ApiError, KernelError, NetlabError
+from netlab.errors import ApiError, NetlabError
 from netlab.proxy.addresses import Family
 from netlab.proxy.family import FULL_EVERY, AnyProxier
 from netlab.proxy.health import ProxyHealth
@@ -51,6 +51,7 @@ class Sync:
             standing: called in a thread once all rules stand for the first time.
         """
         self._standing = standing
+        self._complaint = ""
         self._proxiers = proxiers
         self._pace, self._look_every = pace, look_every
         self._health, self._checks, self._metrics = health, checks, metrics
@@ -111,7 +112,7 @@ class Sync:
             await self._stand(standing)
         for proxier in self._proxiers:
             if proxier.tracker.changed:
-                self._health.queued(proxier.family, time.time())
+                self._health.queued(proxier.family, time.monotonic())
         found = [proxier.health() for proxier in self._proxiers]
         await self._checks.serve({key: port for each in found for key, port in each.node_ports.items()},
                                  {key: max(each.local_endpoints.get(key, 0) for each in found)
@@ -126,11 +127,8 @@ class Sync:
     async def _sync_one(self, proxier: AnyProxier) -> bool:
         try:
             await proxier.sync(time.monotonic())
-        except KernelError:
+        except NetlabError:
             return False  # logged by the proxier, once for the same trouble
-        except NetlabError as error:
-            log.warning("%s: %s; trying again", proxier.family, error)
-            return False
         self._health.updated(proxier.family, time.time())
         return True
 
@@ -141,12 +139,14 @@ class Sync:
                 if await proxier.flushed() or proxier.full_age(time.monotonic()) > FULL_EVERY:
                     self._want()
             except NetlabError as error:
-                log.warning("%s: cannot look at the canaries: %s", proxier.family, error)
+                said = f"{proxier.family}: cannot look at the canaries: {error}"
+                (log.debug if said == self._complaint else log.warning)("%s", said)
+                self._complaint = said
 
     def _told(self, tell: Callable[[AnyProxier], bool]) -> None:
         for proxier in self._proxiers:
             if tell(proxier):
-                self._health.queued(proxier.family, time.time())
+                self._health.queued(proxier.family, time.monotonic())
                 self._want()
 
     def _node(self, node: Object | None) -> None:
@@ -155,7 +155,7 @@ class Sync:
             if node is not None and proxier.configure(self._settings(node, proxier.family)):
                 if self._services.synced.is_set():
                     log.info("%s: the node's addresses, networks or zone changed: writing all rules", proxier.family)
-                self._health.queued(proxier.family, time.time())
+                self._health.queued(proxier.family, time.monotonic())
                 self._want()
 
     async def _serves_cidrs(self) -> bool:

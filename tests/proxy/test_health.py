@@ -35,6 +35,17 @@ def test_a_change_that_waits_too_long():
     assert made.healthy(263)
 
 
+def test_a_clock_that_is_set_makes_nobody_ill():
+    made = health()
+    for family in ("IPv4", "IPv6"):
+        made.updated(family, 4_000_000_000.0)  # the wall clock was a century ahead
+        made.queued(family, 50.0)
+    assert made.healthy(51.0)
+    made.updated("IPv4", 1_700_000_000.0)
+    made.updated("IPv6", 1_700_000_000.0)
+    assert made.healthy(52.0)
+
+
 @pytest.mark.parametrize(("node", "eligible"), [
     (a_node(), True), (None, False), (a_node(taints=[{"key": "ToBeDeletedByClusterAutoscaler"}]), False),
     (a_node(taints=[{"key": "other"}]), True),
@@ -48,12 +59,12 @@ def test_load_balancers_leave_a_node_that_goes(node, eligible: bool):
 def test_the_answer_s_shape():
     made = health()
     made.updated("IPv4", 1_700_000_000.5)
-    body = made.body(1_700_000_001, with_node=True)
+    body = made.body(5.0, 1_700_000_001, with_node=True)
     assert body["lastUpdated"] == "2023-11-14T22:13:20.500000000Z"
     assert (body["healthy"], body["nodeEligible"]) == (False, True)
     assert body["status"]["IPv4"]["healthy"] is True
     assert body["status"]["IPv6"] == {"lastUpdated": "0001-01-01T00:00:00Z", "healthy": False}
-    assert "nodeEligible" not in made.body(1, with_node=False)
+    assert "nodeEligible" not in made.body(1, 1, with_node=False)
 
 
 def test_metrics_text():
