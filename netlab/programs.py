@@ -25,6 +25,7 @@ PROGRAMS: dict[str, str] = {
     "kube-proxy": "netlab.proxy.main:main",
     "netd": "netlab.netd.main:main",
     "coredns": "netlab.dns.main:main",
+    "etcd": "netlab.store.main:main",
     "agnhost": "netlab.agnhost.main:main",
     "bridge": "netlab.cni.main:bridge",
     "host-local": "netlab.cni.main:host_local",

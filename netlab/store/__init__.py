@@ -10,9 +10,12 @@ from netlab.store.errors import (
     Compacted,
     Conflict,
     Corrupt,
+    DuplicateKey,
     FutureRevision,
     KeyExists,
     KeyMissing,
+    LeaseExists,
+    LeaseMissing,
     Locked,
     StorageFailed,
     StorageFull,
@@ -20,12 +23,13 @@ from netlab.store.errors import (
     StoreError,
     WatchCut,
 )
-from netlab.store.model import Compare, Delete, Event, Get, KeyValue, Lease, Put, Range, TxnResult
+from netlab.store.model import Compare, Delete, Event, Get, KeyValue, Lease, Put, Range, Txn, TxnResult
 from netlab.store.store import Store
 from netlab.store.watch import Watch
 
 __all__ = [
-    "Compacted", "Compare", "Conflict", "Corrupt", "Delete", "Event", "FutureRevision", "Get", "KeyExists",
-    "KeyMissing", "KeyValue", "Lease", "Locked", "Put", "Range", "Retention", "StorageFailed", "StorageFull", "Store",
-    "StoreClosed", "StoreError", "TxnResult", "Watch", "WatchCut",
+    "Compacted", "Compare", "Conflict", "Corrupt", "Delete", "DuplicateKey", "Event", "FutureRevision", "Get",
+    "KeyExists", "KeyMissing", "KeyValue", "Lease", "LeaseExists", "LeaseMissing", "Locked", "Put", "Range",
+    "Retention", "StorageFailed", "StorageFull", "Store", "StoreClosed", "StoreError", "Txn", "TxnResult", "Watch",
+    "WatchCut",
 ]

@@ -59,6 +59,12 @@ class Backend(Protocol):
     def finish_checkpoint(self) -> None:
         """Tidy up what was written meanwhile, if it is too much to leave; not beside `append`."""
 
+    def size(self) -> int:
+        """Return the bytes that the files take."""
+
+    def defragment(self) -> None:
+        """Give free room back; not beside anything else. Raises StorageFailed, StorageFull."""
+
     def close(self) -> None:
         """Let go of the files."""
 
@@ -83,6 +89,13 @@ class Memory:
         """Do nothing."""
 
     def finish_checkpoint(self) -> None:
+        """Do nothing."""
+
+    def size(self) -> int:
+        """Return that there are no files."""
+        return 0
+
+    def defragment(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

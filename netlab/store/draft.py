@@ -5,13 +5,11 @@ Each step sees what the steps before it decided. A step that raises has written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from netlab.store.backend import Batch
-from netlab.store.errors import Conflict, KeyExists, KeyMissing, StoreError, printable
+from netlab.store.errors import Conflict, KeyExists, KeyMissing, LeaseExists, LeaseMissing, StoreError
 from netlab.store.lease import Leases
 from netlab.store.log import Log
-from netlab.store.model import Compare, Delete, Event, Get, KeyValue, Lease, Op, Put, Range, TxnResult
+from netlab.store.model import Event, KeyValue, Lease
 
 
 class Draft:
@@ -82,21 +80,21 @@ class Draft:
     def grant(self, ttl: int, identity: int) -> Lease:
         """Make a lease."""
         if identity and self.leases.get(identity):
-            raise StoreError(f"lease {identity} is there already")
+            raise LeaseExists(identity)
         lease = self.leases.grant(ttl, self.now, identity)
         self.batch.leases.append(lease)
         return lease
 
     def renew(self, identity: int) -> Lease:
         """Give a lease its whole time again."""
-        self._known(identity)
+        self.known(identity)
         lease = self.leases.keep(identity, self.now)
         self.batch.leases.append(lease)
         return lease
 
     def revoke(self, identity: int) -> None:
         """End a lease and delete its keys."""
-        self._known(identity)
+        self.known(identity)
         for key in self.leases.keys(identity):
             kv = self.get(key)
             if kv is not None and kv.lease == identity:
@@ -126,9 +124,10 @@ class Draft:
         for lease in self.batch.leases:
             self.leases.drop(lease.id)
 
-    def _known(self, identity: int) -> None:
+    def known(self, identity: int) -> None:
+        """Raise LeaseMissing if there is no such lease."""
         if self.leases.get(identity) is None:
-            raise StoreError(f"lease {identity} is not there")
+            raise LeaseMissing(identity)
 
 
 def create(draft: Draft, key: bytes, value: bytes, ttl: int) -> KeyValue:
@@ -157,60 +156,3 @@ def _at(draft: Draft, key: bytes, revision: int) -> KeyValue:
     if revision and current.mod_revision != revision:
         raise Conflict(current, revision)
     return current
-
-
-def transact(draft: Draft, compares: Sequence[Compare], then: Sequence[Op], otherwise: Sequence[Op]) -> TxnResult:
-    """Run etcd's Txn. Raises StoreError before anything is written."""
-    succeeded = all(_holds(draft, compare) for compare in compares)
-    chosen = then if succeeded else otherwise
-    _check_once(draft, chosen)
-    results: list[Event | list[Event] | Range] = []
-    for op in chosen:
-        match op:
-            case Put(key, value, lease):
-                results.append(draft.put(key, value, lease))
-            case Delete(key, end):
-                results.append([draft.delete(kv) for kv in draft.range(key, end)])
-            case Get(key, end, limit):
-                kvs = draft.range(key, end)
-                results.append(Range(kvs[:limit] if limit else kvs, draft.revision, len(kvs[limit:]) if limit else 0))
-    return TxnResult(succeeded, results, draft.revision)
-
-
-def _check_once(draft: Draft, ops: Sequence[Op]) -> None:
-    """A transaction writes a key once at most, and to leases that are there."""
-    put: set[bytes] = set()
-    deleted = [op for op in ops if isinstance(op, Delete)]
-    for op in ops:
-        if isinstance(op, Put):
-            gone = any(op.key == d.key or (d.end and op.key >= d.key and (d.end == b"\0" or op.key < d.end))
-                       for d in deleted)
-            if op.key in put or gone:
-                raise StoreError(f"duplicate key given in txn request: {printable(op.key)}")
-            put.add(op.key)
-            if op.lease and draft.leases.get(op.lease) is None:
-                raise StoreError(f"requested lease not found: {op.lease}")
-
-
-def _holds(draft: Draft, compare: Compare) -> bool:
-    if compare.end:
-        return all(_compare(kv, compare) for kv in draft.range(compare.key, compare.end))
-    return _compare(draft.get(compare.key), compare)
-
-
-def _compare(kv: KeyValue | None, compare: Compare) -> bool:
-    if compare.target == "value":
-        if kv is None or not isinstance(compare.operand, bytes):
-            return False
-        return _test(kv.value, compare.op, compare.operand)
-    actual = 0 if kv is None else {"mod": kv.mod_revision, "create": kv.create_revision, "version": kv.version,
-                                   "lease": kv.lease}[compare.target]
-    return isinstance(compare.operand, int) and _test(actual, compare.op, compare.operand)
-
-
-def _test(left: int | bytes, op: str, right: int | bytes) -> bool:
-    if op == "=":
-        return left == right
-    if op == "!=":
-        return left != right
-    return left < right if op == "<" else left > right  # type: ignore[operator]  # both of one type: see the callers

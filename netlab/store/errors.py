@@ -4,6 +4,9 @@ StoreError
 ├─ KeyExists        create: the key is there already (`current`)
 ├─ KeyMissing       update or delete: nothing is there
 ├─ Conflict         update or delete: the key's revision is another one (`current`)
+├─ DuplicateKey     a transaction would write a key twice
+├─ LeaseMissing     no such lease
+├─ LeaseExists      there is one with this number already
 ├─ Compacted        that revision's history is gone (`compacted`: the oldest that can still be read)
 ├─ FutureRevision   that revision has not been written yet
 ├─ WatchCut         this watch ended: its reader was too slow, or the store closed
@@ -46,6 +49,30 @@ class Conflict(StoreError):
     def __init__(self, current: KeyValue, wanted: int) -> None:
         super().__init__(f"{printable(current.key)}: is at revision {current.mod_revision}, not {wanted}")
         self.current, self.wanted = current, wanted
+
+
+class DuplicateKey(StoreError):
+    """A transaction would write `key` twice."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(f"duplicate key given in txn request: {printable(key)}")
+        self.key = key
+
+
+class LeaseMissing(StoreError):
+    """There is no lease of this number."""
+
+    def __init__(self, lease: int) -> None:
+        super().__init__(f"lease {lease} is not there")
+        self.lease = lease
+
+
+class LeaseExists(StoreError):
+    """There is a lease of this number already."""
+
+    def __init__(self, lease: int) -> None:
+        super().__init__(f"lease {lease} is there already")
+        self.lease = lease
 
 
 class Compacted(StoreError):

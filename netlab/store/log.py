@@ -99,7 +99,13 @@ class Log:
         if revision > self.revision:
             raise FutureRevision(revision, self.revision)
 
-    def since(self, revision: int) -> Sequence[Event]:
+    def base(self) -> list[KeyValue]:
+        """Return the state at the revision that is compacted to: what history starts from."""
+        if not self.compacted:
+            return []
+        return [kv for key in self._keys if (kv := self._at(key, self.compacted)) is not None]
+
+    def since(self, revision: int) -> list[Event]:
         """Return all events after a revision, in order.
 
         Raises:
@@ -107,7 +113,7 @@ class Log:
             FutureRevision: that revision is not written yet.
         """
         self.check(revision)
-        return self._events[bisect_right(self._events, revision, key=_revision_of):] if self._events else ()
+        return self._events[bisect_right(self._events, revision, key=_revision_of):]
 
     def revision_over(self, history_bytes: int) -> int:
         """Return the revision to compact to so that history takes at most so many bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -77,11 +78,16 @@ class Range(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Write a value. `lease` 0 detaches the key from its lease."""
+    """Write a value. `lease` 0 detaches the key from its lease.
+
+    `keep_value` and `keep_lease` leave what the key has, which must be there.
+    """
 
     key: bytes
     value: bytes
     lease: int = 0
+    keep_value: bool = False
+    keep_lease: bool = False
 
 
 class Delete(NamedTuple):
@@ -97,9 +103,18 @@ class Get(NamedTuple):
     key: bytes
     end: bytes = b""
     limit: int = 0
+    revision: int = 0
 
 
-Op: TypeAlias = Put | Delete | Get
+class Txn(NamedTuple):
+    """Run `then` if all compares hold, else `otherwise`."""
+
+    compares: Sequence[Compare] = ()
+    then: Sequence[Op] = ()
+    otherwise: Sequence[Op] = ()
+
+
+Op: TypeAlias = "Put | Delete | Get | Txn"
 Target: TypeAlias = Literal["mod", "create", "version", "value", "lease"]
 
 
@@ -119,12 +134,12 @@ class Compare(NamedTuple):
 class TxnResult(NamedTuple):
     """What a transaction did: `results` has one entry per operation that ran.
 
-    Of a Put: its Event; of a Delete: the list of its Events; of a Get: a Range. `revision` is the store's revision
-    after it (unchanged if nothing was written).
+    Of a Put: its Event; of a Delete: the list of its Events; of a Get: a Range; of a Txn: a TxnResult. `revision` is
+    the store's revision after it (unchanged if nothing was written).
     """
 
     succeeded: bool
-    results: list[Event | list[Event] | Range]
+    results: list[Event | list[Event] | Range | TxnResult]
     revision: int
 
 

@@ -133,6 +133,22 @@ class Sqlite:
             if Path(f"{self.path}-wal").stat().st_size > 4 * CHECKPOINT_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def size(self) -> int:
+        """Return the bytes of the file and of its WAL."""
+        found = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                found += Path(f"{self.path}{suffix}").stat().st_size
+        return found
+
+    def defragment(self) -> None:
+        """Write the file anew, without free pages."""
+        try:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise _refused(self.path, error) from error
+
     def close(self) -> None:
         """Move everything into the one file and let it go."""
         self._checkpointer.close()

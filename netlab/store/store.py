@@ -8,6 +8,7 @@ acknowledged is on disk, a reader never sees one that is not, and all readers se
 from __future__ import annotations
 
 import asyncio
+import builtins
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from netlab.store import draft as drafts
-from netlab.store.backend import Backend, Memory
+from netlab.store.backend import Backend, Batch, Memory
 from netlab.store.compact import Retainer, Retention
 from netlab.store.draft import Draft
-from netlab.store.errors import StorageFailed, StoreClosed, StoreError
+from netlab.store.errors import StorageFailed, StorageFull, StoreClosed, StoreError
 from netlab.store.lease import Leases
 from netlab.store.log import Log
-from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Range, TxnResult, prefix_end
+from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Range, Txn, TxnResult, prefix_end
 from netlab.store.sqlite import Sqlite, Synchronous
+from netlab.store.txn import transact
 from netlab.store.watch import Hub, Watch
 
 Result = TypeVar("Result")
@@ -47,7 +49,7 @@ class Store:
         self._hub = Hub(self._log.revision)
         self._retainer = Retainer(retention)
         self._queue: list[tuple[Callable[[Draft], Any], asyncio.Future[Any]]] = []
-        self._committing = self._closed = False
+        self._committing = self._closed = self._full = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
@@ -114,6 +116,29 @@ class Store:
         """Return the oldest revision that can still be read; 0 if all can."""
         return self._log.compacted
 
+    @property
+    def closed(self) -> bool:
+        """Tell whether the store is closed, or about to be."""
+        return self._closed
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the last write failed because the disk is full."""
+        return self._full
+
+    @property
+    def waiting(self) -> int:
+        """Return how many writes wait to be committed."""
+        return len(self._queue)
+
+    @property
+    def watchers(self) -> int:
+        """Return how many watches run."""
+        return len(self._hub)
+
+    def __len__(self) -> int:
+        return len(self._log)
+
     async def get(self, key: bytes, *, revision: int = 0) -> KeyValue | None:
         """Return what a key holds now or held at a revision.
 
@@ -157,6 +182,27 @@ class Store:
         history = self._log.since(after) if after else ()
         return self._hub.add(prefix, end, history=history, revision=after or self._log.revision, limit=limit)
 
+    def written_at_compaction(self, key: bytes, end: bytes) -> builtins.list[KeyValue]:
+        """Return what the revision that the store is compacted to wrote, as far as it was not overwritten since."""
+        log = self._log
+        found = log.range(key, end, revision=log.compacted).kvs if end else [log.get(key, log.compacted)]
+        return [kv for kv in found if kv is not None and kv.mod_revision == log.compacted]
+
+    def size(self) -> int:
+        """Return the bytes that the files take."""
+        return self._backend.size()
+
+    def image(self) -> Batch:
+        """Return all that is kept, as one batch that makes the same store of an empty one."""
+        log = self._log
+        events = [Event(kv, None) for kv in log.base()] + log.since(log.compacted)
+        return Batch(events, self._leases.all(), compacted=log.compacted)
+
+    async def defragment(self) -> None:
+        """Give the free room in the file back. Reads and writes wait meanwhile."""
+        await self._idle.wait()
+        self._backend.defragment()
+
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def create(self, key: bytes, value: bytes, *, ttl: int = 0) -> KeyValue:
@@ -195,20 +241,20 @@ class Store:
         """Run `then` if all compares hold, `otherwise` if not; what it writes gets one revision (etcd's Txn).
 
         Raises:
-            StoreError: a key would be written twice, or a lease is not there.
+            DuplicateKey, LeaseMissing, KeyMissing, Compacted, FutureRevision: see txn.py; nothing was written.
         """
-        return await self._submit(lambda draft: drafts.transact(draft, compares, then, otherwise))
+        return await self._submit(lambda draft: transact(draft, Txn(compares, then, otherwise)))
 
     async def grant(self, ttl: int, identity: int = 0) -> Lease:
         """Make a lease of `ttl` seconds."""
         return await self._submit(lambda draft: draft.grant(ttl, identity))
 
     async def renew(self, identity: int) -> Lease:
-        """Give a lease its whole time again. Raises StoreError if it is not there."""
+        """Give a lease its whole time again. Raises LeaseMissing."""
         return await self._submit(lambda draft: draft.renew(identity))
 
     async def revoke(self, identity: int) -> None:
-        """End a lease and delete its keys, in one revision."""
+        """End a lease and delete its keys, in one revision. Raises LeaseMissing."""
         await self._submit(lambda draft: draft.revoke(identity))
 
     def leases(self) -> Leases:
@@ -292,6 +338,8 @@ class Store:
     def _finish(self, draft: Draft, outcomes: Iterable[tuple[asyncio.Future[Any], Any, StoreError | None]],
                 failure: BaseException | None) -> None:
         """Show what was committed and acknowledge it; after a failure take everything back."""
+        if draft.batch:
+            self._full = isinstance(failure, StorageFull)
         if failure is None:
             draft.settle()
             self._hub.publish(draft.batch.events, self._log.revision)

@@ -42,6 +42,11 @@ class Watch:
             WatchCut: the reader fell more than `limit` events behind, or the store closed. What was handed out
                 before is complete up to the error's `revision`.
         """
+        await self.ready(timeout)
+        return self.take()
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Wait until there is something to take, be it the end, or until `timeout` seconds have passed."""
         if not self._pending and not self._cut:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
@@ -52,7 +57,6 @@ class Watch:
                 self._waiter = None
                 if timer is not None:
                     timer.cancel()
-        return self.take()
 
     def take(self) -> list[Event]:
         """Return what is there without waiting.
