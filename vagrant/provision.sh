@@ -25,7 +25,10 @@ checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 
 # What COMMAND needs beyond netlab itself.
 case "${1:-}" in
-  pytest | py.test | ruff | mypy | lint-imports) extras=kubectl,test ;;
+  pytest | py.test)
+    extras=kubectl,test
+    packages="$packages etcd-server etcd-client" ;;
+  ruff | mypy | lint-imports) extras=kubectl,test ;;
   *) extras=kubectl ;;
 esac
 
@@ -51,11 +54,11 @@ install_packages() {
   command -v apt-get >/dev/null || die "no apt-get here: install these yourself:$missing"
   say "installing Debian packages:$missing"
   export DEBIAN_FRONTEND=noninteractive
-  # nginx is wanted as a file for Pods; it must not begin to serve this machine
+  # nginx and etcd are wanted as files; they must not begin to serve this machine
   policy=/usr/sbin/policy-rc.d
   quiet=
   case "$missing" in
-    *nginx*)
+    *nginx* | *etcd*)
       if [ ! -e "$policy" ]; then
         quiet=yes
         trap 'rm -f "$policy"' EXIT
@@ -72,7 +75,11 @@ install_packages() {
   if [ -n "$quiet" ]; then
     rm -f "$policy"
     trap - EXIT
-    if command -v systemctl >/dev/null; then systemctl disable nginx >/dev/null 2>&1 || :; fi
+    if command -v systemctl >/dev/null; then
+      for service in nginx etcd; do
+        case "$missing" in *"$service"*) systemctl disable "$service" >/dev/null 2>&1 || : ;; esac
+      done
+    fi
   fi
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import random
+import socket
 import sys
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,8 @@ from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.server import Server, tls_context
 from netlab.errors import UsageError
 from netlab.store import Retention, Store
+from netlab.store.faces.face import Face
+from netlab.store.faces.listener import Listener, tls
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         await bootstrap.roles(api)
         server = Server(Dispatcher(api, GIT_VERSION), context)
         api.port = await server.start(chosen.bind, chosen.port)
+        doors = await _open_to_etcdctl(store, chosen)
         await bootstrap.ensure(api)
         log.info("Serving securely on %s:%d, revision %d", chosen.bind, api.port, store.revision)
         if chosen.ready_file:
@@ -82,10 +86,23 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             for keeper in keepers:
                 keeper.cancel()
             api.stop()
+            if doors is not None:
+                await doors.close()
             await server.close(GRACE_SECONDS)
             await api.kubelets.close()
             await asyncio.gather(*keepers, return_exceptions=True)
     return 0
+
+
+async def _open_to_etcdctl(store: Store, chosen: Options) -> Listener | None:
+    """Let the store answer etcd's own API, where that is asked for."""
+    if not chosen.store_urls:
+        return None
+    doors = Listener(Face(store, socket.gethostname(), chosen.store_urls, chosen.store_urls))
+    context = tls(certificate=chosen.store_certificate, key=chosen.store_key, client_ca=chosen.store_ca) \
+        if chosen.store_certificate else None
+    await doors.start(chosen.store_urls, context)
+    return doors
 
 
 if __name__ == "__main__":

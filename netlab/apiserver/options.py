@@ -46,6 +46,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag("store-synchronous", default="normal", help="normal, or full: an acknowledged write survives a power cut"),
     Flag("etcd-compaction-interval", "duration", 300.0, "how long the history of changes is kept for watches"),
     Flag("store-retention-revisions", "int", 10_000, "how many revisions of history are kept at most"),
+    Flag("store-listen-client-urls", "list", help="where the store in this process answers etcd's own API"),
+    Flag("store-cert-file", help="the server's certificate on those URLs"),
+    Flag("store-key-file", help="the key of that certificate"),
+    Flag("store-trusted-ca-file", help="the CA that signs the certificates of those who may come in there"),
     Flag("client-ca-file", help="the CA that signs client certificates"),
     Flag("tls-cert-file", help="the server's certificate"),
     Flag("tls-private-key-file", help="the key of the server's certificate"),
@@ -87,6 +91,10 @@ class Options:
     synchronous: str
     history_seconds: float
     history_revisions: int
+    store_urls: tuple[str, ...]
+    store_certificate: str
+    store_key: str
+    store_ca: str
     certificate: str
     key: str
     client_ca: str
@@ -134,6 +142,8 @@ def parse(argv: Sequence[str]) -> Options | str:
         bind=bind, port=found["secure-port"], advertise=found["advertise-address"] or _advertised(bind),
         data_dir=Path(found["data-dir"]) if found["data-dir"] else None, synchronous=found["store-synchronous"],
         history_seconds=found["etcd-compaction-interval"], history_revisions=found["store-retention-revisions"],
+        store_urls=tuple(found["store-listen-client-urls"]), store_certificate=found["store-cert-file"],
+        store_key=found["store-key-file"], store_ca=found["store-trusted-ca-file"],
         certificate=found["tls-cert-file"], key=found["tls-private-key-file"], client_ca=found["client-ca-file"],
         kubelet_certificate=found["kubelet-client-certificate"], kubelet_key=found["kubelet-client-key"],
         kubelet_ca=found["kubelet-certificate-authority"],

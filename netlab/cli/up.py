@@ -10,7 +10,7 @@ import click
 from netlab.cli.options import complete_scenario, lab_name
 
 if TYPE_CHECKING:
-    from netlab.lab.plan import IpFamily
+    from netlab.lab.plan import IpFamily, Store
 
 
 @click.command("up")
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
               help="Address families of nodes, Pods and Services, whatever the scenario says.")
 @click.option("--proxy-mode", metavar="MODE", default="",
               help="How kube-proxy serves Services, whatever the scenario says: iptables, nftables…")
+@click.option("--store", type=click.Choice(("embedded", "etcd", "netlab-etcd")),
+              help="Where objects are kept: in the API server's process, in this machine's etcd or netlab's own, each "
+                   "as a static Pod.")
+@click.option("--store-members", type=click.Choice(("1", "3", "5")), help="How many members that etcd has.")
 @click.option("--use", "uses", multiple=True, metavar="COMPONENT=PATH",
               help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
 @click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @lab_name
 def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_family: IpFamily | None,
-            proxy_mode: str, uses: tuple[str, ...], name: str, *, no_kubeconfig: bool, keep: bool, wait: float | None,
+            proxy_mode: str, store: Store | None, store_members: str | None,
+            uses: tuple[str, ...], name: str, *, no_kubeconfig: bool, keep: bool, wait: float | None,
             timing: bool, quiet: bool) -> None:
     """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
 
@@ -52,6 +57,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     chosen = scenarios.load(scenario) if scenario else scenarios.Scenario("lab")
     if nodes is not None:
         chosen = chosen.with_nodes(nodes)
+    chosen = chosen.with_store(store, int(store_members) if store_members else None)
     chosen = chosen.with_networking(family=ip_family, mode=proxy_mode)
     chosen = chosen.with_objects([obj for file in files for obj in scenarios.objects(Path(file))])
     swapped = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import netlab
-from netlab.errors import KernelError, NetlabError, TemporaryError, UsageError
+from netlab.errors import KernelError, NetlabError, NotFound, TemporaryError, UsageError
 from netlab.lab import control, nodefiles, plan, probe, spawn, state, teardown
 from netlab.lab.boot import Limits
 from netlab.lab.plan import Lab
@@ -50,7 +51,9 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
     rootless = probe.mode() == "rootless"
     asked = scenario.networking
     lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, pod_cidrs=asked.pod_cidrs(),
-                    service_cidrs=asked.service_cidrs(), wishes=scenario.wishes, kube_proxy=asked.patch())
+                    service_cidrs=asked.service_cidrs(), wishes=scenario.wishes, kube_proxy=asked.patch(),
+                    store=scenario.store, store_members=scenario.store_members)
+    options = _with_etcd(lab, options)
     with _signals_as_exceptions(), _no_signals() as allow:
         record = _begin(scenario, options, rootless=rootless)
         launch = _Launch(record, lab, options, progress)
@@ -72,6 +75,20 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
             raise
         finally:
             launch.close()
+
+
+def _with_etcd(lab: Lab, options: Options) -> Options:
+    """Return the options with this machine's etcd as that component, where the lab is to keep its objects in it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if lab.store != "etcd" or any(name == "etcd" for name, _ in options.use):
+        return options
+    path = shutil.which("etcd")
+    if path is None:
+        raise NotFound("etcd is not on PATH", hint="apt install etcd-server, --use etcd=PATH, or --store netlab-etcd")
+    return replace(options, use=(*options.use, ("etcd", str(Path(path).resolve()))))
 
 
 def _begin(scenario: Scenario, options: Options, *, rootless: bool) -> LabRecord:

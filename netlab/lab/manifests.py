@@ -13,7 +13,7 @@ import yaml
 
 from netlab.api.patch import merge as merge_patch
 from netlab.errors import NotFound
-from netlab.lab import plan
+from netlab.lab import etcd, plan
 from netlab.lab.plan import Lab, Node
 
 Object = dict[str, Any]
@@ -29,7 +29,7 @@ def dump(obj: Any) -> str:
 
 def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
     """Return the static Pods of a control-plane node by file name in /etc/kubernetes/manifests."""
-    return {"kube-apiserver.yaml": _api_server(lab, node),
+    return {**etcd.static_pods(lab, node), "kube-apiserver.yaml": _api_server(lab, node),
             "kube-controller-manager.yaml": _controller_manager(lab),
             "kube-scheduler.yaml": _scheduler(lab)}
 
@@ -38,7 +38,7 @@ def _api_server(lab: Lab, node: Node) -> Object:
     command = [
         "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true", "--anonymous-auth=false",
         "--authorization-mode=Node,RBAC", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",
-        "--data-dir=/var/lib/apiserver", "--enable-admission-plugins=NodeRestriction",
+        "--enable-admission-plugins=NodeRestriction",
         "--enable-bootstrap-token-auth=true",
         f"--kubelet-certificate-authority={PKI}/ca.crt",
         f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
@@ -50,6 +50,7 @@ def _api_server(lab: Lab, node: Node) -> Object:
         f"--requestheader-client-ca-file={PKI}/front-proxy-ca.crt",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-username-headers=X-Remote-User",
+        *etcd.api_server_flags(lab, node),
         f"--secure-port={plan.API_PORT}", f"--service-account-issuer=https://kubernetes.default.svc.{plan.DOMAIN}",
         f"--service-account-key-file={PKI}/sa.pub", f"--service-account-signing-key-file={PKI}/sa.key",
         f"--service-cluster-ip-range={','.join(lab.service_cidrs)}", "--service-node-port-range=30000-32767",

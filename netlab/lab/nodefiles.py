@@ -18,6 +18,7 @@ class Keys:
 
     ca: Authority
     front_proxy: Authority
+    etcd: Authority
     service_accounts: KeyPair
     admin: Pair
 
@@ -25,7 +26,7 @@ class Keys:
 def make_keys(*, now: float) -> Keys:
     """Make a new lab's keys; `now` is Unix seconds."""
     ca = Authority("kubernetes", now=now)
-    return Keys(ca, Authority("front-proxy-ca", now=now), new_key_pair(),
+    return Keys(ca, Authority("front-proxy-ca", now=now), Authority("etcd-ca", now=now), new_key_pair(),
                 ca.client("kubernetes-admin", "system:masters"))
 
 
@@ -80,6 +81,12 @@ def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Ke
           ca.client("kube-apiserver-kubelet-client", "kubeadm:cluster-admins"))
     _pair(files, f"{folder}/front-proxy-ca", keys.front_proxy.pair)
     _pair(files, f"{folder}/front-proxy-client", keys.front_proxy.client("front-proxy-client"))
+    members = [node.name, "localhost", *node.ips, "127.0.0.1", "::1"]
+    _pair(files, f"{folder}/etcd/ca", keys.etcd.pair)
+    _pair(files, f"{folder}/etcd/server", keys.etcd.peer(node.name, names=members))
+    _pair(files, f"{folder}/etcd/peer", keys.etcd.peer(node.name, names=members))
+    _pair(files, f"{folder}/etcd/healthcheck-client", keys.etcd.client("kube-etcd-healthcheck-client"))
+    _pair(files, f"{folder}/apiserver-etcd-client", keys.etcd.client("kube-apiserver-etcd-client"))
     files[f"{folder}/sa.key"] = keys.service_accounts.private
     files[f"{folder}/sa.pub"] = keys.service_accounts.public
     for name, user, pair in (

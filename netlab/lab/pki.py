@@ -62,6 +62,10 @@ class Authority:
         """Issue a server certificate with these DNS names and addresses."""
         return self._issue(name, (), (ExtendedKeyUsageOID.SERVER_AUTH,), names)
 
+    def peer(self, name: str, *, names: Sequence[str] = (), groups: Sequence[str] = ()) -> Pair:
+        """Issue a certificate for both ends of a connection, as an etcd member needs it."""
+        return self._issue(name, groups, (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH), names)
+
     def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
         # an hour back: a lab on a machine whose clock is being set must not wait for its certificates
         start = self._now - datetime.timedelta(hours=1)

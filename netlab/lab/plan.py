@@ -14,6 +14,7 @@ API_PORT = 6443
 DOMAIN = "cluster.local"
 
 Role = Literal["control-plane", "worker"]
+Store = Literal["embedded", "etcd", "netlab-etcd"]
 IpFamily = Literal["ipv4", "ipv6", "dual"]
 """kind's words for networking.ipFamily."""
 
@@ -111,6 +112,7 @@ class Lab:
     """What is to be built. `backend` is netd's: host-gw or vxlan.
 
     `pod_cidrs` and `service_cidrs` have one range of each family that the lab speaks, the main family first.
+    `store` is where objects are kept: in the API server's process, or in `store_members` static Pods of an etcd.
     `kube_proxy` is laid over its KubeProxyConfiguration; `images` are images in place of ours, by component.
     """
 
@@ -121,6 +123,8 @@ class Lab:
     service_cidrs: tuple[str, ...] = (SERVICE_CIDR,)
     kube_proxy: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
+    store: Store = "embedded"
+    store_members: int = 1
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -159,6 +163,18 @@ class Lab:
                      for cidr in self.pod_cidrs)
 
 
+def check_members(store: Store, members: int) -> int:
+    """Return the number of members.
+
+    Raises:
+        UsageError: that store can't have so many.
+    """
+    if members not in ((1, 3, 5) if store == "etcd" else (1,)):
+        raise UsageError(f"{members} members of the store {store}: " + (
+            "choose 1, 3 or 5" if store == "etcd" else "only etcd has more than one"))
+    return members
+
+
 def from_json(document: Mapping[str, Any]) -> Lab:
     """Return a lab as `dataclasses.asdict` and JSON have left it."""
     nodes = tuple(Node(**{**node, "ips": tuple(node["ips"]), "taints": None if node["taints"] is None else tuple(
@@ -184,7 +200,8 @@ def mac_of(ip: str) -> str:
 
 def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[str] = (), backend: str = "host-gw",
          pod_cidrs: Sequence[str] = (POD_CIDR,), service_cidrs: Sequence[str] = (SERVICE_CIDR,),
-         wishes: Sequence[NodeWish] = (), kube_proxy: Mapping[str, Any] | None = None) -> Lab:
+         wishes: Sequence[NodeWish] = (), kube_proxy: Mapping[str, Any] | None = None, store: Store = "embedded",
+         store_members: int = 1) -> Lab:
     """Return the plan of a lab; node n (from 0) gets the address 172.18.0.(n+2), control planes first.
 
     Args:
@@ -207,7 +224,8 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
     twice = next((node.name for n, node in enumerate(nodes) if node.name in {one.name for one in nodes[:n]}), "")
     if twice:
         raise UsageError(f'two nodes are called "{twice}"')
-    lab = Lab(name, tuple(nodes), backend, tuple(pod_cidrs), tuple(service_cidrs), dict(kube_proxy or {}))
+    lab = Lab(name, tuple(nodes), backend, tuple(pod_cidrs), tuple(service_cidrs), dict(kube_proxy or {}),
+              store=store, store_members=check_members(store, store_members))
     for cidr, mask in zip(lab.pod_cidrs, lab.node_masks(), strict=True):
         if mask > (30 if version(cidr) == 4 else 126):
             raise UsageError(f"the Pod range {cidr} is too small for {len(nodes)} nodes")

@@ -9,18 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import check, documents, networking, source
+from netlab.lab import check, documents, networking, plan, source
 from netlab.lab.check import Check
 from netlab.lab.networking import Networking
-from netlab.lab.plan import IpFamily, NodeWish
+from netlab.lab.plan import IpFamily, NodeWish, Store
 from netlab.lab.source import Field
 
-FIELDS = ("title", "nodes", "network", "networking", "kubeProxy", "manifests", "next", "checks")
+FIELDS = ("title", "nodes", "network", "networking", "kubeProxy", "store", "manifests", "next", "checks")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Scenario:
     wishes: tuple[NodeWish, ...] = ()
     backend: Literal["host-gw", "vxlan"] = "host-gw"
     networking: Networking = field(default_factory=Networking)
+    store: Store = "embedded"
+    store_members: int = 1
     objects: tuple[dict[str, Any], ...] = ()
     next: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -70,6 +72,15 @@ class Scenario:
                 raise UsageError(f"proxy mode {mode}: choose {', '.join(networking.MODES)}")
             changed = replace(changed, mode=mode)
         return replace(self, networking=changed)
+
+    def with_store(self, store: Store | None, members: int | None) -> Scenario:
+        """Return the same with its objects kept elsewhere; None leaves what there is.
+
+        Raises:
+            UsageError: that store can't have so many members.
+        """
+        kind, count = store or self.store, members or (self.store_members if store in (None, self.store) else 1)
+        return replace(self, store=kind, store_members=plan.check_members(kind, count))
 
     def with_objects(self, more: Sequence[dict[str, Any]]) -> Scenario:
         """Return the same with more objects to apply after its own."""
@@ -159,6 +170,8 @@ def parse(text: str, path: Path) -> Scenario:
             given["backend"] = network["backend"].choice("host-gw", "vxlan")
     if "networking" in fields or "kubeProxy" in fields:
         given["networking"] = networking.parse(fields.get("networking"), fields.get("kubeProxy"))
+    if "store" in fields:
+        given["store"], given["store_members"] = _store(fields["store"])
     if "manifests" in fields:
         given["objects"] = tuple(obj for item in fields["manifests"].items() for obj in _manifest(item, path.parent))
     if "next" in fields:
@@ -167,6 +180,17 @@ def parse(text: str, path: Path) -> Scenario:
         given["checks"] = tuple(check.parse(item) for item in fields["checks"].items())
     name = path.resolve().parent.name if path.name == "scenario.yaml" else path.stem
     return Scenario(name=name, file=str(path), **given)
+
+
+def _store(field: Field) -> tuple[Store, int]:
+    """Read `store`: a kind, or a mapping of kind and members."""
+    parts = field.fields(("kind", "members"), required=("kind",)) if isinstance(field.value, dict) else {"kind": field}
+    kind = cast(Store, parts["kind"].choice("embedded", "etcd", "netlab-etcd"))
+    members = parts["members"].integer(1, 5) if "members" in parts else 1
+    try:
+        return kind, plan.check_members(kind, members)
+    except UsageError as error:
+        raise parts.get("members", field).refused(str(error)) from None
 
 
 def objects(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Commands that a node's shell has beside the host's: crictl and docker, as far as one looks with them."""
+"""Commands that a node's shell has beside the host's: crictl, docker and etcdctl, as far as one looks with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from netlab.runtime import rootfs
 
-_NAMES = ("crictl", "docker")
+_MODULES = {"crictl": "netlab.runtime.crictl", "docker": "netlab.runtime.docker",
+            "etcdctl": "netlab.store.etcdctl.main"}
 
 
 def install(directory: Path) -> None:
@@ -15,4 +16,4 @@ def install(directory: Path) -> None:
     parent = str(rootfs.package_parent())
     rootfs.write_all(directory, [(name, (
         f"#!{sys.executable} -I\nimport sys\nsys.path.insert(0, {parent!r})\n"
-        f"from netlab.runtime.{name} import main\nsys.exit(main(sys.argv[1:]))\n"), 0o755) for name in _NAMES])
+        f"from {module} import main\nsys.exit(main(sys.argv[1:]))\n"), 0o755) for name, module in _MODULES.items()])

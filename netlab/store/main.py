@@ -33,7 +33,7 @@ enable-grpc-gateway:bool enable-pprof:bool enable-v2:bool experimental-initial-c
 experimental-corrupt-check-time:duration feature-gates:map force-new-cluster:bool grpc-keepalive-interval:duration
 grpc-keepalive-min-time:duration grpc-keepalive-timeout:duration heartbeat-interval:int
 initial-advertise-peer-urls:list initial-cluster initial-cluster-state initial-cluster-token
-listen-metrics-urls:list listen-peer-urls:list log-level log-outputs:list logger max-request-bytes:int
+listen-peer-urls:list log-level log-outputs:list logger max-request-bytes:int
 max-snapshots:int max-wals:int metrics peer-auto-tls:bool peer-cert-file peer-client-cert-auth:bool peer-key-file
 peer-trusted-ca-file pre-vote:bool quota-backend-bytes:int snapshot-count:int strict-reconfig-check:bool
 tls-min-version wal-dir
@@ -44,6 +44,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("data-dir", default="", help="the directory of the database; empty: NAME.etcd, as etcd has it"),
     Flag("listen-client-urls", "list", [_URL], "where to listen for clients"),
     Flag("advertise-client-urls", "list", [], "what clients are told; by default where it listens"),
+    Flag("listen-metrics-urls", "list", [], "where to answer /health and /metrics besides"),
     Flag("cert-file", help="the server's certificate"),
     Flag("key-file", help="the key of the server's certificate"),
     Flag("trusted-ca-file", help="the CA that signs clients' certificates"),
@@ -69,6 +70,7 @@ class Options:
     data_dir: Path
     listen: tuple[str, ...]
     advertise: tuple[str, ...]
+    metrics: tuple[str, ...]
     context: ssl.SSLContext | None
     synchronous: Synchronous
     max_ops: int
@@ -90,7 +92,7 @@ def parse(argv: Sequence[str]) -> Options | str:
         return f"etcd Version: {VERSION}\n"
     if found.args:
         raise UsageError(f"unknown command {found.args[0]!r}: etcd takes only flags")
-    for url in (*found["listen-client-urls"], *found["advertise-client-urls"]):
+    for url in (*found["listen-client-urls"], *found["advertise-client-urls"], *found["listen-metrics-urls"]):
         listener.address(url)
     context = None
     if found["cert-file"] or found["key-file"]:
@@ -103,7 +105,8 @@ def parse(argv: Sequence[str]) -> Options | str:
     name = found["name"]
     return Options(
         name=name, data_dir=Path(found["data-dir"] or f"{name}.etcd"), listen=tuple(found["listen-client-urls"]),
-        advertise=tuple(found["advertise-client-urls"] or found["listen-client-urls"]), context=context,
+        advertise=tuple(found["advertise-client-urls"] or found["listen-client-urls"]),
+        metrics=tuple(found["listen-metrics-urls"]), context=context,
         synchronous="normal" if found["unsafe-no-fsync"] else "full", max_ops=found["max-txn-ops"],
         notify=found["experimental-watch-progress-notify-interval"] or found["watch-progress-notify-interval"],
         ready_file=found["ready-file"], verbosity=found["v"])
@@ -137,6 +140,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         doors = Listener(face)
         try:
             ports = await doors.start(chosen.listen, chosen.context)
+            await doors.start(chosen.metrics, chosen.context)
             log.info("Serving etcd's API on %s, revision %d", ", ".join(chosen.listen), store.revision)
             if chosen.ready_file:
                 Path(chosen.ready_file).write_text(f"{ports[0]}\n")

@@ -80,8 +80,8 @@ def test_a_node_finds_what_kubeadm_would_have_left(tmp_path):
         nodefiles.write(tmp_path / node.name, lab, node, keys)
     control, worker = tmp_path / "control-plane", tmp_path / "worker1"
     pki = {path.name for path in (control / "etc/kubernetes/pki").iterdir()}
-    assert pki == {f"{name}.{kind}" for name in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca",
-                                                 "front-proxy-client") for kind in ("crt", "key")} | {"sa.key", "sa.pub"}
+    assert pki == {f"{name}.{kind}" for name in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "apiserver-etcd-client",
+                                                 "front-proxy-client") for kind in ("crt", "key")} | {"sa.key", "sa.pub", "etcd"}
     assert {path.name for path in (control / "etc/kubernetes/manifests").iterdir()} == {
         "kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"}
     assert [path.name for path in (worker / "etc/kubernetes/pki").iterdir()] == ["ca.crt"]

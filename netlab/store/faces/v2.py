@@ -14,6 +14,7 @@ from aiohttp import web
 from netlab.store.errors import Compacted, WatchCut
 from netlab.store.faces.face import TERM, Face
 from netlab.store.model import Event, KeyValue, prefix_end
+from netlab.store.rpc import paths
 
 _PREFIX = "/v2/keys"
 _NOT_FOUND, _READ_ONLY, _BAD_FIELD, _CLEARED = 100, 107, 209, 401
@@ -27,7 +28,7 @@ async def serve(face: Face, request: web.BaseRequest) -> web.StreamResponse:
     path = request.path.rstrip("/")
     if not request.path.startswith(_PREFIX):
         return _members(face, path)
-    key = _clean(request.path.removeprefix(_PREFIX))
+    key = paths.clean(request.path.removeprefix(_PREFIX))
     if request.method not in ("GET", "HEAD"):
         return _error(face, _READ_ONLY, f"{key}: this view is for reading; write with API version 3")
     flags = {name: request.query.get(name, "").lower() == "true" for name in ("recursive", "sorted", "wait", "quorum")}
@@ -37,10 +38,6 @@ async def serve(face: Face, request: web.BaseRequest) -> web.StreamResponse:
     if node is None:
         return _error(face, _NOT_FOUND, key)
     return _reply(face, {"action": "get", "node": node})
-
-
-def _clean(path: str) -> str:
-    return "/" + "/".join(filter(None, path.split("/")))
 
 
 def _text(data: bytes) -> str:

@@ -1,0 +1,231 @@
+"""etcd's gRPC API by a client of our own: watches in all their forms; against the real etcd, too, where it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from netlab.store.rpc import admin, codec
+from netlab.store.rpc import messages as pb
+from netlab.store.rpc.client import Client
+from tests.store import servers
+from tests.store.servers import Server, running
+
+
+@pytest.fixture(scope="module", params=["ours", "real"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if request.param == "real" and servers.REAL is None:
+        pytest.skip("etcd is not installed")
+    with running(tmp_path_factory.mktemp(request.param), real=request.param == "real") as found:
+        yield found
+
+
+class Wire:
+    """One connection, and one watch stream on it."""
+
+    def __init__(self, client: Client, stream) -> None:
+        self.client, self.stream = client, stream
+
+    async def put(self, key: bytes, value: bytes, **more) -> pb.PutResponse:
+        return await self.client.call("KV/Put", pb.PutRequest(key, value, **more), pb.PutResponse)
+
+    async def delete(self, key: bytes, end: bytes = b"") -> pb.DeleteRangeResponse:
+        return await self.client.call("KV/DeleteRange", pb.DeleteRangeRequest(key, end), pb.DeleteRangeResponse)
+
+    async def send(self, **request) -> None:
+        await self.stream.send_message(pb.WatchRequest(**request))
+
+    async def watch(self, key: bytes, **more) -> int:
+        await self.send(create_request=pb.WatchCreateRequest(key, **more))
+        answer = await self.next()
+        assert answer.created, answer
+        return answer.watch_id
+
+    async def next(self) -> pb.WatchResponse:
+        async with asyncio.timeout(20):
+            answer = await self.stream.recv_message()
+        assert answer is not None
+        return answer
+
+    async def events(self, count: int) -> list[pb.Event]:
+        found: list[pb.Event] = []
+        while len(found) < count:
+            found += (await self.next()).events
+        return found
+
+
+@asynccontextmanager
+async def wire(server: Server) -> AsyncIterator[Wire]:
+    client = Client([server.url], None)
+    try:
+        async with client.stream("Watch/Watch", pb.WatchRequest, pb.WatchResponse) as stream:
+            yield Wire(client, stream)
+            await stream.cancel()
+    finally:
+        client.close()
+
+
+async def test_a_watch_tells_history_and_news_once(server: Server):
+    async with wire(server) as w:
+        first = (await w.put(b"/w/a", b"1")).header.revision
+        await w.put(b"/w/b", b"2")
+        await w.delete(b"/w/a")
+        await w.watch(b"/w/", range_end=b"/w0", start_revision=first, prev_kv=True)
+        await w.put(b"/w/b", b"3")
+        found = await w.events(4)
+        assert [(event.type, event.kv.key, event.kv.value, event.kv.mod_revision - first) for event in found] == [
+            (0, b"/w/a", b"1", 0), (0, b"/w/b", b"2", 1), (1, b"/w/a", b"", 2), (0, b"/w/b", b"3", 3)]
+        assert [event.prev_kv.value if event.prev_kv else None for event in found] == [None, None, b"1", b"2"]
+        assert found[3].kv.version == 2
+
+
+async def test_filters_and_single_keys(server: Server):
+    async with wire(server) as w:
+        puts = await w.watch(b"/f/", range_end=b"/f0", filters=[1])
+        deletes = await w.watch(b"/f/", range_end=b"/f0", filters=[0])
+        single = await w.watch(b"/f/b")
+        assert len({puts, deletes, single}) == 3
+        await w.put(b"/f/a", b"1")
+        await w.delete(b"/f/a")
+        await w.put(b"/f/b", b"1")
+        got: dict[int, list[tuple[int, bytes]]] = {puts: [], deletes: [], single: []}
+        while sum(map(len, got.values())) < 4:
+            answer = await w.next()
+            got[answer.watch_id] += [(event.type, event.kv.key) for event in answer.events]
+        assert got == {puts: [(0, b"/f/a"), (0, b"/f/b")], deletes: [(1, b"/f/a")], single: [(0, b"/f/b")]}
+
+
+async def test_numbers_cancel_and_what_is_refused(server: Server):
+    async with wire(server) as w:
+        assert await w.watch(b"/n", watch_id=42) == 42
+        await w.send(create_request=pb.WatchCreateRequest(b"/n", watch_id=42))
+        answer = await w.next()
+        assert answer.canceled
+        assert "duplicate watch ID" in answer.cancel_reason
+        await w.send(cancel_request=pb.WatchCancelRequest(42))
+        answer = await w.next()
+        assert (answer.canceled, answer.watch_id) == (True, 42)
+        await w.put(b"/n", b"1")
+        assert await w.watch(b"/n", watch_id=43) == 43
+        await w.put(b"/n", b"2")
+        assert [event.kv.value for event in await w.events(1)] == [b"2"]
+
+
+async def test_a_watch_of_what_is_compacted_says_where_to_begin(server: Server):
+    async with wire(server) as w:
+        first = (await w.put(b"/c", b"1")).header.revision
+        last = first
+        for _ in range(5):
+            last = (await w.put(b"/c", b"1")).header.revision
+        await w.client.call("KV/Compact", pb.CompactionRequest(last - 1), pb.CompactionResponse)
+        await w.send(create_request=pb.WatchCreateRequest(b"/c", start_revision=first))
+        assert (await w.next()).created
+        answer = await w.next()
+        assert answer.canceled
+        assert answer.compact_revision == last - 1
+        with pytest.raises(GRPCError) as refused:
+            await w.client.call("KV/Range", pb.RangeRequest(b"/c", revision=first), pb.RangeResponse)
+        assert (refused.value.status, refused.value.message) == (
+            Status.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
+
+
+async def test_progress_comes_when_asked_for_and_by_itself(server: Server):
+    async with wire(server) as w:
+        revision = (await w.put(b"/elsewhere", b"1")).header.revision
+        await w.watch(b"/p/", range_end=b"/p0")
+        await w.send(progress_request=pb.WatchProgressRequest())
+        answer = await w.next()
+        assert (answer.watch_id, answer.events, answer.header.revision) == (-1, [], revision)
+        quiet = await w.watch(b"/q/", range_end=b"/q0", progress_notify=True)
+        answer = await w.next()
+        assert (answer.watch_id, answer.events, answer.header.revision >= revision) == (quiet, [], True)
+
+
+async def test_large_revisions_come_in_fragments(server: Server):
+    async with wire(server) as w:
+        first = (await w.put(b"/g", b"")).header.revision
+        for number in range(5):
+            await w.put(b"/g", bytes([65 + number]) * 900_000)
+        await w.watch(b"/g", start_revision=first + 1, fragment=True)
+        values = []
+        while len(values) < 5:
+            answer = await w.next()
+            assert sum(len(event.kv.value) for event in answer.events) < 3_000_000
+            values += [event.kv.value[:1] for event in answer.events]
+        assert b"".join(values) == b"ABCDE"
+
+
+async def test_writes_that_are_too_large_or_too_many(server: Server):
+    client = Client([server.url], None)
+    for request, kind in ((pb.PutRequest(b"big", b"x" * 1_700_000), pb.PutResponse),
+                          (pb.TxnRequest(success=[pb.RequestOp(request_put=pb.PutRequest(b"k%d" % n)) for n in range(129)]), pb.TxnResponse)):
+        with pytest.raises(GRPCError) as refused:
+            await client.call("KV/Put" if kind is pb.PutResponse else "KV/Txn", request, kind)
+        assert refused.value.status is Status.INVALID_ARGUMENT
+        assert refused.value.message in ("etcdserver: request is too large", "etcdserver: too many operations in txn request")
+    client.close()
+
+
+async def test_nested_transactions(server: Server):
+    client = Client([server.url], None)
+    inner = pb.TxnRequest([pb.Compare(0, 0, b"/nest/a", version=0)], [pb.RequestOp(request_put=pb.PutRequest(b"/nest/b", b"2"))],
+                          [pb.RequestOp(request_range=pb.RangeRequest(b"/nest/a"))])
+    outer = pb.TxnRequest(success=[pb.RequestOp(request_put=pb.PutRequest(b"/nest/a", b"1", prev_kv=True)), pb.RequestOp(request_txn=inner),
+                                   pb.RequestOp(request_range=pb.RangeRequest(b"/nest/", b"/nest0"))])
+    done = await client.call("KV/Txn", outer, pb.TxnResponse)
+    assert [kv.key for kv in done.responses[2].response_range.kvs] == [b"/nest/a", b"/nest/b"]
+    assert {kv.mod_revision for kv in done.responses[2].response_range.kvs} == {done.header.revision}
+    assert done.responses[1].response_txn.succeeded
+    again = await client.call("KV/Txn", outer, pb.TxnResponse)
+    assert not again.responses[1].response_txn.succeeded
+    assert again.responses[0].response_put.prev_kv.value == b"1"
+    client.close()
+
+
+async def test_leases(server: Server):
+    client = Client([server.url], None)
+    short = await client.call("Lease/LeaseGrant", pb.LeaseGrantRequest(1, 99), pb.LeaseGrantResponse)
+    assert (short.ID, short.TTL) == (99, 2)
+    with pytest.raises(GRPCError, match="lease already exists"):
+        await client.call("Lease/LeaseGrant", pb.LeaseGrantRequest(10, 99), pb.LeaseGrantResponse)
+    with pytest.raises(GRPCError, match="too large lease TTL"):
+        await client.call("Lease/LeaseGrant", pb.LeaseGrantRequest(1 << 60), pb.LeaseGrantResponse)
+    await client.call("KV/Put", pb.PutRequest(b"/l/a", b"1", 99), pb.PutResponse)
+    async with client.stream("Watch/Watch", pb.WatchRequest, pb.WatchResponse) as stream:
+        await stream.send_message(pb.WatchRequest(create_request=pb.WatchCreateRequest(b"/l/a")))
+        answer = await stream.recv_message()
+        while not answer.events:
+            answer = await stream.recv_message()
+        assert answer.events[0].type == 1  # the lease has run out
+        await stream.cancel()
+    gone = await client.call("Lease/LeaseTimeToLive", pb.LeaseTimeToLiveRequest(99), pb.LeaseTimeToLiveResponse)
+    assert gone.TTL == -1
+    client.close()
+
+
+async def test_hashes_agree_about_equal_stores(server: Server):
+    client = Client([server.url], None)
+    one = await client.call("Maintenance/HashKV", admin.HashKVRequest(), admin.HashKVResponse)
+    assert one.hash == (await client.call("Maintenance/HashKV", admin.HashKVRequest(), admin.HashKVResponse)).hash
+    await client.call("KV/Put", pb.PutRequest(b"/hash", b"1"), pb.PutResponse)
+    assert one.hash != (await client.call("Maintenance/HashKV", admin.HashKVRequest(), admin.HashKVResponse)).hash
+    client.close()
+
+
+def test_bytes_that_are_no_message_are_refused():
+    whole = codec.encode(pb.PutRequest(b"key", b"value", -5, prev_kv=True))
+    assert codec.decode(whole, pb.PutRequest) == pb.PutRequest(b"key", b"value", -5, prev_kv=True)
+    for cut in range(1, len(whole) - 1):
+        try:
+            codec.decode(whole[:cut], pb.PutRequest)
+        except codec.Malformed:
+            continue
+    for bad in (b"\x0a\xff", b"\x0b", b"\x08\x01", b"\x18" + b"\xff" * 11):
+        with pytest.raises(codec.Malformed):
+            codec.decode(bad, pb.PutRequest)
+    assert codec.decode(b"\xf2\x07\x03abc" + whole, pb.PutRequest).key == b"key"  # an unknown field
