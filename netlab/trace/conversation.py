@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netlab.trace.event import Direction
-from netlab.trace.packet import TCP, Key, Packet
+from netlab.trace.packet import TCP, UDP, Key, Packet
 
 WINDOW: Final = 1 << 20
 """How far (bytes) from the first sequence number a packet of this connection may be; of the 2**32 there are."""
@@ -32,7 +32,7 @@ class Conversation:
 
     def learn(self, packet: Packet) -> bool:
         """Take note of a packet; tell whether something new was learned (then look at the others again)."""
-        if packet.key == self.first.key and packet.addresses not in self.tuples:
+        if packet.key == self.first.key and packet.addresses not in self.tuples and self._rewritten(packet):
             self.tuples.add(packet.addresses)
             return True
         if packet.fragment is not None and packet.fragment[0] == 0 and packet.identification not in self.pieces and \
@@ -59,10 +59,20 @@ class Conversation:
             if packet.payload[:12] != self.first.payload[:12]:
                 return None
             return "request" if packet.icmp == self.first.icmp else "reply"
-        if packet.key == self.first.key or packet.addresses in self.tuples:
+        if packet.addresses in self.tuples:
             return "request"
         source, sport, destination, dport = packet.addresses
         return "reply" if (destination, dport, source, sport) in self.tuples else None
+
+    def _rewritten(self, packet: Packet) -> bool:
+        """Tell whether NAT may have made this packet of a known one: NAT changes one end at a time.
+
+        A proxy that passes a datagram on sends the same payload from its own address to another one.
+        """
+        if packet.protocol != UDP:
+            return True
+        source, sport, destination, dport = packet.addresses
+        return any((source, sport) == known[:2] or (destination, dport) == known[2:] for known in self.tuples)
 
     def _tcp(self, packet: Packet) -> Direction | None:
         source, sport, destination, dport = packet.addresses

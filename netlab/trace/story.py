@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from netlab.errors import KernelError
 from netlab.kernel import counters, lookup, sysctl
 from netlab.kernel.taps import RuleHit
-from netlab.trace import correlate, rulebook, visits
+from netlab.trace import correlate, proxied, rulebook, visits
 from netlab.trace.conversation import Conversation
 from netlab.trace.correlate import Seen
 from netlab.trace.event import Direction, Entry, Hop, Passage, RouteUsed, Trace
@@ -33,6 +33,16 @@ class Asked(Protocol):
     def port(self) -> int: ...
     @property
     def protocol(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A connection that somebody else opened, as `Asked`."""
+
+    source: str
+    address: str
+    port: int
+    protocol: str
 
 
 class Story:
@@ -71,8 +81,18 @@ class Story:
         answer = _wire_time(answer, passages, request.source)
         outcome, there, back = conclude(answer, there, back, self._names, ask, deaths)
         to = join(request.address, request.port)
-        return Trace(request.source, target or to, request.protocol, to, tuple(there), tuple(back), outcome,
+        told = Trace(request.source, target or to, request.protocol, to, tuple(there), tuple(back), outcome,
                      tuple(passages), lost=self._heard.lost, warnings=tuple(warnings))
+        second = proxied.first_packet(first, there, passages, self._heard.seen, self._stays)
+        if second is None:
+            return told
+        return proxied.joined(told, self._second(request.protocol, there[-1].place, second))
+
+    def _second(self, protocol: str, place: str, first: Packet) -> Trace:
+        """Return the trace of the connection that a proxy at `place` opened with this packet."""
+        asked = Opened(place, first.destination, first.dport, protocol)
+        came = self._first_reply(self._conversation(first))
+        return self.tell(asked, lambda packet: packet == first, proxied.answer(came))
 
     def _lookup(self, place: str) -> lookup.Lookup:
         if place not in self._lookups:

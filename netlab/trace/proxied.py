@@ -1,0 +1,81 @@
+"""A connection that ends in a proxy on a node, and the one that the proxy opens for it (kube-proxy, userspace). Pure.
+
+The kernel does not connect the two: they are different sockets of a program. What tells is that the first was led to
+a port of the node by a rule of kube-proxy's, and that the node itself sent a first packet of the same protocol right
+afterwards, for UDP with the same payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netlab.trace.correlate import Seen
+from netlab.trace.event import Hop, Part, Passage, Trace
+from netlab.trace.packet import TCP, Packet
+from netlab.trace.send import Answer
+from netlab.trace.verdict import GOOD
+from netlab.trace.visits import Visit
+
+
+def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequence[Passage], seen: Sequence[Seen],
+                 stays: Sequence[Visit]) -> Packet | None:
+    """Return the first packet of the proxy's own connection; None when no proxy took part, or it opened none."""
+    if first is None or not request or not passages or not _led_to_a_proxy(request):
+        return None
+    place = request[-1].place
+    accepted = _accepted(passages, place)
+    mine = {(crossing.packet.key, crossing.packet.addresses) for passage in passages for crossing in passage.crossed}
+    found: list[tuple[int, Packet]] = []
+    for visit in stays:  # the packet before any NAT of the node's own
+        packet = visit.first
+        if visit.place == place and visit.local and _opens(packet, first) and \
+                (packet.key, packet.addresses) not in mine:
+            left = [event.at for event in seen if event.place == place and event.outgoing and event.at > accepted
+                    and event.packet.key == packet.key]
+            found += [(min(left), packet)] if left else []
+    return min(found, key=lambda entry: entry[0])[1] if found else None
+
+
+def _accepted(passages: Sequence[Passage], place: str) -> int:
+    """Return when the proxy had the connection: TCP's third packet, or the datagram, has come in there."""
+    wanted = 2 if passages[0].what == "SYN" else 1
+    there = [crossing.at for passage in passages if passage.direction == "request" and not passage.again
+             for crossing in [c for c in passage.crossed if c.place == place and c.way == "in"][:1]]
+    return there[min(wanted, len(there)) - 1] if there else passages[0].at
+
+
+def answer(came: Packet | None) -> Answer:
+    """Return what the proxy saw, from the first packet that came back."""
+    if came is None:
+        return Answer()
+    if came.flags & 4 or came.what == "port unreachable":
+        return Answer("refused")
+    if came.is_icmp_error:
+        return Answer("unreachable")
+    return Answer("connected" if came.protocol == TCP else "replied")
+
+
+def joined(trace: Trace, second: Trace) -> Trace:
+    """Return the trace with the proxy's connection as a part; its endpoint is the one that answered in the end."""
+    place, end = trace.request[-1].place, second.outcome
+    words = f"kube-proxy on {place} opened a connection of its own to {second.destination}"
+    outcome, warnings = trace.outcome, trace.warnings
+    if end.status in GOOD:
+        outcome = replace(outcome, endpoint=end.endpoint, endpoint_place=end.endpoint_place)
+    else:
+        warnings = (*warnings, f"the proxy's own connection: {end.status} at {end.place}: {end.why}")
+    return replace(trace, outcome=outcome, warnings=warnings, parts=(*trace.parts, Part("proxied", words, second)))
+
+
+def _led_to_a_proxy(request: Sequence[Hop]) -> bool:
+    """Tell whether a rule of the userspace mode sent the packet to a port of its own node, and it arrived there."""
+    led = any(hop.kind == "rule" and hop.target in ("REDIRECT", "DNAT") and
+              hop.chain.startswith(("KUBE-PORTALS-", "KUBE-NODEPORT-")) for hop in request)
+    return led and request[-1].kind == "deliver" and request[-1].place.startswith("node/")
+
+
+def _opens(packet: Packet, first: Packet) -> bool:
+    if packet.protocol != first.protocol:
+        return False
+    return packet.flags & 18 == 2 if packet.protocol == TCP else packet.payload[:12] == first.payload[:12]

@@ -1,0 +1,73 @@
+"""A userspace proxy in a trace: the REDIRECT, and the proxy's own connection as a part of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from importlib import resources
+
+import jsonschema
+import pytest
+
+from netlab.kernel import netns
+from netlab.trace.document import as_json
+from netlab.trace.render import as_text
+from netlab.trace.run import Request, trace
+from tests.trace.topology import Network
+
+pytestmark = pytest.mark.root
+PORTALS = ("iptables -t nat -N KUBE-PORTALS-CONTAINER; iptables -t nat -I PREROUTING -j KUBE-PORTALS-CONTAINER; "
+           "iptables -t nat -A KUBE-PORTALS-CONTAINER -m comment --comment default/web:http -p tcp --dport 80 "
+           "-d 10.96.0.30 -j REDIRECT --to-ports 40000")
+
+
+def relay(network: Network, endpoint: tuple[str, int]) -> None:
+    """Accept one connection on node1 and carry its bytes to an endpoint, as the userspace mode does."""
+    listener = netns.socket_in(network.places["node/node1"])
+    listener.bind(("0.0.0.0", 40000))
+    listener.listen()
+    network.stops.append(listener)
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, netns.socket_in(network.places["node/node1"]) as backend:
+            if backend.connect_ex(endpoint) == 0:
+                client.recv(100)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    network.threads.append(thread)
+
+
+def test_the_proxys_connection_is_linked(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node1", PORTALS)
+    network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
+    relay(network, ("10.244.2.3", 8080))
+    result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
+    assert [hop.text.split(" ")[0] for hop in result.request if hop.kind == "nat"] == ["DNAT"]
+    assert (result.request[-1].kind, result.request[-1].place) == ("deliver", "node/node1")
+    (part,) = result.parts
+    assert (part.role, part.trace.source, part.trace.destination) == ("proxied", "node/node1", "10.244.2.3:8080")
+    assert part.trace.outcome.status == "connected"
+    assert part.trace.request[-1].place == "pod/default/web-2"
+    assert (result.outcome.endpoint, result.outcome.endpoint_place) == ("10.244.2.3:8080", "pod/default/web-2")
+    schema = json.loads((resources.files("netlab") / "docs" / "trace.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(as_json(result))))
+    assert "PROXIED  kube-proxy on node/node1" in as_text(result)
+
+
+def test_an_endpoint_that_refuses_the_proxy_is_told(network: Network) -> None:
+    network.sh("node/node1", PORTALS)
+    network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
+    relay(network, ("10.244.2.3", 81))
+    result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
+    assert result.outcome.status == "connected"  # with the proxy
+    assert result.warnings == ("the proxy's own connection: refused at pod/default/web-2: pod/default/web-2 answered with "
+                               "a reset: nothing listens on 10.244.2.3:81",)
+
+
+def test_without_a_proxy_nothing_is_linked(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = trace(Request("pod/default/client", "10.96.0.10", 80), network.taps(), network.names())
+    assert result.parts == ()
