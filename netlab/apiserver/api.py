@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from netlab.api.kinds import RESOURCES, Resource
+from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
@@ -13,6 +13,7 @@ from netlab.apiserver.admission.escalation import Escalation
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
+from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.options import Options
@@ -34,9 +35,10 @@ class Api:
                  monotonic: Callable[[], float] = time.monotonic) -> None:
         self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
         self.stock = ServiceStock(options.service_networks, options.node_ports)
+        self.catalog = Catalog()
         self._decoded = Decoded()
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
-            (row.group, row.version, row.plural): self._endpoint(row) for row in RESOURCES}
+            (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
         if self.rbac is not None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from netlab.api.kinds import RESOURCES, Resource
+from netlab.api.kinds import Resource
 from netlab.apiserver import status
+from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
-from netlab.apiserver.route import group_versions
 
 _UPDATE = ("get", "patch", "update")
 # subresource -> (kind of its body "group/version Kind"; "" is the parent's own), verbs
@@ -71,10 +70,38 @@ def _aggregated(rows: list[Resource]) -> list[dict[str, Any]]:
     return resources
 
 
-@lru_cache(maxsize=8)
-def _aggregate(core: bool, version: str) -> tuple[bytes, str]:
+class Discovery:
+    """The documents of one server; the aggregated ones are kept until the catalog changes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._kept: dict[tuple[bool, str, int], tuple[bytes, str]] = {}
+
+    def page(self, request: Request, *, address: str) -> Reply | None:
+        """Answer a discovery path, or return None when the path is none; `address` is host:port of this server.
+
+        Raises:
+            ApiError: 404 for a group or version that is not served.
+        """
+        return _page(self, request, address)
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return what is served."""
+        return self._catalog
+
+    def aggregate(self, core: bool, version: str) -> tuple[bytes, str]:
+        """Return an aggregated document and its ETag."""
+        key = (core, version, self._catalog.generation)
+        if key not in self._kept:
+            self._kept = {old: made for old, made in self._kept.items() if old[2] == key[2]}
+            self._kept[key] = _aggregate(self._catalog, core, version)
+        return self._kept[key]
+
+
+def _aggregate(catalog: Catalog, core: bool, version: str) -> tuple[bytes, str]:
     items: dict[str, dict[str, Any]] = {}
-    for (group, group_version), rows in group_versions().items():
+    for (group, group_version), rows in catalog.group_versions().items():
         if (group == "") == core:
             item = items.setdefault(group, {"metadata": {"name": group} if group else {}, "versions": []})
             item["versions"].append({"version": group_version, "resources": _aggregated(rows), "freshness": "Current"})
@@ -97,11 +124,11 @@ def _aggregated_version(header: str) -> str:
     return ""
 
 
-def index(request: Request, *, core: bool, address: str) -> Reply:
-    """Answer /api (core) or /apis in the form that the client asks for; `address` is host:port of this server."""
+def _index(served: Discovery, request: Request, *, core: bool, address: str) -> Reply:
+    """Answer /api (core) or /apis in the form that the client asks for."""
     version = _aggregated_version(request.headers.get("Accept", ""))
     if version:
-        body, tag = _aggregate(core, version)
+        body, tag = served.aggregate(core, version)
         headers = {"ETag": tag, "Vary": "Accept"}
         if request.headers.get("If-None-Match", "") == tag:
             return Reply(b"", 304, _V2.format(version), headers)
@@ -109,43 +136,36 @@ def index(request: Request, *, core: bool, address: str) -> Reply:
     if core:
         return _json({"kind": "APIVersions", "versions": ["v1"],
                       "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
-    return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups() if name]})
+    return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
+        _group(served.catalog, name) for name in served.catalog.groups() if name]})
 
 
-def page(request: Request, *, address: str) -> Reply | None:
-    """Answer a discovery path, or return None when the path is none.
-
-    Raises:
-        ApiError: 404 for a group or version that is not served.
-    """
+def _page(served: Discovery, request: Request, address: str) -> Reply | None:
+    catalog = served.catalog
     parts = request.path.strip("/").split("/")
     if parts == ["api"]:
-        return index(request, core=True, address=address)
+        return _index(served, request, core=True, address=address)
     if parts == ["apis"]:
-        return index(request, core=False, address=address)
+        return _index(served, request, core=False, address=address)
     if parts[0] == "api" and len(parts) == 2:
-        return _resources("", parts[1])
+        return _resources(catalog, "", parts[1])
     if parts[0] == "apis" and len(parts) == 2:
-        if parts[1] not in _groups():
+        if parts[1] not in catalog.groups():
             raise status.no_such_path()
-        return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(parts[1]))
+        return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(catalog, parts[1]))
     if parts[0] == "apis" and len(parts) == 3:
-        return _resources(parts[1], parts[2])
+        return _resources(catalog, parts[1], parts[2])
     return None
 
 
-def _groups() -> list[str]:
-    return list(dict.fromkeys(row.group for row in RESOURCES))
-
-
-def _group(name: str) -> dict[str, Any]:
+def _group(catalog: Catalog, name: str) -> dict[str, Any]:
     versions = [{"groupVersion": f"{name}/{version}", "version": version}
-                for group, version in group_versions() if group == name]
+                for group, version in catalog.group_versions() if group == name]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _resources(group: str, version: str) -> Reply:
-    rows = group_versions().get((group, version))
+def _resources(catalog: Catalog, group: str, version: str) -> Reply:
+    rows = catalog.group_versions().get((group, version))
     if rows is None:
         raise status.no_such_path()
     entries: list[dict[str, Any]] = []

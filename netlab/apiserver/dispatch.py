@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import orjson
 
-from netlab.apiserver import discovery, health, negotiate, openapi, reviews, status
+from netlab.apiserver import health, negotiate, openapi, reviews, status
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.auth.impersonate import impersonated
 from netlab.apiserver.auth.refuse import attributes, refused
 from netlab.apiserver.call import Call
+from netlab.apiserver.discovery import Discovery
 from netlab.apiserver.http import Reply, Request, Response, Upgrade
 from netlab.apiserver.metrics import Metrics
 from netlab.apiserver.proxy import http as http_proxy
@@ -62,6 +63,7 @@ class Dispatcher:
     def __init__(self, api: Api, git_version: str) -> None:
         self.api, self.metrics = api, Metrics()
         self._git_version = git_version
+        self._discovery = Discovery(api.catalog)
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request.
@@ -70,7 +72,7 @@ class Dispatcher:
             ApiError: refused.
         """
         started = self.api.monotonic()
-        asked = target(request)
+        asked = target(request, self.api.catalog)
         code = 500
         try:
             response = await self._answer(request, asked)
@@ -166,11 +168,11 @@ class Dispatcher:
             return health.metrics(self.api, self.metrics)
         if first == "openapi" or request.path.startswith(("/.well-known/", "/openid/")):
             return openapi.page(self.api, request)
-        found = discovery.page(request, address=f"{self.api.options.advertise}:{self.api.port}")
+        found = self._discovery.page(request, address=f"{self.api.options.advertise}:{self.api.port}")
         if found is not None:
             return found
         if not first:
-            return Reply(orjson.dumps({"paths": openapi.paths()}))
+            return Reply(orjson.dumps({"paths": openapi.paths(self.api)}))
         raise status.no_such_path()
 
     async def _old_binding(self, request: Request) -> Response:

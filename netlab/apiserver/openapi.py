@@ -8,12 +8,10 @@ from urllib.parse import quote
 
 import orjson
 
-from netlab.api.kinds import RESOURCES
 from netlab.api.openapi import v2, v3
 from netlab.apiserver import status
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
-from netlab.apiserver.route import group_versions
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -29,11 +27,11 @@ def page(api: Api, request: Request) -> Reply:
     """
     path = request.path.strip("/")
     if path == "openapi/v2":
-        return _v2(request)
+        return _v2(api, request)
     if path == "openapi/v3":
-        return _tagged(request, v3.index(RESOURCES), "application/json")
+        return _tagged(request, v3.index(api.catalog.rows), "application/json")
     if path.startswith("openapi/v3/"):
-        return _v3(request, path.removeprefix("openapi/v3/"))
+        return _v3(api, request, path.removeprefix("openapi/v3/"))
     if path == ".well-known/openid-configuration":
         issuer = api.tokens.issuers[0]
         return Reply(orjson.dumps({
@@ -46,33 +44,33 @@ def page(api: Api, request: Request) -> Reply:
     raise status.no_such_path()
 
 
-def paths() -> list[str]:
+def paths(api: Api) -> list[str]:
     """Return the paths that GET / lists."""
     found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
-    for group, version in group_versions():
+    for group, version in api.catalog.group_versions():
         if group:
             found += [f"/apis/{group}", f"/apis/{group}/{version}"]
     found += ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
     return sorted(set(found))
 
 
-def _v2(request: Request) -> Reply:
+def _v2(api: Api, request: Request) -> Reply:
     for kind, _ in media_types(request.headers.get("Accept", "")) or (("application/json", ()),):
         if kind == _V2_ASKED:
-            return _tagged(request, v2.protobuf(RESOURCES), v2.CONTENT_TYPE)
+            return _tagged(request, v2.protobuf(api.catalog.rows), v2.CONTENT_TYPE)
         if kind in ("application/json", "*/*", "application/*"):
-            return _tagged(request, v2.encode_json(RESOURCES), "application/json")
+            return _tagged(request, v2.encode_json(api.catalog.rows), "application/json")
     raise status.not_acceptable(("application/json", _V2_ASKED))
 
 
-def _v3(request: Request, name: str) -> Reply:
-    known = v3.groups(RESOURCES)
+def _v3(api: Api, request: Request, name: str) -> Reply:
+    known = v3.groups(api.catalog.rows)
     if name not in known:
         raise status.no_such_path()
     asked = request.arg("hash")
     if asked and asked != known[name]:
         return Reply(b"", 301, headers={"Location": f"/openapi/v3/{quote(name)}?hash={quote(known[name])}"})
-    reply = _tagged(request, v3.document(RESOURCES, name.removeprefix("apis/").removeprefix("api/")),
+    reply = _tagged(request, v3.document(api.catalog.rows, name.removeprefix("apis/").removeprefix("api/")),
                     "application/json")
     if asked:
         reply.headers["Expires"] = "Thu, 31 Dec 2099 23:59:59 GMT"

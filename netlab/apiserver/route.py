@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netlab.api.kinds import RESOURCES, Resource
+from netlab.api.kinds import Resource
+from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.http import Request
 
 _ON_ONE = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 _ON_MANY = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
-_BY_PATH: dict[tuple[str, str, str], Resource] = {(row.group, row.version, row.plural): row for row in RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,6 @@ class Target:
     rest: str = ""
 
 
-def group_versions() -> dict[tuple[str, str], list[Resource]]:
-    """Return the served group versions and their resources, in the table's order."""
-    found: dict[tuple[str, str], list[Resource]] = {}
-    for row in RESOURCES:
-        found.setdefault((row.group, row.version), []).append(row)
-    return found
-
-
 def split(path: str) -> tuple[str, str, list[str]] | None:
     """Return (group, version, the parts behind them) of a path in the resource API, None for any other path."""
     parts = path.strip("/").split("/")
@@ -47,7 +39,7 @@ def split(path: str) -> tuple[str, str, list[str]] | None:
     return None
 
 
-def target(request: Request) -> Target | None:
+def target(request: Request, catalog: Catalog) -> Target | None:
     """Return what the request asks of the resource API, or None where its path names no resource."""
     parts = split(request.path)
     if parts is None:
@@ -57,12 +49,12 @@ def target(request: Request) -> Target | None:
     if watching:
         rest = rest[1:]
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and (group, version, rest[2]) in _BY_PATH \
-            and _BY_PATH[(group, version, rest[2])].namespaced:
+    inner = catalog.find(group, version, rest[2]) if rest[0] == "namespaces" and len(rest) > 2 else None
+    if inner is not None and inner.namespaced:
         namespace, rest = rest[1], rest[2:]
         if not namespace:
             return None
-    resource = _BY_PATH.get((group, version, rest[0]))
+    resource = catalog.find(group, version, rest[0])
     if resource is None:
         return None
     name = rest[1] if len(rest) > 1 else ""
