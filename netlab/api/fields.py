@@ -110,9 +110,21 @@ def _unescape(text: str) -> str:
     return "".join(out)
 
 
+_DEFINED: dict[tuple[str, str], tuple[str, ...]] = {}
+
+
+def define(api_version: str, kind: str, names: tuple[str, ...] | None) -> None:
+    """Tell by which fields of its own a kind can be selected that is not built in (None: forget it)."""
+    if names is None:
+        _DEFINED.pop((api_version, kind), None)
+    else:
+        _DEFINED[api_version, kind] = names
+
+
 def supported(api_version: str, kind: str) -> frozenset[str]:
     """Return the fields by which a kind can be selected."""
-    return frozenset((*COMMON, *FIELDS.get((api_version, kind), ())))
+    own = FIELDS.get((api_version, kind)) or _DEFINED.get((api_version, kind)) or ()
+    return frozenset((*COMMON, *own))
 
 
 def check(selector: FieldSelector, api_version: str, kind: str) -> None:
@@ -132,7 +144,7 @@ def values(api_version: str, kind: str, obj: Object) -> dict[str, str]:
     """Return the values of all selectable fields of an object."""
     metadata = obj.get("metadata", {})
     found = {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
-    for field in FIELDS.get((api_version, kind), ()):
+    for field in FIELDS.get((api_version, kind)) or _DEFINED.get((api_version, kind)) or ():
         special = _SPECIAL.get(field)
         value = special(obj) if special else _at(obj, field)
         found[field] = _DEFAULTS.get(field, "") if value in (None, "") else _text(value)

@@ -12,7 +12,8 @@ class Resource:
     """One resource of one group version.
 
     `subresources` are names such as "status" or "scale"; `prefix` is the folder below /registry where upstream keeps
-    the objects (services live in services/specs, endpoints in services/endpoints).
+    the objects (services live in services/specs, endpoints in services/endpoints). Names that do not follow from the
+    kind are given: only custom resources have such.
     """
 
     group: str
@@ -25,11 +26,13 @@ class Resource:
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = CRUD
     prefix: str = ""
+    singular_name: str = ""
+    list_kind: str = ""
 
     @property
     def singular(self) -> str:
         """Return the singular name, as discovery shows it."""
-        return self.kind.lower()
+        return self.singular_name or self.kind.lower()
 
     @property
     def api_version(self) -> str:
@@ -136,6 +139,8 @@ RESOURCES: tuple[Resource, ...] = (
          categories="api-extensions"),
     _row("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", False,
          categories="api-extensions"),
+    _row("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, short="crd crds",
+         categories="api-extensions", sub="status", prefix="apiextensions.k8s.io/customresourcedefinitions"),
     _row("authentication.k8s.io/v1", "TokenReview", "tokenreviews", False, verbs=("create",)),
     _row("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=("create",)),
     _row("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", False, verbs=("create",)),

@@ -14,6 +14,7 @@ from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.catalog import Catalog
+from netlab.apiserver.crd.keeper import Keeper
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.options import Options
@@ -36,9 +37,10 @@ class Api:
         self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
         self.stock = ServiceStock(options.service_networks, options.node_ports)
         self.catalog = Catalog()
-        self._decoded = Decoded()
+        self.decoded = Decoded()
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
             (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}
+        self.definitions = Keeper(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
         if self.rbac is not None:
@@ -56,7 +58,7 @@ class Api:
 
     def _endpoint(self, row: Resource) -> Endpoint:
         conversion, stored = registry.conversion(row)
-        return Endpoint(row, Folder(self.store, stored, self._decoded), registry.strategy(row, self.stock), conversion)
+        return Endpoint(row, Folder(self.store, stored, self.decoded), registry.strategy(row, self.stock), conversion)
 
     def endpoint(self, resource: Resource) -> Endpoint:
         """Return the endpoint of a resource."""

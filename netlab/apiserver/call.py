@@ -11,6 +11,7 @@ import orjson
 from netlab.api import meta, schema, validate
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, nulls, status
+from netlab.apiserver.crd import structural
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
@@ -121,6 +122,8 @@ class Call:
         Raises:
             ApiError: 400 for a wrong type, and where fieldValidation asks so for unknown and doubled fields.
         """
+        if self.endpoint.custom is not None:
+            return self._custom(text, obj, self.endpoint.custom.schema, patched=patched)
         resource = self.endpoint.resource
         judge = validate.handle_patch if patched else validate.handle
         mode = self.strictness()
@@ -133,6 +136,28 @@ class Call:
             obj = validate.prune(obj, resource.api_version, resource.kind)
         obj = nulls.settled(obj, schema.table().kind(resource.api_version, resource.kind))
         obj.setdefault("metadata", {})
+        return obj
+
+
+    def _custom(self, text: bytes, obj: Object, schema: structural.Schema, *, patched: bool) -> Object:
+        """Check a custom resource: its metadata as everybody's, the rest is pruned by the definition's schema."""
+        resource, mode = self.endpoint.resource, self.strictness()
+        obj.setdefault("metadata", {})
+        envelope: Object = {part: obj[part] for part in ("kind", "apiVersion", "metadata") if part in obj}
+        validate.handle(b"", envelope, "v1", "PartialObjectMetadata", mode="Ignore")
+        metadata = nulls.settled(validate.prune(envelope, "v1", "PartialObjectMetadata"), None)["metadata"]
+        obj, unknown = structural.prune({**obj, "metadata": metadata}, schema)
+        try:
+            problems = [f'duplicate field "{path}"' for path in validate.duplicates(text)]
+        except ValueError as error:
+            raise status.bad_request(f"json parse error: {error}") from None
+        problems += [f'unknown field "{path}"' for path in unknown]
+        if problems and mode == "Strict":
+            said = "strict decoding error: " + ", ".join(problems)
+            raise status.bad_request(said if patched else f'{resource.kind} in version "{resource.version}" cannot be '
+                                                          f"handled as a {resource.kind}: {said}")
+        if mode == "Warn":
+            self.request.warnings += [said for said in problems if said not in self.request.warnings]
         return obj
 
 

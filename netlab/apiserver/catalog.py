@@ -31,6 +31,11 @@ class Catalog:
         return self._rows
 
     @property
+    def builtin(self) -> tuple[Resource, ...]:
+        """Return the resources that the server brings along."""
+        return self._builtin
+
+    @property
     def custom(self) -> tuple[Resource, ...]:
         """Return the resources that definitions added."""
         return self._rows[len(self._builtin):]

@@ -126,6 +126,11 @@ class Dispatcher:
             return await self._subresource(call)
         if not asked.verb:
             raise status.method_not_allowed()
+        if endpoint.custom is not None:
+            if endpoint.custom.warning:
+                request.warnings.append(endpoint.custom.warning)
+            if endpoint.custom.terminating and asked.verb == "create":
+                raise status.terminating(resource)
         if asked.verb not in resource.verbs:
             raise status.method_not_supported(resource, asked.verb)
         call.form = negotiate.accept(request.headers.get("Accept", ""))

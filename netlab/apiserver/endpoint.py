@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -11,6 +12,7 @@ from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.apiserver.folder import Folder
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.table.columns import Columns
 from netlab.store import KeyValue
 
 
@@ -23,6 +25,18 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True)
+class Custom:
+    """What a definition tells of a custom resource's version. `hook` is its conversion webhook's, if it has one."""
+
+    schema: Mapping[str, Any]
+    columns: Columns
+    warning: str = ""
+    terminating: bool = False
+    hook: Mapping[str, Any] | None = None
+    definition: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A resource as it is served. `conversion` is None where the stored form is the served one."""
 
@@ -30,6 +44,7 @@ class Endpoint:
     folder: Folder
     strategy: Strategy
     conversion: Conversion | None = None
+    custom: Custom | None = None
 
     def wire(self, kv: KeyValue) -> bytes:
         """Return an object's JSON."""

@@ -7,6 +7,7 @@ that the revision can be spliced in (and kind and apiVersion left out in lists, 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -42,8 +43,11 @@ class Decoded:
 class Folder:
     """The objects of one resource."""
 
-    def __init__(self, store: Store, resource: Resource, decoded: Decoded) -> None:
+    def __init__(self, store: Store, resource: Resource, decoded: Decoded, *,
+                 settle: Callable[[Object], Object] | None = None) -> None:
+        """`settle` brings what another version of the kind stored into this one's shape; None where there is one."""
         self.store, self.resource, self._decoded = store, resource, decoded
+        self._settle = settle
         self.prefix = f"{resource.storage_prefix()}/".encode()
         kind = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'
         self._head = f'{kind}"metadata":{{'.encode()
@@ -90,5 +94,7 @@ class Folder:
     def fresh(self, kv: KeyValue) -> Object:
         """Return a decoded copy that the caller may change."""
         obj: Object = orjson.loads(kv.value)
+        if self._settle is not None:
+            obj = self._settle(obj)
         obj.setdefault("metadata", {})["resourceVersion"] = str(kv.mod_revision)
         return obj

@@ -66,6 +66,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     async with await Store.open(path, synchronous=synchronous, retention=retention) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await bootstrap.restore(api)
+        await api.definitions.load()
         await bootstrap.roles(api)
         server = Server(Dispatcher(api, GIT_VERSION), context)
         api.port = await server.start(chosen.bind, chosen.port)
@@ -76,7 +77,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
-        keepers = [asyncio.create_task(bootstrap.keep(api))]
+        keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run())]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:

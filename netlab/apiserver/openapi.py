@@ -10,6 +10,7 @@ import orjson
 
 from netlab.api.openapi import v2, v3
 from netlab.apiserver import status
+from netlab.apiserver.crd import documents
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
 
@@ -29,7 +30,7 @@ def page(api: Api, request: Request) -> Reply:
     if path == "openapi/v2":
         return _v2(api, request)
     if path == "openapi/v3":
-        return _tagged(request, v3.index(api.catalog.rows), "application/json")
+        return _tagged(request, _index(api), "application/json")
     if path.startswith("openapi/v3/"):
         return _v3(api, request, path.removeprefix("openapi/v3/"))
     if path == ".well-known/openid-configuration":
@@ -57,21 +58,40 @@ def paths(api: Api) -> list[str]:
 def _v2(api: Api, request: Request) -> Reply:
     for kind, _ in media_types(request.headers.get("Accept", "")) or (("application/json", ()),):
         if kind == _V2_ASKED:
-            return _tagged(request, v2.protobuf(api.catalog.rows), v2.CONTENT_TYPE)
+            return _tagged(request, v2.protobuf(api.catalog.builtin), v2.CONTENT_TYPE)
         if kind in ("application/json", "*/*", "application/*"):
-            return _tagged(request, v2.encode_json(api.catalog.rows), "application/json")
+            return _tagged(request, v2.encode_json(api.catalog.builtin), "application/json")
     raise status.not_acceptable(("application/json", _V2_ASKED))
 
 
+def _documents(api: Api) -> dict[str, str]:
+    """Return the hash of every document by its place in the index."""
+    found = v3.groups(api.catalog.builtin)
+    for version in dict.fromkeys(row.api_version for row in api.catalog.custom):
+        found[f"apis/{version}"] = hashlib.sha256(_custom(api, version)).hexdigest().upper()
+    return found
+
+
+def _index(api: Api) -> bytes:
+    return orjson.dumps({"paths": {place: {"serverRelativeURL": f"/openapi/v3/{place}?hash={digest}"}
+                                   for place, digest in _documents(api).items()}})
+
+
+def _custom(api: Api, version: str) -> bytes:
+    """Return the document of a group version of custom resources, b"" for another."""
+    rows = [row for row in api.catalog.custom if row.api_version == version]
+    return documents.v3(rows, {row.kind: api.catalog.schema(row) or {} for row in rows}) if rows else b""
+
+
 def _v3(api: Api, request: Request, name: str) -> Reply:
-    known = v3.groups(api.catalog.rows)
+    known = _documents(api)
     if name not in known:
         raise status.no_such_path()
     asked = request.arg("hash")
     if asked and asked != known[name]:
         return Reply(b"", 301, headers={"Location": f"/openapi/v3/{quote(name)}?hash={quote(known[name])}"})
-    reply = _tagged(request, v3.document(api.catalog.rows, name.removeprefix("apis/").removeprefix("api/")),
-                    "application/json")
+    version = name.removeprefix("apis/").removeprefix("api/")
+    reply = _tagged(request, _custom(api, version) or v3.document(api.catalog.builtin, version), "application/json")
     if asked:
         reply.headers["Expires"] = "Thu, 31 Dec 2099 23:59:59 GMT"
     return reply

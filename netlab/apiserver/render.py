@@ -55,7 +55,7 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
     """Answer a list of stored objects; `list_meta` is its metadata (resourceVersion, continue, remainingItemCount)."""
     form, endpoint = call.form, call.endpoint
     if form.shape == "object":
-        kind = f"{endpoint.resource.kind}List"
+        kind = endpoint.resource.list_kind or f"{endpoint.resource.kind}List"
         head = orjson.dumps({"kind": kind, "apiVersion": endpoint.resource.api_version, "metadata": list_meta})
         return _reply(form, head[:-1] + b',"items":[' + b",".join([endpoint.item(kv) for kv in kvs]) + b"]}")
     views = [endpoint.view(kv) for kv in kvs]
@@ -71,7 +71,7 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
 def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: float, include: str = "Metadata",
              revision: str = "", headers: bool = True) -> Object:
     """Return a meta.k8s.io Table of these objects, one row each."""
-    kind = table.columns(endpoint.resource)
+    kind = table.columns(endpoint.resource) if endpoint.custom is None else endpoint.custom.columns
     rows = []
     for obj in objects:
         row: Object = {"cells": kind.cells(obj, now)}

@@ -130,3 +130,10 @@ def _who(resource: Resource, name: str) -> dict[str, Any]:
     if resource.group:
         details["group"] = resource.group
     return details | {"kind": resource.plural}
+
+
+def terminating(resource: Resource) -> ApiError:
+    """405: the definition of a custom resource goes, so nothing is made any more."""
+    return ApiError(405, "MethodNotAllowed",
+                    "create not allowed while custom resource definition is terminating",
+                    details={"group": resource.group, "kind": resource.plural})

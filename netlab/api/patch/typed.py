@@ -28,12 +28,14 @@ class Shape:
     of a list's items or a map's values, `keys` what a keyed list knows its items by.
     """
 
-    __slots__ = ("_absent", "_children", "item", "keys", "kind", "struct")
+    __slots__ = ("_absent", "_children", "_declared", "defaults", "item", "keys", "kind", "struct")
 
     def __init__(self, kind: Kind, struct: Struct | None = None, *, item: Shape | None = None,
-                 keys: tuple[str, ...] = ()) -> None:
+                 keys: tuple[str, ...] = (), children: Mapping[str, Shape] | None = None) -> None:
         self.kind, self.struct, self.item, self.keys = kind, struct, item, keys
-        self._children: dict[str, Shape] = {}
+        self._declared = frozenset(children or ())
+        self._children: dict[str, Shape] = dict(children or {})
+        self.defaults: Mapping[str, Any] = {}
         self._absent: Mapping[str, Any] | None = None
 
     def child(self, name: str) -> Shape:
@@ -49,7 +51,12 @@ class Shape:
 
     def declares(self, name: str) -> bool:
         """Tell whether this is a struct that has the field."""
-        return self.struct is not None and name in self.struct.fields
+        return name in self._declared or (self.struct is not None and name in self.struct.fields)
+
+    @property
+    def children(self) -> Mapping[str, Shape]:
+        """Return the fields' shapes that were given one by one."""
+        return {name: self._children[name] for name in self._declared}
 
     @property
     def when_absent(self) -> Mapping[str, Any]:
@@ -66,9 +73,24 @@ _CONTAINERS = (dict, list)
 LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
 
 
-@cache
+_DEFINED: dict[tuple[str, str], Shape] = {}
+
+
+def define(api_version: str, kind: str, shape: Shape | None) -> None:
+    """Tell how objects of a kind are owned that the table does not have (None: forget it)."""
+    if shape is None:
+        _DEFINED.pop((api_version, kind), None)
+    else:
+        _DEFINED[api_version, kind] = shape
+
+
 def root(api_version: str, kind: str) -> Shape:
-    """Return the shape of a kind's objects; of one that the table does not know, all but the metadata is untyped."""
+    """Return the shape of a kind's objects; of one that nobody told of, all but the metadata is untyped."""
+    return _DEFINED.get((api_version, kind)) or _root(api_version, kind)
+
+
+@cache
+def _root(api_version: str, kind: str) -> Shape:
     struct = table().kind(api_version, kind)
     return _of_struct((struct or table().struct("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")).name)
 
@@ -77,6 +99,9 @@ def root(api_version: str, kind: str) -> Shape:
 def _of_struct(name: str) -> Shape:
     struct = table().struct(name)
     return LEAF if struct.map_type == "atomic" else Shape("struct", struct)
+
+
+METADATA = _of_struct("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
 
 
 def _of_field(field: Field) -> Shape:
@@ -124,7 +149,9 @@ def element(item: Any, shape: Shape) -> str:
     key = {}
     for name in shape.keys:
         value = item.get(name)
-        if value is None and struct is not None and (field := struct.fields.get(name)) is not None:
+        if value is None and shape.item is not None and name in shape.item.defaults:
+            value = shape.item.defaults[name]
+        elif value is None and struct is not None and (field := struct.fields.get(name)) is not None:
             value = field.default
         if value is not None:
             key[name] = value

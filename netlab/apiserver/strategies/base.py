@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta as meta_checks
@@ -12,6 +12,14 @@ from netlab.apiserver.validation.errors import FieldError
 if TYPE_CHECKING:
     from netlab.api.kinds import Resource
     from netlab.apiserver.http import User
+
+
+class ScalePaths(NamedTuple):
+    """Where a kind keeps what …/scale shows: wanted and present replicas, and its selector as text (() for none)."""
+
+    wanted: tuple[str, ...]
+    present: tuple[str, ...]
+    selector: tuple[str, ...] = ()
 
 
 class Strategy:
@@ -29,6 +37,8 @@ class Strategy:
     """`grace` is asked before a deletion."""
     status_keeps_labels = False
     """A write of the status leaves labels alone (upstream: the apps and batch kinds)."""
+    scale_paths: ScalePaths | None = None
+    """Where …/scale looks; None is spec.replicas, status.replicas and spec.selector."""
     ttl = 0
     """Seconds that an object lives; 0 is for ever."""
 

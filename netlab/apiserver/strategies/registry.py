@@ -6,6 +6,7 @@ from netlab.api import kinds
 from netlab.api.kinds import Resource
 from netlab.apiserver import autoscaling, events
 from netlab.apiserver.allocator import ServiceStock
+from netlab.apiserver.crd.strategy import DefinitionStrategy
 from netlab.apiserver.endpoint import Conversion
 from netlab.apiserver.strategies import (
     apps,
@@ -73,6 +74,7 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "resourceclaims.resource.k8s.io": cluster.ClaimStrategy,
     "resourceclaimtemplates.resource.k8s.io": cluster.ClaimTemplateStrategy,
     "resourceslices.resource.k8s.io": cluster.SliceStrategy,
+    "customresourcedefinitions.apiextensions.k8s.io": DefinitionStrategy,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
     "validatingadmissionpolicies.admissionregistration.k8s.io": registration.PolicyStrategy,

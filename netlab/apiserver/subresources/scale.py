@@ -13,30 +13,42 @@ from netlab.api.patch import jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
+from netlab.apiserver.strategies.base import ScalePaths
 from netlab.apiserver.validation.errors import FieldError, invalid
 from netlab.apiserver.verbs import patch as patches
 from netlab.apiserver.verbs.get import current
 from netlab.apiserver.verbs.update import copy_of, rewrite
 from netlab.errors import ApiError
 
+_USUAL = ScalePaths(("spec", "replicas"), ("status", "replicas"))
 
-def scale_of(obj: Object) -> Object:
+
+def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
     """Return the Scale of a workload."""
-    metadata, spec, state = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    scale_status: Object = {"replicas": state.get("replicas", 0)}
-    chosen = spec.get("selector")
-    if chosen:
+    metadata = obj["metadata"]
+    where = paths or _USUAL
+    scale_status: Object = {"replicas": _at(obj, where.present) or 0}
+    chosen = _at(obj, ("spec", "selector")) if paths is None else None
+    if where.selector:
+        scale_status["selector"] = str(_at(obj, where.selector) or "")
+    elif chosen:
         is_map = "matchLabels" not in chosen and "matchExpressions" not in chosen
         scale_status["selector"] = str(selector.from_object({"matchLabels": chosen} if is_map else chosen))
     shown = {part: metadata[part] for part in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
              if part in metadata}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown,
-            "spec": {"replicas": spec.get("replicas", 0)}, "status": scale_status}
+            "spec": {"replicas": _at(obj, where.wanted) or 0}, "status": scale_status}
+
+
+def _at(obj: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        obj = obj.get(name) if isinstance(obj, dict) else None
+    return obj
 
 
 async def get(call: Call) -> Reply:
     """Answer the Scale."""
-    return _reply(scale_of(call.endpoint.view(await current(call))))
+    return _reply(scale_of(call.endpoint.view(await current(call)), call.endpoint.strategy.scale_paths))
 
 
 async def update(call: Call) -> Reply:
@@ -77,10 +89,10 @@ async def patch(call: Call) -> Reply:
 
 
 async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
-    resource = call.endpoint.resource
+    resource, paths = call.endpoint.resource, call.endpoint.strategy.scale_paths
 
     async def apply(old: Object) -> tuple[Object, bool]:
-        scale = change(scale_of(old))
+        scale = change(scale_of(old, paths))
         if not isinstance(scale, dict) or scale.get("kind") != "Scale":
             raise status.bad_request("want a Scale of autoscaling/v1")
         replicas = (scale.get("spec") or {}).get("replicas", 0)
@@ -95,7 +107,11 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
             raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
                                      f"({call.name})")
         new: Object = copy_of(old)
-        new.setdefault("spec", {})["replicas"] = replicas
+        *folders, last = (paths or _USUAL).wanted
+        at = new
+        for name in folders:
+            at = at.setdefault(name, {})
+        at[last] = replicas
         new["metadata"]["resourceVersion"] = metadata.get("resourceVersion") or ""
         if metadata.get("uid"):
             new["metadata"]["uid"] = metadata["uid"]
@@ -106,7 +122,7 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
         obj = call.endpoint.view(kv)
     if not obj:
         raise status.not_found(resource, call.name)
-    return _reply(scale_of(obj))
+    return _reply(scale_of(obj, paths))
 
 
 def _invalid_scale(name: str, error: FieldError) -> ApiError:

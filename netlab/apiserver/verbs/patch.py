@@ -20,6 +20,7 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 _KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+_CUSTOM = (JSON_PATCH, MERGE, APPLY)
 
 
 async def patch(call: Call) -> Reply:
@@ -46,8 +47,9 @@ async def read(call: Call) -> tuple[str, Any]:
                        "for non-apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
                            {"reason": "FieldValueForbidden", "message": "Forbidden: may not be specified for non-apply "
                             "patch", "field": "force"}]})
-    if kind not in _KINDS:
-        raise status.unsupported_media_type(_KINDS)
+    taken = _KINDS if call.endpoint.custom is None else _CUSTOM
+    if kind not in taken:
+        raise status.unsupported_media_type(taken)
     return kind, negotiate.load_json(await call.request.body())
 
 

@@ -1,0 +1,217 @@
+"""Follows the CustomResourceDefinitions in the store: accepts names, serves what they define, ends those that go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.apiserver.crd import serve
+from netlab.apiserver.crd.strategy import FINALIZER
+from netlab.errors import ApiError, NetlabError
+from netlab.store import Conflict, KeyMissing, KeyValue, StoreError, WatchCut
+
+if TYPE_CHECKING:
+    from netlab.apiserver.api import Api
+
+log = logging.getLogger(__name__)
+
+_KEY = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+_AGAIN_SECONDS = 1.0
+_LATER_SECONDS = 0.2
+
+
+class Keeper:
+    """One per API server; several servers on one store come to the same."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._endpoint = api.endpoints[_KEY]
+        self._definitions: dict[str, Object] = {}
+        self._served: dict[str, tuple[Any, ...]] = {}
+        self._revision = 0
+
+    async def load(self) -> None:
+        """Serve every definition that is stored."""
+        part = await self._api.store.list(self._endpoint.folder.prefix)
+        self._revision = part.revision
+        gone = set(self._definitions) - {self._endpoint.view(kv)["metadata"]["name"] for kv in part.kvs}
+        for name in gone:
+            self._forget(name)
+        for kv in part.kvs:
+            await self._take(kv)
+
+    async def run(self) -> None:
+        """Follow the changes for ever."""
+        while True:
+            try:
+                await self._follow()
+            except WatchCut:
+                if self._api.stopping:
+                    return
+                await self.load()
+            except (NetlabError, StoreError) as error:
+                log.warning("custom resource definitions: %s; looking again", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+                await self.load()
+
+    async def _follow(self) -> None:
+        with self._api.store.watch(self._endpoint.folder.prefix, after=self._revision) as watch:
+            while not self._api.stopping:
+                going = [name for name, obj in self._definitions.items() if "deletionTimestamp" in obj["metadata"]]
+                events = await watch.next(_LATER_SECONDS if going else 3600.0)
+                for event in events:
+                    self._revision = event.revision
+                    if event.deleted:
+                        self._forget(event.kv.key.decode().rpartition("/")[2])
+                    else:
+                        await self._take(event.kv)
+                if not events:
+                    for name in going:
+                        await self._end(name)
+
+    async def _take(self, kv: KeyValue) -> None:
+        """Take in one definition as it is now: its status first, then what it serves."""
+        obj = self._endpoint.view(kv)
+        name = obj["metadata"]["name"]
+        state = self._status(obj)
+        if state != obj.get("status"):
+            try:
+                kv = await self._api.store.update(kv.key, self._endpoint.encode({**obj, "status": state}),
+                                                  kv.mod_revision)
+            except (Conflict, KeyMissing):
+                return  # changed meanwhile: that change comes by, too
+            obj = self._endpoint.view(kv)
+        self._definitions[name] = obj
+        if _true(obj, "Established"):
+            self._serve(name, obj)
+        else:
+            self._withdraw(name)
+        if "deletionTimestamp" in obj["metadata"]:
+            await self._end(name)
+
+    def _serve(self, name: str, obj: Object) -> None:
+        self._withdraw_endpoints(name)
+        found = serve.endpoints(obj, self._api.store, self._api.decoded)
+        for endpoint in found.endpoints:
+            row = endpoint.resource
+            self._api.endpoints[row.group, row.version, row.plural] = endpoint
+        self._served[name] = found.rows
+        self._api.catalog.define(name, found.rows, found.schemas)
+
+    def _withdraw_endpoints(self, name: str) -> None:
+        rows = self._served.pop(name, ())
+        serve.forget(rows)
+        for row in rows:
+            self._api.endpoints.pop((row.group, row.version, row.plural), None)
+
+    def _withdraw(self, name: str) -> None:
+        if name in self._served:
+            self._withdraw_endpoints(name)
+            self._api.catalog.withdraw(name)
+
+    def _forget(self, name: str) -> None:
+        self._definitions.pop(name, None)
+        self._withdraw(name)
+
+    def _status(self, obj: Object) -> Object:
+        """Return the status that a definition should have, given the others."""
+        called, state = obj["spec"]["names"], dict(obj.get("status") or {})
+        taken = self._conflict(obj)
+        conditions = {condition["type"]: condition for condition in state.get("conditions") or []}
+        now = meta.timestamp(self._api.clock())
+
+        def put(kind: str, truth: bool, reason: str, message: str) -> None:
+            before = conditions.get(kind)
+            status = "True" if truth else "False"
+            if before is not None and (before["status"], before["reason"]) == (status, reason):
+                return
+            since = before["lastTransitionTime"] if before is not None and before["status"] == status else now
+            conditions[kind] = {"type": kind, "status": status, "lastTransitionTime": since, "reason": reason,
+                                "message": message}
+
+        if taken:
+            put("NamesAccepted", False, taken[0], taken[1])
+            if "Established" not in conditions:
+                put("Established", False, "NotAccepted", "not all names are accepted")
+        else:
+            put("NamesAccepted", True, "NoConflicts", "no conflicts found")
+            put("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
+            state["acceptedNames"] = called
+        if "deletionTimestamp" in obj["metadata"]:
+            put("Terminating", True, "InstanceDeletionPending", "CustomResourceDefinition marked for deletion; "
+                                                                "CustomResource deletion will begin soon")
+        state["conditions"] = list(conditions.values())
+        return state
+
+    def _conflict(self, obj: Object) -> tuple[str, str] | None:
+        """Return why a definition's names can't be had, None when they can."""
+        spec, own = obj["spec"], obj["metadata"]["name"]
+        kinds: set[str] = set()
+        plurals: set[str] = set()
+        for row in self._api.catalog.rows:
+            if row.group == spec["group"] and row not in self._served.get(own, ()):
+                kinds |= {row.kind, row.list_kind or f"{row.kind}List"}
+                plurals |= {row.plural, row.singular, *row.short_names}
+        called = spec["names"]
+        for field, reason in (("plural", "PluralConflict"), ("singular", "SingularConflict")):
+            if called.get(field) in plurals:
+                return reason, f'"{called[field]}" is already in use'
+        for short in called.get("shortNames") or []:
+            if short in plurals:
+                return "ShortNamesConflict", f'"{short}" is already in use'
+        for field, reason in (("kind", "KindConflict"), ("listKind", "ListKindConflict")):
+            if called.get(field) in kinds:
+                return reason, f'"{called[field]}" is already in use'
+        return None
+
+    async def _end(self, name: str) -> None:
+        """Delete the objects of a definition that goes; once there is none, let the definition go."""
+        from netlab.apiserver.call import Call
+        from netlab.apiserver.http import Request, User
+        from netlab.apiserver.route import Target
+        from netlab.apiserver.verbs.delete import Options, remove
+
+        obj = self._definitions.get(name)
+        if obj is None or FINALIZER not in (obj["metadata"].get("finalizers") or []):
+            return
+
+        async def nothing() -> bytes:
+            return b""
+
+        user = User("system:apiserver", ("system:masters", "system:authenticated"))
+        folder = None
+        for row in self._served.get(name, ())[:1]:
+            endpoint = self._api.endpoints[row.group, row.version, row.plural]
+            folder = endpoint.folder
+            for kv in (await self._api.store.list(folder.prefix)).kvs:
+                metadata = endpoint.folder.view(kv)["metadata"]
+                target = Target(row, "delete", metadata.get("namespace", ""), metadata["name"])
+                request = Request("DELETE", "/", {}, {"User-Agent": "kube-apiserver/netlab"}, nothing, user=user)
+                try:
+                    await remove(Call(self._api, request, target, endpoint, self._api.clock()), Options())
+                except ApiError as error:
+                    if error.code != 404:
+                        log.warning("%s %s: %s", row.group_resource, metadata["name"], error)
+        if folder is not None and (await self._api.store.list(folder.prefix, limit=1)).kvs:
+            return  # some wait for finalizers of their own
+        key = self._endpoint.folder.key("", name)
+        current = await self._api.store.get(key)
+        if current is None:
+            return
+        fresh = self._endpoint.fresh(current)
+        fresh["metadata"]["finalizers"] = [one for one in fresh["metadata"].get("finalizers") or [] if one != FINALIZER]
+        try:
+            if fresh["metadata"]["finalizers"]:
+                await self._api.store.update(key, self._endpoint.encode(fresh), current.mod_revision)
+            else:
+                await self._api.store.delete(key, current.mod_revision)
+        except (Conflict, KeyMissing):
+            return
+
+
+def _true(obj: Object, kind: str) -> bool:
+    return any(condition.get("type") == kind and condition.get("status") == "True"
+               for condition in (obj.get("status") or {}).get("conditions") or [])

@@ -1,0 +1,77 @@
+"""From an accepted definition to endpoints: rows, folder, strategies, columns, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from netlab.api import fields
+from netlab.api.kinds import Resource
+from netlab.api.meta import Object
+from netlab.api.patch import typed
+from netlab.apiserver.crd import columns, shapes
+from netlab.apiserver.crd.strategy import CustomStrategy
+from netlab.apiserver.endpoint import Conversion, Custom, Endpoint
+from netlab.apiserver.folder import Decoded, Folder
+from netlab.store import Store
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a definition adds: one row and one endpoint per served version, and each version's schema."""
+
+    rows: tuple[Resource, ...]
+    endpoints: tuple[Endpoint, ...]
+    schemas: Mapping[str, Mapping[str, Any]]
+
+
+def endpoints(definition: Object, store: Store, decoded: Decoded) -> Served:
+    """Return what to serve for a definition."""
+    spec = definition["spec"]
+    group = spec["group"]
+    stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
+    folder = Folder(store, _row(definition, stored), decoded, settle=_moved(f"{group}/{stored}"))
+    rows, found, schemas = [], [], {}
+    for version in spec["versions"]:
+        if not version.get("served"):
+            continue
+        row = _row(definition, version["name"])
+        strategy = CustomStrategy(row, version)
+        hook = (spec.get("conversion") or {}).get("webhook") if (spec.get("conversion") or {}).get(
+            "strategy") == "Webhook" else None
+        custom = Custom(schema=strategy.schema, columns=columns.columns(version), warning=strategy.deprecation,
+                        terminating="deletionTimestamp" in definition["metadata"], hook=hook, definition=definition)
+        conversion = None
+        if version["name"] != stored:
+            conversion = Conversion(_moved(row.api_version), _moved(f"{group}/{stored}"))
+        rows.append(row)
+        found.append(Endpoint(row, folder, strategy, conversion, custom))
+        schemas[version["name"]] = strategy.schema
+        typed.define(row.api_version, row.kind, shapes.root(strategy.schema))
+        fields.define(row.api_version, row.kind, tuple(
+            entry["jsonPath"].lstrip(".") for entry in version.get("selectableFields") or []))
+    return Served(tuple(rows), tuple(found), schemas)
+
+
+def forget(rows: tuple[Resource, ...]) -> None:
+    """Drop what `endpoints` told others."""
+    for row in rows:
+        typed.define(row.api_version, row.kind, None)
+        fields.define(row.api_version, row.kind, None)
+
+
+def _row(definition: Object, version: str) -> Resource:
+    spec, called = definition["spec"], definition["spec"]["names"]
+    found = next(one for one in spec["versions"] if one["name"] == version)
+    subresources = tuple(name for name in ("status", "scale") if name in (found.get("subresources") or {}))
+    return Resource(spec["group"], version, called["kind"], called["plural"], spec["scope"] == "Namespaced",
+                    tuple(called.get("shortNames") or ()), tuple(called.get("categories") or ()), subresources,
+                    prefix=f"{spec['group']}/{called['plural']}", singular_name=called.get("singular", ""),
+                    list_kind=called.get("listKind", ""))
+
+
+def _moved(api_version: str) -> Any:
+    def move(obj: Object) -> Object:
+        return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
+    return move

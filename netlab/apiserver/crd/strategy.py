@@ -1,0 +1,141 @@
+"""The strategies of definitions, and of the resources that they define."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netlab.api.kinds import Resource
+from netlab.api.meta import Object
+from netlab.apiserver.crd import definition, rules, structural, values
+from netlab.apiserver.strategies.base import ScalePaths, Strategy
+from netlab.apiserver.validation.errors import FieldError
+
+FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_SKIPPED = FieldError("FieldValueInvalid", "<nil>", 'Invalid value: "null": some validation rules were not checked '
+                      "because the object was invalid; correct the existing errors to complete validation")
+
+
+class DefinitionStrategy(Strategy):
+    """CustomResourceDefinitions. One that goes takes its objects along before: its finalizer waits for that."""
+
+    generation = True
+
+    def default(self, obj: Object) -> None:
+        """Fill in what follows from the rest."""
+        definition.default(obj)
+
+    def prepare_create(self, obj: Object) -> None:
+        """Start unknown; what is stored will be in the storage version."""
+        obj["status"] = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""},
+                         "storedVersions": _stored(obj)}
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        """Keep the status; a new storage version joins those that may be in the store."""
+        super().prepare_update(obj, old)
+        state = obj.setdefault("status", {})
+        known = list(state.get("storedVersions") or [])
+        obj["status"] = {**state, "storedVersions": known + [name for name in _stored(obj) if name not in known]}
+
+    def gone(self, obj: Object) -> bool:
+        """Tell whether its objects are gone: before that has begun to be looked after, they are not."""
+        return super().gone(obj) and any(condition.get("type") == "Terminating"
+                                         for condition in (obj.get("status") or {}).get("conditions") or [])
+
+    def mark(self, obj: Object) -> None:
+        """Begin to go: the objects first."""
+        finalizers = obj["metadata"].setdefault("finalizers", [])
+        if FINALIZER not in finalizers:
+            finalizers.append(FINALIZER)
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the definition."""
+        return [*super().validate(obj), *definition.check(obj)]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the definition, and what may not change."""
+        return [*super().validate_update(obj, old), *definition.check_update(obj, old)]
+
+
+def _stored(obj: Object) -> list[str]:
+    return [version["name"] for version in (obj.get("spec") or {}).get("versions") or [] if version.get("storage")]
+
+
+class CustomStrategy(Strategy):
+    """The objects of one version of a definition."""
+
+    unconditional_update = False
+
+    def __init__(self, resource: Resource, version: Mapping[str, Any]) -> None:
+        super().__init__(resource)
+        self.generation = True
+        self.schema: structural.Schema = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
+        self._ruled = rules.has_rules(self.schema)
+        scale = (version.get("subresources") or {}).get("scale")
+        if scale is not None:
+            self.scale_paths = ScalePaths(_names(scale["specReplicasPath"]), _names(scale["statusReplicasPath"]),
+                                          _names(scale.get("labelSelectorPath") or ""))
+        self._warning = ""
+        if version.get("deprecated"):
+            self._warning = version.get("deprecationWarning") or (
+                f"{resource.api_version} {resource.kind} is deprecated")
+
+    def default(self, obj: Object) -> None:
+        """Fill in the schema's defaults."""
+        structural.drop_nulls(obj, self.schema)
+        structural.default(obj, {**self.schema, "properties": {
+            name: part for name, part in (self.schema.get("properties") or {}).items() if name != "metadata"}})
+
+    def changed(self, obj: Object, old: Object) -> bool:
+        """Without a status subresource, the status counts as well."""
+        skip = ("kind", "apiVersion", "metadata", *(("status",) if self.has_status else ()))
+        return any(obj.get(part) != old.get(part) for part in set(obj) | set(old) if part not in skip)
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the object against schema and rules."""
+        return [*super().validate(obj), *self._judge(obj, None)]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the object; what was wrong before and did not change is let be (ratcheting)."""
+        from netlab.apiserver.validation import meta
+        errors = [*meta.object_meta_update(obj["metadata"], old["metadata"]), *super().validate(obj)]
+        return errors + self._judge(obj, old)
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the object with its new status."""
+        return [*super().validate_status(obj, old), *self._judge(obj, old)]
+
+    def warnings(self, obj: Object) -> list[str]:  # noqa: ARG002 - the version alone says it
+        """Tell that the version is deprecated."""
+        return [self._warning] if self._warning else []
+
+    @property
+    def deprecation(self) -> str:
+        """Return what to tell who uses this version, "" for nothing."""
+        return self._warning
+
+    def _judge(self, obj: Object, old: Object | None) -> list[FieldError]:
+        errors = values.check(obj, self.schema)
+        if old is not None and errors:
+            known = {(error.field, error.body) for error in values.check(old, self.schema)}
+            errors = [error for error in errors if (error.field, error.body) not in known
+                      or _at(obj, error.field) != _at(old, error.field)]
+        if not self._ruled:
+            return errors
+        if errors:
+            return [*errors, _SKIPPED]
+        return rules.check(obj, old, self.schema, updating=old is not None)
+
+
+def _at(obj: Any, field: str) -> Any:
+    """Return the value at a plain path such as spec.a.b; what stands in lists is told apart by the whole list."""
+    for name in field.split("."):
+        name, bracket, _ = name.partition("[")
+        obj = obj.get(name) if isinstance(obj, dict) else None
+        if bracket:
+            return obj
+    return obj
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.strip(".").split(".")) if path else ()

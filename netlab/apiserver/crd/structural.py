@@ -1,0 +1,100 @@
+"""What a structural schema does to objects: unknown fields go, defaults come.
+
+A structural schema gives every field a type outside of allOf, anyOf, oneOf and not, so that pruning and defaulting look
+at nothing else. https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from netlab.api.meta import Object
+
+Schema = Mapping[str, Any]
+PRESERVE, EMBEDDED, INT_OR_STRING = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
+                                     "x-kubernetes-int-or-string")
+_ENVELOPE = ("kind", "apiVersion", "metadata")
+
+
+def prune(obj: Object, schema: Schema) -> tuple[Object, tuple[str, ...]]:
+    """Return the object without fields that the schema does not have, and their paths; metadata is not looked at."""
+    dropped: list[str] = []
+    return _pruned(obj, schema, "", dropped, root=True), tuple(dropped)
+
+
+def _pruned(value: Any, schema: Schema, path: str, dropped: list[str], *, root: bool = False) -> Any:
+    if isinstance(value, dict):
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        whole = root or schema.get(EMBEDDED)
+        kept: Object = {}
+        for name, inner in value.items():
+            if whole and name in _ENVELOPE:
+                kept[name] = inner
+            elif name in properties:
+                kept[name] = _pruned(inner, properties[name], f"{path}{name}.", dropped)
+            elif extra not in (None, False):
+                kept[name] = inner if extra is True else _pruned(inner, extra, f"{path}{name}.", dropped)
+            elif schema.get(PRESERVE):
+                kept[name] = inner
+            else:
+                dropped.append(f"{path}{name}")
+        return kept
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [_pruned(item, schema["items"], f"{path[:-1]}[{at}].", dropped) for at, item in enumerate(value)]
+    return value
+
+
+def default(value: Any, schema: Schema) -> None:
+    """Fill in what the schema has defaults for, in place; a null where null is not allowed counts as absent."""
+    if isinstance(value, dict):
+        properties = schema.get("properties") or {}
+        for name, inner in properties.items():
+            if name in value and value[name] is None and not inner.get("nullable") and "default" in inner:
+                del value[name]
+            if name not in value and "default" in inner:
+                value[name] = _copy(inner["default"])
+        extra = schema.get("additionalProperties")
+        for name, inner in value.items():
+            if name in properties:
+                default(inner, properties[name])
+            elif isinstance(extra, dict):
+                default(inner, extra)
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value:
+            default(item, schema["items"])
+
+
+def drop_nulls(value: Any, schema: Schema) -> None:
+    """Take away nulls that the schema does not allow and that are not required, in place."""
+    if isinstance(value, dict):
+        properties = schema.get("properties") or {}
+        required = schema.get("required") or ()
+        for name in [name for name, inner in value.items() if inner is None and name in properties
+                     and not properties[name].get("nullable") and name not in required
+                     and properties[name].get("type")]:
+            del value[name]
+        for name, inner in value.items():
+            if name in properties:
+                drop_nulls(inner, properties[name])
+            elif isinstance(schema.get("additionalProperties"), dict):
+                drop_nulls(inner, schema["additionalProperties"])
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value:
+            drop_nulls(item, schema["items"])
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(inner) for name, inner in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def walk(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    """Yield every part of a schema that describes values (not those inside of allOf and its kin) with its path."""
+    yield path, schema
+    for name, inner in (schema.get("properties") or {}).items():
+        yield from walk(inner, f"{path}.properties[{name}]")
+    for part in ("items", "additionalProperties"):
+        if isinstance(schema.get(part), dict):
+            yield from walk(schema[part], f"{path}.{part}")
