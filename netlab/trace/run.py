@@ -15,6 +15,7 @@ from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import protocol_filter
 from netlab.trace.craft import Craft, Crafted
 from netlab.trace.event import Trace
+from netlab.trace.facts import Facts
 from netlab.trace.listen import ARM_ALL, Ears, Tap
 from netlab.trace.packet import ICMP, ICMPV6, IPV6_FRAGMENT, UDP
 from netlab.trace.send import Answer, Protocol, Sender
@@ -87,7 +88,8 @@ def exchange(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | N
     closing = threading.Thread(target=open_still.close, name="close the taps")
     closing.start()  # which takes a while; meanwhile there is much to be read and sorted
     try:
-        story = Story(ears.heard, by_place, names or {}, before)
+        facts = Facts(by_place, lambda place: any(hit.legacy for hit in ears.heard.hits.get(place, ())), before)
+        story = Story(ears.heard, facts, names or {})
         told = story.tell(request, sender.is_first, sender.answer, target=target, warnings=ears.warnings)
     finally:
         closing.join()

@@ -6,13 +6,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from netlab.errors import KernelError
-from netlab.kernel import counters, lookup, sysctl
-from netlab.kernel.taps import RuleHit
-from netlab.trace import correlate, proxied, rulebook, visits
+from netlab.trace import correlate, proxied, visits
 from netlab.trace.conversation import Conversation
 from netlab.trace.correlate import Seen
-from netlab.trace.event import Direction, Entry, Hop, Passage, RouteUsed, Trace
+from netlab.trace.event import Direction, Entry, Hop, Passage, Trace
+from netlab.trace.facts import Facts
 from netlab.trace.listen import Heard
 from netlab.trace.packet import NAMES, Key, Packet, join
 from netlab.trace.send import Answer
@@ -46,21 +44,17 @@ class Opened:
 
 
 class Story:
-    """One exchange, told from what was heard; rules, links and routes are read from the kernel where it went.
+    """One exchange, told from what was heard; rules, links and routes are read from the kernel where it went."""
 
-    `before` holds the counters of places as they were before the exchange, for what only a counter tells.
-    """
-
-    def __init__(self, heard: Heard, by_place: Mapping[str, int], names: Mapping[str, str],
-                 before: Mapping[str, Mapping[str, int]] | None = None) -> None:
-        self._heard, self._by_place, self._names = heard, by_place, names
-        self._before = before or {}
-        self._books: dict[str, rulebook.RuleBook] = {}
-        self._links: dict[str, dict[int, correlate.Link]] = {}
-        self._lookups: dict[str, lookup.Lookup] = {}
-        self._heard.seen = [event for event in heard.seen if not (event.stray and self._astray(event))]
-        self._stays = [visit for place, hits in heard.hits.items() if hits
-                       for visit in visits.collect(place, hits, self._book(place).hooks)]
+    def __init__(self, heard: Heard, facts: Facts, names: Mapping[str, str],
+                 stays: Sequence[visits.Visit] | None = None) -> None:
+        """Begin. `stays` are the visits where they have been collected already; else they are made of heard.hits."""
+        self._facts, self._names = facts, names
+        self._heard = replace(heard, seen=[event for event in heard.seen if not facts.astray(event)])
+        if stays is None:
+            stays = [visit for place, hits in heard.hits.items() if hits
+                     for visit in visits.collect(place, hits, facts.hooks(place))]
+        self._stays = stays
 
     def tell(self, request: Asked, is_first: Callable[[Packet], bool], answer: Answer, *, target: str = "",
              warnings: Sequence[str] = ()) -> Trace:
@@ -77,7 +71,7 @@ class Story:
                 back = self._way("reply", came, talk)
             passages = self._passages(talk)
         deaths = [death for death in self._heard.deaths if first is not None and talk.direction(death.packet)]
-        ask = Ask(self._route, self._neighbor, self._counted, self._setting)
+        ask = Ask(self._facts.route, self._facts.neighbor, self._facts.counted, self._facts.setting)
         answer = _wire_time(answer, passages, request.source)
         outcome, there, back = conclude(answer, there, back, self._names, ask, deaths)
         to = join(request.address, request.port)
@@ -94,41 +88,6 @@ class Story:
         came = self._first_reply(self._conversation(first))
         return self.tell(asked, lambda packet: packet == first, proxied.answer(came))
 
-    def _lookup(self, place: str) -> lookup.Lookup:
-        if place not in self._lookups:
-            self._lookups[place] = lookup.Lookup(self._by_place[place])
-        return self._lookups[place]
-
-    def _route(self, place: str, packet: Packet, iif: str) -> lookup.RouteAnswer:
-        return self._lookup(place).route(packet.destination, source=packet.source, iif=iif)
-
-    def _neighbor(self, place: str, address: str) -> str:
-        found = self._lookup(place).neighbor(address)
-        return found.state if found is not None else ""
-
-    def _counted(self, place: str, name: str) -> int:
-        if place not in self._before:
-            return 0
-        return counters.read(self._by_place[place]).get(name, 0) - self._before[place].get(name, 0)
-
-    def _setting(self, place: str, name: str) -> str:
-        try:
-            return sysctl.read(name, self._by_place[place])
-        except KernelError:
-            return ""
-
-    def _routed(self, place: str, packet: Packet, iif: str, mark: int) -> RouteUsed | None:
-        """Return the routing decision for a packet: the kernel is asked anew, right after the trace."""
-        found = self._lookup(place).route(packet.destination, source=packet.source, iif=iif, mark=mark)
-        if not found.kind:
-            return None
-        if found.kind != "unicast":
-            return RouteUsed(found.kind, found.table, found.prefix, "", found.interface)
-        next_hop = found.gateway or packet.destination
-        entry = self._lookup(place).neighbor(next_hop, found.interface)
-        return RouteUsed(found.kind, found.table, found.prefix, found.gateway, found.interface, next_hop,
-                         entry.state if entry is not None else "", entry.mac if entry is not None else "")
-
     def _entries(self, place: str, packet: Packet, talk: Conversation) -> list[Entry]:
         """Return the conntrack entries that were made for this packet at a place."""
         found = []
@@ -141,28 +100,6 @@ class Story:
                 found.append(Entry(flow.protocol, join(one.src, one.sport), join(one.dst, one.dport),
                                    join(back.src, back.sport), join(back.dst, back.dport)))
         return found
-
-    def _astray(self, event: Seen) -> bool:
-        """Tell whether a frame for somebody else came to an interface that is no bridge's port: a flooded copy."""
-        return not any(entry.name == event.interface and entry.master
-                       for entry in self._links_of(event.place).values())
-
-    def _book(self, place: str) -> rulebook.RuleBook:
-        if place not in self._books:
-            legacy = any(hit.legacy for hit in self._heard.hits.get(place, ()))
-            self._books[place] = rulebook.load(self._by_place[place], legacy=legacy)
-        return self._books[place]
-
-    def _links_of(self, place: str) -> dict[int, correlate.Link]:
-        if place not in self._links:
-            found = self._lookup(place).links
-            self._links[place] = {
-                index: correlate.Link(entry.name, found[entry.master].name if entry.master in found else "",
-                                      entry.kind == "bridge") for index, entry in found.items()}
-        return self._links[place]
-
-    def _rule_text(self, place: str, hit: RuleHit, packet: Packet) -> rulebook.RuleText:
-        return self._book(place).text(hit, packet)
 
     def _first_packet(self, is_first: Callable[[Packet], bool], source: str) -> Packet | None:
         for visit in self._stays:  # before any NAT of the sender's own namespace
@@ -201,7 +138,7 @@ class Story:
         for segment in correlate.segments(firsts(mine, _where), firsts(stays, _stay)):
             place = segment.place
             entries = self._entries(place, packet, talk) if direction == "request" else ()
-            around = correlate.Around(self._links_of(place), self._rule_text, self._routed, entries)
+            around = correlate.Around(self._facts.links(place), self._facts.rule_text, self._facts.routed, entries)
             hops += correlate.hops(segment, direction, around)
         return hops
 

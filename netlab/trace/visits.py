@@ -7,7 +7,7 @@ as it entered that chain, and a difference between two runs is what NAT did in b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,42 +69,64 @@ class Visit:
 
 
 def collect(place: str, hits: Iterable[RuleHit], hooks: Mapping[tuple[str, str], str]) -> list[Visit]:
-    """Sort the messages of one namespace into visits.
+    """Sort the messages of one namespace into visits, in the order of their beginning.
+
+    Args:
+        place: whose messages.
+        hits: in the order of arrival; those of iptables-legacy among them are told by their `legacy`.
+        hooks: the hook of each base chain of native nftables, by (table, chain).
+    """
+    collector = Collector(place)
+    collector.feed(hits, hooks)
+    return collector.visits
+
+
+class Collector:
+    """Sorts messages into visits as they come.
 
     The kernel's own trace number is good for one base chain only: it is made of the buffer's address and the incoming
     interface, and so changes when a bridge hands a packet up to IP, and comes again with a later packet. What tells
     visits apart is the packet's key, and that every visit begins at the first marker of PREROUTING or OUTPUT.
-
-    Args:
-        hits: in the order of arrival; those of iptables-legacy among them are told by their `legacy`.
-        hooks: the hook of each base chain of native nftables, by (table, chain).
     """
-    runs: list[Run] = []
-    open_runs: dict[int, Run] = {}
-    legacy: list[RuleHit] = []
-    for hit in hits:
-        if hit.legacy:
-            legacy.append(hit)
-            continue
-        if hit.network:  # the headers come with the first message of each base chain
-            packet = parse_headers(hit.network, hit.transport)
-            if packet is None:
-                open_runs.pop(hit.visit, None)
+
+    def __init__(self, place: str) -> None:
+        self.visits: list[Visit] = []
+        self._place = place
+        self._open: dict[int, Run] = {}
+        self._current: dict[Key, Visit] = {}
+
+    def feed(self, hits: Iterable[RuleHit], hooks: Mapping[tuple[str, str], str]) -> None:
+        """Take more messages, in the order of their arrival."""
+        legacy: list[RuleHit] = []
+        for hit in hits:
+            if hit.legacy:
+                legacy.append(hit)
                 continue
-            open_runs[hit.visit] = _run(hit, packet, hooks)
-            runs.append(open_runs[hit.visit])
-        if hit.visit in open_runs:  # else its beginning was lost
-            open_runs[hit.visit].hits.append(hit)
-    visits: list[Visit] = []
-    current: dict[Key, Visit] = {}
-    for run in runs:
+            if hit.network:  # the headers come with the first message of each base chain
+                packet = parse_headers(hit.network, hit.transport)
+                if packet is None:
+                    self._open.pop(hit.visit, None)
+                    continue
+                run = self._open[hit.visit] = _run(hit, packet, hooks)
+                self._begin(run)
+            if hit.visit in self._open:  # else its beginning was lost
+                self._open[hit.visit].hits.append(hit)
+        _merge_legacy(self.visits, legacy)
+
+    def keep(self, wanted: Callable[[Visit], bool]) -> None:
+        """Forget all visits but these."""
+        self.visits = [visit for visit in self.visits if wanted(visit)]
+        left = {id(visit) for visit in self.visits}
+        self._current = {key: visit for key, visit in self._current.items() if id(visit) in left}
+        if not self.visits:
+            self._open.clear()
+
+    def _begin(self, run: Run) -> None:
         key = run.packet.key
-        if run.marker in ("pre0", "out0") or key not in current:
-            current[key] = Visit(place)
-            visits.append(current[key])
-        current[key].runs.append(run)
-    _merge_legacy(visits, legacy)
-    return visits
+        if run.marker in ("pre0", "out0") or key not in self._current:
+            self._current[key] = Visit(self._place)
+            self.visits.append(self._current[key])
+        self._current[key].runs.append(run)
 
 
 def _run(hit: RuleHit, packet: Packet, hooks: Mapping[tuple[str, str], str]) -> Run:

@@ -63,8 +63,8 @@ def test_an_endpoint_that_refuses_the_proxy_is_told(network: Network) -> None:
     relay(network, ("10.244.2.3", 81))
     result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
     assert result.outcome.status == "connected"  # with the proxy
-    assert result.warnings == ("the proxy's own connection: refused at pod/default/web-2: pod/default/web-2 answered with "
-                               "a reset: nothing listens on 10.244.2.3:81",)
+    assert result.warnings == (("the proxy's own connection: refused at pod/default/web-2: pod/default/web-2 answered with "
+                               "a reset: nothing listens on 10.244.2.3:81"),)
 
 
 def test_without_a_proxy_nothing_is_linked(network: Network) -> None:
