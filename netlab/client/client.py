@@ -31,6 +31,7 @@ PatchType = Literal["merge", "strategic", "json", "apply"]
 _CONTENT_TYPES = {"merge": "application/merge-patch+json", "strategic": "application/strategic-merge-patch+json",
                   "json": "application/json-patch+json", "apply": "application/apply-patch+yaml"}
 _SECONDS = 30.0
+_QUIET_SECONDS = 100.0
 
 
 def user_agent(component: str) -> str:
@@ -192,7 +193,9 @@ class Client:
                     revision: str = "", seconds: int = 0, bookmarks: bool = False) -> AsyncIterator[tuple[str, Object]]:
         """Yield (ADDED | MODIFIED | DELETED | BOOKMARK, object) for each change after `revision`.
 
-        Ends when the server ends the stream, after `seconds` if that is not 0. Bookmarks come only if asked for.
+        Ends when the server ends the stream, after `seconds` if that is not 0. Bookmarks come only if asked for. A
+        stream with bookmarks on which nothing came for long ends too: they are due every minute, so the server hangs, or
+        the cable is cut.
 
         Raises:
             ApiError: the server refused, or sent an ERROR event; code 410 when `revision` is too old.
@@ -201,19 +204,24 @@ class Client:
         kind = row(resource)
         query = {"watch": "true", "labelSelector": labels, "fieldSelector": fields, "resourceVersion": revision,
                  "timeoutSeconds": str(seconds) if seconds else "", "allowWatchBookmarks": "true" if bookmarks else ""}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS,
+                                        sock_read=_QUIET_SECONDS if bookmarks else None)
+        open_ = False
         try:
             async with self._open().request("GET", self.config.server + kind.path(namespace), params=_full(query),
                                             headers=self._headers(), timeout=timeout,
                                             **self._server_name()) as response:
                 if response.status != 200:
                     raise _refusal(response.status, await response.read())
+                open_ = True
                 async for line in _lines(response.content):
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         raise _refusal(int(event["object"].get("code", 500)), orjson.dumps(event["object"]))
                     yield event["type"], event["object"]
         except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
+            if open_ and isinstance(error, aiohttp.SocketTimeoutError):
+                return  # whoever asks again will be told
             raise TemporaryError(f"watch of {kind.group_resource} broke: {_words(error)}") from error
 
     async def ready(self, stop: asyncio.Event) -> bool:

@@ -202,7 +202,7 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         now = time.time()
         metrics.put("sync_proxy_rules_last_timestamp_seconds", now, family)
         for at in self._triggers:
-            metrics.observe("network_programming_duration_seconds", now - at, family)
+            metrics.observe("network_programming_duration_seconds", max(0.0, now - at), family)
         self._triggers.clear()
         self._count_written(change)
 

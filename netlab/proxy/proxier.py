@@ -29,8 +29,10 @@ class Proxier(FamilyProxier[Change]):
     """The rules of one address family, written by iptables-restore."""
 
     def __init__(self, settings: Settings, tool: iptables.Iptables, metrics: Metrics, *,
-                 netns: int | None = None) -> None:
+                 netns: int | None = None, lock_wait: int = 5) -> None:
+        """Make the proxier; `lock_wait` is how many seconds to wait for the lock that legacy iptables share."""
         super().__init__(settings, metrics, netns=netns)
+        self.lock_wait = lock_wait
         self.tool = tool
         self._wanted = Wanted(settings)
         self._large = False
@@ -95,7 +97,8 @@ class Proxier(FamilyProxier[Change]):
 
     async def _restore(self, text: str) -> None:
         """Run all transactions of a text in one process: on a node of many chains, starting it is what costs."""
-        await asyncio.to_thread(iptables.restore, self.tool, text, netns=self.netns, where=self.settings.node)
+        await asyncio.to_thread(iptables.restore, self.tool, text, netns=self.netns, wait=self.lock_wait,
+                                where=self.settings.node)
 
     def _make_counters(self) -> None:
         found = set()

@@ -21,6 +21,20 @@ class ApiStub:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PATHS.values()}
         self.watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in PATHS.values()}
         self.url = ""
+        self.oldest = 0
+        self.hung: asyncio.Event | None = None
+        self.runner: web.AppRunner | None = None
+
+    def hang(self) -> None:
+        """Take connections and answer nothing, as a machine does that is out of memory, until `wake`."""
+        self.hung = asyncio.Event()
+
+    def wake(self) -> None:
+        """Answer again. What happened meanwhile is history that is not kept: whoever watched has to list."""
+        assert self.hung is not None
+        self.oldest = self.revision
+        self.hung.set()
+        self.hung = None
 
     def put(self, *objects: dict[str, Any]) -> None:
         for obj in objects:
@@ -40,11 +54,15 @@ class ApiStub:
         self.tell(kind, "DELETED", gone)
 
     def tell(self, kind: str, verb: str, obj: dict[str, Any]) -> None:
+        if self.hung is not None:
+            return
         line = json.dumps({"type": verb, "object": obj}).encode() + b"\n"
         for queue in self.watchers[kind]:
             queue.put_nowait(line)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.hung is not None:
+            await self.hung.wait()
         kind = PATHS[request.path]
         only = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
         objects = [each for each in self.objects[kind].values() if only in ("", each["metadata"]["name"])]
@@ -52,6 +70,8 @@ class ApiStub:
             return web.json_response({"kind": f"{kind}List", "apiVersion": "v1",
                                       "metadata": {"resourceVersion": str(self.revision)},
                                       "items": objects})
+        if int(request.query.get("resourceVersion") or 0) < self.oldest:
+            return web.json_response({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}, status=410)
         response = web.StreamResponse()
         response.content_type = "application/json"
         queue: asyncio.Queue[bytes] = asyncio.Queue()
@@ -74,7 +94,17 @@ class ApiStub:
         for queues in self.watchers.values():
             for queue in queues:
                 queue.put_nowait(b"")
-        await runner.cleanup()
+        await (self.runner or runner).cleanup()
+
+    async def close(self) -> None:
+        """Stop listening: connections are refused until `open`."""
+        assert self.runner is not None
+        await self.stop(self.runner)
+
+    async def open(self) -> None:
+        """Listen again where it was, as a new process without history."""
+        self.oldest = self.revision
+        await self.start(socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2]))))
 
     async def start(self, sock: socket.socket | None = None, without: str = "") -> web.AppRunner:
         """Serve on loopback, or on a socket of another namespace; `without` is a kind that this server does not know."""
@@ -82,7 +112,7 @@ class ApiStub:
         for path, kind in PATHS.items():
             if kind != without:
                 app.router.add_get(path, self.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        self.runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await runner.setup()
         sock = sock or socket.create_server(("127.0.0.1", 0))
         site = web.SockSite(runner, sock)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Self
 
 import pytest
 
@@ -52,7 +53,7 @@ class Clients:
             self.answers[at].append(self.net.ask(place, address, port, wait=5.0))
             time.sleep(0.001)
 
-    def __enter__(self) -> Clients:
+    def __enter__(self) -> Self:
         for thread in self.threads:
             thread.start()
         return self
@@ -62,11 +63,11 @@ class Clients:
         for thread in self.threads:
             thread.join()
 
-    async def more(self) -> None:
+    def more(self) -> None:
         """Wait until each of them has connected a few times more."""
         before = [len(each) for each in self.answers]
         while any(len(each) < was + 3 for each, was in zip(self.answers, before, strict=True)):
-            await asyncio.sleep(0.005)
+            time.sleep(0.005)
 
     def lost(self) -> list[Answer]:
         return [answer for each in self.answers for answer in each if answer.failure]
@@ -105,9 +106,9 @@ def test_no_connection_is_lost_while_rules_are_written(built: Network, mode: str
         await proxier.sync(time.monotonic())
         with Clients(built) as clients:
             async def sync(it: AnyProxier) -> None:
-                await clients.more()
+                await asyncio.to_thread(clients.more)
                 await it.sync(time.monotonic())
-                await clients.more()
+                await asyncio.to_thread(clients.more)
 
             for end in (30, 150, OTHERS):  # a cluster that grows
                 tell(proxier, *others(range(end)))
