@@ -194,8 +194,8 @@ class Client:
         """Yield (ADDED | MODIFIED | DELETED | BOOKMARK, object) for each change after `revision`.
 
         Ends when the server ends the stream, after `seconds` if that is not 0. Bookmarks come only if asked for. A
-        stream with bookmarks on which nothing came for long ends too: they are due every minute, so the server hangs, or
-        the cable is cut.
+        stream with bookmarks on which nothing came for long ends too: they are due every minute, so the server hangs,
+        or the cable is cut.
 
         Raises:
             ApiError: the server refused, or sent an ERROR event; code 410 when `revision` is too old.

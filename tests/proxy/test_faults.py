@@ -37,35 +37,47 @@ def said(caplog: pytest.LogCaptureFixture, words: str, level: int = logging.WARN
     return [record.message for record in caplog.records if words in record.message and record.levelno >= level]
 
 
+class Lock:
+    """The lock of legacy iptables, which another process can be made to hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.holder: subprocess.Popen[bytes] | None = None
+
+    def hold(self) -> None:
+        self.holder = subprocess.Popen(["flock", str(self.path), "sh", "-c", "echo held; read end"],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.holder.stdout.readline() == b"held\n"
+
+    def release(self) -> None:
+        if self.holder is not None:
+            self.holder.communicate()
+            self.holder = None
+
+
 @pytest.fixture
-def lock_held(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[contextlib.ExitStack]:
-    """Another process holds the lock of legacy iptables until the stack is closed."""
-    lock = tmp_path / "xtables.lock"
-    lock.touch()
-    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
-    with contextlib.ExitStack() as stack:
-        stack.lock = lock  # type: ignore[attr-defined]
-        yield stack
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lock]:
+    made = Lock(tmp_path / "xtables.lock")
+    made.path.touch()
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(made.path))
+    yield made
+    made.release()
 
 
-def test_the_lock_is_held_by_another_process(lock_held: contextlib.ExitStack, caplog):
+def test_the_lock_is_held_by_another_process(lock: Lock, caplog):
     caplog.set_level(logging.INFO, "netlab.proxy")
 
     async def body() -> None:
         async with live(a_service(), a_slice(), backend="legacy") as it:
             await it.settles()
             iptables.restore(it.proxier.tool, FOREIGN, netns=it.netns)
-            holder = subprocess.Popen(["flock", str(lock_held.lock), "sh", "-c", "echo held; read end"],  # type: ignore[attr-defined]
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            lock_held.callback(holder.wait)
-            lock_held.callback(holder.stdin.close)
-            assert holder.stdout.readline() == b"held\n"
+            lock.hold()
             it.proxier.lock_wait = 1
             before = it.kernel()
             it.api.put(a_slice(endpoints=[an_endpoint("10.244.1.6")]))
             await until(lambda: it.metrics.value("sync_proxy_rules_iptables_restore_failures_total", "IPv4") >= 2, 20)
             assert differences(before, it.kernel()) == [], "what stood before stands"
-            lock_held.close()
+            lock.release()
             await until(lambda: len(differences(it.wanted(), it.kernel(), unordered=FREE)) == 2, 20)
             assert iptables.chain_exists(it.proxier.tool, "nat", "MINE", netns=it.netns)
 
