@@ -27,7 +27,8 @@ if TYPE_CHECKING:
                    "as a static Pod.")
 @click.option("--store-members", type=click.Choice(("1", "3", "5")), help="How many members that etcd has.")
 @click.option("--use", "uses", multiple=True, metavar="COMPONENT=PATH",
-              help="Run this binary in place of a component, e.g. kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
+              help="Run this binary, script or image archive in place of a component or CNI plugin, e.g. "
+                   "kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
 @click.option("--no-kubeconfig", is_flag=True, help="Leave ~/.kube/config alone.")
 @click.option("--keep", is_flag=True, help="If it does not come up, leave it as it is, to look inside.")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=1),
@@ -49,8 +50,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     netlab up --nodes 4 -f my-app.yaml --name mine
     """
     from netlab.cli import progress as shown
-    from netlab.errors import UsageError
-    from netlab.lab import launcher
+    from netlab.lab import launcher, swap
     from netlab.lab import scenario as scenarios
     from netlab.lab.boot import Limits
 
@@ -60,15 +60,10 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     chosen = chosen.with_store(store, int(store_members) if store_members else None)
     chosen = chosen.with_networking(family=ip_family, mode=proxy_mode)
     chosen = chosen.with_objects([obj for file in files for obj in scenarios.objects(Path(file))])
-    swapped = []
-    for use in uses:
-        component, equals, path = use.partition("=")
-        if not equals or not Path(path).is_file():
-            raise UsageError(f'--use {use}: want COMPONENT=PATH of a binary', hint="e.g. --use kube-proxy=./kube-proxy")
-        swapped.append((component, str(Path(path).resolve())))
+    swaps = tuple(map(swap.parse, uses))
     progress = shown.choose(quiet=quiet)
     options = launcher.Options(name or chosen.lab, merge=not no_kubeconfig, keep=keep,
-                               limits=Limits(ready=wait or 60 + 3 * chosen.nodes), use=tuple(swapped))
+                               limits=Limits(ready=wait or 60 + 3 * chosen.nodes), swaps=swaps)
     try:
         record = launcher.up(chosen, options, progress)
     finally:

@@ -21,12 +21,13 @@ from typing import Any
 
 import netlab
 from netlab.errors import KernelError, NetlabError, NotFound, TemporaryError, UsageError
-from netlab.lab import control, nodefiles, plan, probe, spawn, state, teardown
+from netlab.lab import control, nodefiles, plan, probe, spawn, state, swap, teardown
 from netlab.lab.boot import Limits
 from netlab.lab.plan import Lab
 from netlab.lab.progress import Progress
 from netlab.lab.scenario import Scenario
 from netlab.lab.state import LabRecord, NodeRecord
+from netlab.lab.swap import Swap
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Options:
     merge: bool = True
     keep: bool = False
     limits: Limits = field(default_factory=Limits)
-    use: tuple[tuple[str, str], ...] = ()
+    swaps: tuple[Swap, ...] = ()
 
 
 def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
@@ -83,12 +84,12 @@ def _with_etcd(lab: Lab, options: Options) -> Options:
     Raises:
         NotFound: there is none.
     """
-    if lab.store != "etcd" or any(name == "etcd" for name, _ in options.use):
+    if lab.store != "etcd" or any(one.component == "etcd" for one in options.swaps):
         return options
     path = shutil.which("etcd")
     if path is None:
         raise NotFound("etcd is not on PATH", hint="apt install etcd-server, --use etcd=PATH, or --store netlab-etcd")
-    return replace(options, use=(*options.use, ("etcd", str(Path(path).resolve()))))
+    return replace(options, swaps=(*options.swaps, Swap("etcd", str(Path(path).resolve()), "binary")))
 
 
 def _begin(scenario: Scenario, options: Options, *, rootless: bool) -> LabRecord:
@@ -196,12 +197,15 @@ class _Launch:
     def _write_files(self) -> dict[str, Any]:
         from netlab.lab import kubeconfig
 
-        record = self.record
+        record, swaps = self.record, self._options.swaps
+        images = swap.load_images(swaps, state.make_private(record.images))
+        self._lab = replace(self._lab, images=images)
         keys = nodefiles.make_keys(now=time.time())
         for node in self._lab.nodes:
             folder = record.state_dir / "nodes" / node.name
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             nodefiles.write(folder, self._lab, node, keys)
+            swap.install_plugins(swaps, folder / "opt/cni/bin")
         admin = kubeconfig.admin(record.name, port=record.port, ca=keys.ca.pair.certificate, pair=keys.admin)
         state.write_private(record.admin_conf, kubeconfig.text(admin))
         nodes = tuple(NodeRecord(node.name, node.role, node.ips, str(record.run_dir / "nodes" / f"{node.name}.sock"))
@@ -226,7 +230,7 @@ class _Launch:
                 "socket": str(record.run_dir / "nodes" / f"{name}.sock"),
                 "kubelet_argv": nodefiles.kubelet_argv(node), "env": nodefiles.environment(node),
                 "cgroup": f"{record.cgroup}/{name}" if record.cgroup else "", "image_store": str(images),
-                "rootless": record.rootless, "use": dict(self._options.use)}
+                "rootless": record.rootless, "use": swap.binaries(self._options.swaps)}
 
     async def _boot(self, run: Callable[..., Coroutine[Any, Any, list[str]]], scenario: Scenario) -> list[str]:
         from netlab.client import config
