@@ -43,9 +43,11 @@ class Config:
         return self.values[name]
 
     def nested(self) -> dict[str, Any]:
-        """Return the settings in the shape of the configuration file."""
+        """Return the settings in the shape of the configuration file, durations in words."""
+        kinds = {row.field: row.kind for row in ROWS}
         result: dict[str, Any] = {}
-        for name, value in self.values.items():
+        for name, held in self.values.items():
+            value = _shown(kinds[name], name, held)
             section, dot, leaf = name.partition(".")
             if dot:
                 result.setdefault(section, {})[leaf] = value
@@ -187,10 +189,7 @@ def check_document(document: Mapping[str, Any], *, file: str) -> None:
 
 def written(config: Config) -> str:
     """Return the settings as a KubeProxyConfiguration file, which `read_file` reads."""
-    kinds = {row.field: row.kind for row in ROWS}
-    shown: dict[str, Any] = {name: _shown(kinds[name], name, value) for name, value in config.values.items()}
-    found = {"apiVersion": _VERSION, "kind": "KubeProxyConfiguration", **Config(shown).nested()}
-    return yaml.safe_dump(found)
+    return yaml.safe_dump({"apiVersion": _VERSION, "kind": "KubeProxyConfiguration", **config.nested()})
 
 
 def _shown(kind: Kind, name: str, value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from netlab.api.meta import Object, labels
@@ -12,6 +13,7 @@ from netlab.kernel import link, sysctl
 from netlab.kernel.rtnl import Rtnl
 from netlab.proxy.addresses import Family, family, networks_of_family, of_family, overlap
 from netlab.proxy.config import Config
+from netlab.proxy.layout import node_port_ips
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import ZONE_LABEL
 
@@ -54,12 +56,12 @@ def detector(config: Config, wanted: Family, node: Object | None) -> LocalDetect
 def settings(config: Config, wanted: Family, *, node: Object | None, addresses: tuple[str, ...] = (),
              random_fully: bool = True, conntrack_liberal: bool = False) -> Settings:
     """Put together what rules of one family depend on."""
-    ips = of_family(node_ips(node), wanted)
+    bound = [ip for ip in (config["bindAddress"],) if ip not in ("0.0.0.0", "::")]  # before the Node's own
+    ips = of_family([*bound, *node_ips(node)], wanted)
     nftables = config.mode == "nftables"
     networks = tuple(config["nodePortAddresses"]) or (("primary",) if nftables else ())
     if "primary" in networks:
-        networks = tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in of_family(node_ips(node), "IPv4")[:1] + of_family(
-            node_ips(node), "IPv6")[:1])
+        networks = tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in ips[:1])
     networks = networks_of_family(networks, wanted)
     loopback = not networks or any(overlap(net, _LOOPBACK[wanted]) for net in networks)
     return Settings(
@@ -70,6 +72,15 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
                               and config.mode == "iptables"),  # nothing but route_localnet would bring them that far
         node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if family(ip) == wanted),
         conntrack_liberal=conntrack_liberal)
+
+
+def listens(made: Iterable[Settings]) -> tuple[str, ...]:
+    """Return the addresses that servers of node ports listen on, of all families."""
+    everywhere: dict[Family, str] = {"IPv4": "0.0.0.0", "IPv6": "::"}
+    found: list[str] = []
+    for each in made:
+        found += [everywhere[each.family]] if each.everywhere else node_port_ips(each)
+    return tuple(found)
 
 
 def prepare(config: Config, made: Settings) -> None:

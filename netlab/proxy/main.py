@@ -17,6 +17,7 @@ from netlab import __version__, daemon, klog
 from netlab.api.meta import Object
 from netlab.client import config as client_config
 from netlab.client.client import Client
+from netlab.client.events import Recorder
 from netlab.errors import NetlabError, NotFound, Unsupported
 from netlab.flags import usage
 from netlab.kernel import iptables, nft_table
@@ -104,11 +105,18 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         async with Client(_client_config(config), PROGRAM) as client:
             log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
                      ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers))
+            checks = ServiceHealth(health, lambda: host.listens(each.settings for each in proxiers))
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
-                        look_every=config.sync_period(), health=health, checks=ServiceHealth(health), metrics=metrics,
+                        look_every=config.sync_period(), health=health, checks=checks, metrics=metrics,
                         settings=settings, service_cidrs=nftables,
                         standing=lambda: cleanup.take_over(config.mode, _backend(config)))
-            await sync.run(stop)
+            recorder = Recorder(client, PROGRAM, config.node)
+            recorder.event({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node, "uid": config.node}},
+                           "Normal", "Starting", "", action="StartKubeProxy")
+            try:
+                await sync.run(stop)
+            finally:
+                await recorder.close()
     finally:
         for proxier in proxiers:
             await proxier.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class ServiceHealth:
-    """The servers, one per port. `addresses` are what they listen on."""
+    """The servers, one per port. `addresses` returns what they listen on: where node ports are served."""
 
-    def __init__(self, health: ProxyHealth, addresses: tuple[str, ...] = ("0.0.0.0",)) -> None:
+    def __init__(self, health: ProxyHealth, addresses: Callable[[], tuple[str, ...]] = lambda: ("0.0.0.0",)) -> None:
         self._health = health
         self._addresses = addresses
-        self._runners: dict[str, tuple[int, web.AppRunner]] = {}
+        self._runners: dict[str, tuple[int, tuple[str, ...], web.AppRunner]] = {}
         self._local: dict[str, int] = {}
         self._refused: set[tuple[str, int]] = set()
 
@@ -32,20 +32,21 @@ class ServiceHealth:
         """Start and stop servers so that exactly these Services have one, and say how many endpoints are here."""
         self._local = dict(local_endpoints)
         self._refused &= set(node_ports.items())
-        for service, (port, runner) in list(self._runners.items()):
-            if node_ports.get(service) != port:
+        addresses = self._addresses()
+        for service, (port, served, runner) in list(self._runners.items()):
+            if node_ports.get(service) != port or served != addresses:
                 log.info("Closing the health check server of %s on port %d", service, port)
                 del self._runners[service]
                 await runner.cleanup()
         for service, port in node_ports.items():
             if service not in self._runners:
-                await self._start(service, port)
+                await self._start(service, port, addresses)
 
     async def close(self) -> None:
         """Stop all servers."""
         await self.serve({}, {})
 
-    async def _start(self, service: str, port: int) -> None:
+    async def _start(self, service: str, port: int, addresses: tuple[str, ...]) -> None:
         app = web.Application()
 
         async def answer(_: web.Request) -> web.Response:
@@ -55,7 +56,7 @@ class ServiceHealth:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            for address in self._addresses:
+            for address in addresses:
                 await web.TCPSite(runner, address, port).start()
         except OSError as error:
             await runner.cleanup()
@@ -63,7 +64,7 @@ class ServiceHealth:
                 log.error("Cannot serve the health check of %s on port %d: %s", service, port, error.strerror)
                 self._refused.add((service, port))
             return
-        self._runners[service] = (port, runner)
+        self._runners[service] = (port, addresses, runner)
         log.info("Opened the health check server of %s on port %d", service, port)
 
     def _answer(self, service: str) -> web.Response:

@@ -45,7 +45,7 @@ def test_file(tmp_path):
     assert (config.min_sync_period(), config.sync_period()) == (1.0, 90.0)
     assert config["conntrack.tcpEstablishedTimeout"] == 86400.0
     assert config["clientConnection.kubeconfig"] == "/var/lib/kube-proxy/kubeconfig.conf"
-    assert config.nested()["iptables"]["syncPeriod"] == 90.0
+    assert config.nested()["iptables"]["syncPeriod"] == "90s"
 
 
 @pytest.mark.parametrize("text", ["modee: x", "iptables: {masqueradeAl: true}", "linux: {masqueradeAll: true}",
@@ -207,3 +207,21 @@ def test_settings_of_a_node():
     assert made.node_addresses == ("127.0.0.1", "172.30.0.11")
     assert not made.localhost_node_ports, "loopback is not among the addresses that node ports are served on"
     assert host.settings(config, "IPv6", node=node).node_ip == ""
+
+
+@pytest.mark.parametrize(("flags", "addresses"), [
+    ([], ("0.0.0.0", "::")), (["--nodeport-addresses=172.30.0.0/24"], ("172.30.0.11", "::")),
+    (["--nodeport-addresses=primary"], ("172.30.0.11", "::")), (["--proxy-mode=nftables", "--bind-address=172.30.0.9"], ("172.30.0.9", "::")),
+    (["--nodeport-addresses=172.30.0.0/24,fd00::/64"], ("172.30.0.11", "fd00::1"))])
+def test_where_health_checks_are_served(flags, addresses):
+    config, _ = read(["--hostname-override=node1", *flags])
+    own = ("127.0.0.1", "::1", "172.30.0.11", "172.30.0.9", "fd00::1") if "--bind-address=172.30.0.9" in flags else (
+        "127.0.0.1", "::1", "172.30.0.11", "fd00::1")
+    made = [host.settings(config, family, node=a_node(), addresses=own) for family in ("IPv4", "IPv6")]
+    assert host.listens(made) == addresses
+
+
+def test_bind_address_takes_the_place_of_the_node_s_own():
+    config, _ = read(["--hostname-override=node1", "--bind-address=172.30.0.9"])
+    assert host.settings(config, "IPv4", node=a_node()).node_ip == "172.30.0.9"
+    assert host.settings(config, "IPv6", node=a_node(ip="fd00::1")).node_ip == "fd00::1"

@@ -75,7 +75,7 @@ async def live(*objects, backend: iptables.Backend = "auto", look_every: float =
     try:
         async with Client(ClientConfig(server=api.url), "kube-proxy") as client:
             sync = Sync(client, [proxier], node="node1", pace=Pace(0.01), look_every=look_every, health=health,
-                        checks=ServiceHealth(health, ("127.0.0.1",)), metrics=metrics,
+                        checks=ServiceHealth(health, lambda: ("127.0.0.1",)), metrics=metrics,
                         settings=lambda node, family: host.settings(config, family, node=node))
             task = asyncio.create_task(sync.run(stop))
             try:
