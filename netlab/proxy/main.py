@@ -7,7 +7,6 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from netlab.client.events import Recorder
 from netlab.errors import NetlabError, NotFound, Unsupported
 from netlab.flags import usage
 from netlab.kernel import iptables, nft_table
-from netlab.proxy import cleanup, host, nft_names
+from netlab.proxy import cleanup, host, nft_names, status
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import PROGRAM, Config, read, written
 from netlab.proxy.config_table import FLAGS
@@ -30,7 +29,7 @@ from netlab.proxy.health import ProxyHealth, application
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.nft_proxier import NftProxier
 from netlab.proxy.pace import Pace
-from netlab.proxy.proxier import Proxier, count_nfacct
+from netlab.proxy.proxier import Proxier
 from netlab.proxy.service_health import ServiceHealth
 from netlab.proxy.settings import Settings
 from netlab.proxy.sync import Sync
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> int:
         print(usage(PROGRAM, "kube-proxy writes the rules that make Services work on one node.", FLAGS))
         return 0
     if flags["version"]:
-        print(f"Kubernetes v1.36.0 (netlab {__version__})")
+        print(f"Kubernetes v{status.KUBERNETES} (netlab {__version__})")
         return 0
     if config.write_to:
         try:
@@ -82,7 +81,7 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
                              random_fully=nftables or tools[family].random_fully,
                              conntrack_liberal=liberal)
 
-    metrics = Metrics()
+    metrics = Metrics(config.mode)
     proxiers: list[AnyProxier]
     if nftables:
         nft_table.held(socket.AF_INET, nft_names.TABLE)  # a kernel without nf_tables says so now
@@ -100,7 +99,7 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
     health.expect(*(proxier.family for proxier in proxiers))
     hard = bool(config["bindAddressHardFail"])
     runners = [await _serve(config["healthzBindAddress"], application(health, metrics), hard=hard),
-               await _serve(config["metricsBindAddress"], _status_application(config, metrics, proxiers), hard=hard)]
+               await _serve(config["metricsBindAddress"], status.application(config, metrics, proxiers), hard=hard)]
     try:
         async with Client(_client_config(config), PROGRAM) as client:
             log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
@@ -167,39 +166,6 @@ def _client_config(config: Config) -> client_config.Config:
         found = client_config.load(path) if path else client_config.in_cluster()
         return replace(found, server=config.master.rstrip("/")) if config.master else found
     return client_config.Config(server=config.master.rstrip("/"))
-
-
-def _status_application(config: Config, metrics: Metrics, proxiers: list[AnyProxier]) -> web.Application:
-    """Return the server of the metrics address: numbers and settings, for this node only."""
-
-    def numbers() -> str:
-        if config.mode == "iptables":
-            count_nfacct(metrics)
-        for proxier in proxiers:
-            proxier.report()
-        return metrics.text()
-
-    flagz = "\n".join(f"{name}={value}" for name, value in config.values.items()) + "\n"
-    texts: dict[str, Callable[[], str]] = {
-        "/metrics": numbers, "/proxyMode": lambda: config.mode, "/healthz": lambda: "ok",
-        "/flagz": lambda: f"kube-proxy flags\n{flagz}",
-        "/statusz": lambda: f"kube-proxy\nVersion: netlab {__version__}\n"}
-    app = web.Application()
-    for path, text in texts.items():
-        app.router.add_get(path, _texts(text))
-
-    async def configz(_: web.Request) -> web.Response:
-        return web.json_response({"kubeproxy.config.k8s.io": config.nested()})
-
-    app.router.add_get("/configz", configz)
-    return app
-
-
-def _texts(text: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handler(_: web.Request) -> web.StreamResponse:
-        return web.Response(text=text())
-
-    return handler
 
 
 async def _serve(address: str, app: web.Application, *, hard: bool) -> web.AppRunner | None:

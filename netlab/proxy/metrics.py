@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _SYNC = tuple(0.001 * 2 ** n for n in range(15))
-_PROGRAMMING = (*(0.25 * n for n in range(1, 5)), *range(2, 60), *range(60, 125, 5), *range(150, 330, 30))
+_PROGRAMMING = (0, 0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 330, 30))
 _FAMILY = ("ip_family",)
 
 
@@ -55,8 +55,9 @@ KINDS: Mapping[str, _Kind] = {
 
 @dataclass
 class Metrics:
-    """The numbers of this process."""
+    """The numbers of this process. `mode` is what kube-proxy runs in; other modes' metrics are not told of."""
 
+    mode: str = "iptables"
     _values: dict[tuple[str, tuple[str, ...]], float] = field(default_factory=dict)
     _buckets: dict[tuple[str, tuple[str, ...]], list[int]] = field(default_factory=dict)
 
@@ -85,6 +86,8 @@ class Metrics:
 
     def _lines(self) -> Iterator[str]:
         for name, kind in KINDS.items():
+            if ("iptables" if self.mode == "nftables" else "nftables") in name:
+                continue
             series = sorted(labels for owner, labels in self._values if owner == name)
             if not series and kind.labels:
                 continue
@@ -106,7 +109,9 @@ class Metrics:
 
 
 def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    return "{" + ",".join(f'{name}="{value}"' for name, value in zip(names, values, strict=True)) + "}" if names else ""
+    """Return labels in the order of client libraries: by name, a bucket's bound last."""
+    found = sorted(zip(names, values, strict=True), key=lambda pair: (pair[0] == "le", pair))
+    return "{" + ",".join(f'{name}="{value}"' for name, value in found) + "}" if names else ""
 
 
 def _number(value: float) -> str:

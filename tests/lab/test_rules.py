@@ -87,4 +87,4 @@ def test_the_metrics_and_health_of_kube_proxy(netlab, lab):
 
     assert asked(10249, "/proxyMode") == "iptables"
     assert json.loads(asked(10256, "/healthz"))["healthy"] is True
-    assert 'kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"}' in asked(10249, "/metrics")
+    assert 'kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"}' in asked(10249, "/metrics")

@@ -74,7 +74,7 @@ def test_metrics_text():
     metrics.put("sync_proxy_rules_iptables_total", 42, "nat", "IPv4")
     metrics.add("proxy_healthz_total", "200")
     lines = metrics.text().splitlines()
-    assert 'kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} 42' in lines
+    assert 'kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"} 42' in lines
     assert 'kubeproxy_proxy_healthz_total{code="200"} 1' in lines
     assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.002"} 0' in lines
     assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.004"} 1' in lines
@@ -87,3 +87,35 @@ def test_every_metric_has_a_help_and_counters_end_in_total():
     for name, kind in KINDS.items():
         assert kind.help
         assert kind.type != "counter" or name.endswith("_total"), name
+
+
+def test_names_of_upstream():
+    """Section by section what kube-proxy v1.36 registers (kubernetes: pkg/proxy/metrics/metrics.go)."""
+    sync = [f"sync_proxy_rules_{name}" for name in (
+        "duration_seconds", "last_timestamp_seconds", "last_queued_timestamp_seconds", "endpoint_changes_pending",
+        "endpoint_changes_total", "service_changes_pending", "service_changes_total", "iptables_total", "iptables_last",
+        "iptables_restore_failures_total", "iptables_partial_restore_failures_total", "no_local_endpoints_total",
+        "nftables_sync_failures_total", "nftables_cleanup_failures_total")]
+    others = ["sync_full_proxy_rules_duration_seconds", "sync_partial_proxy_rules_duration_seconds",
+              "network_programming_duration_seconds", "iptables_ct_state_invalid_dropped_packets_total",
+              "iptables_localhost_nodeports_accepted_packets_total", "conntrack_reconciler_sync_duration_seconds",
+              "conntrack_reconciler_deleted_entries_total", "proxy_healthz_total", "proxy_livez_total"]
+    assert set(KINDS) == {*sync, *others}
+
+
+def test_buckets_of_network_programming():
+    bounds = KINDS["network_programming_duration_seconds"].bounds
+    assert bounds[:5] == (0, 0.25, 0.5, 1, 2)
+    assert bounds[-8:] == (115, 120, 150, 180, 210, 240, 270, 300)
+    assert len(bounds) == 1 + 2 + 59 + 12 + 7
+
+
+@pytest.mark.parametrize(("mode", "other"), [("iptables", "nftables"), ("nftables", "iptables")])
+def test_a_mode_tells_of_itself_only(mode: str, other: str):
+    metrics = Metrics(mode)
+    for name, kind in KINDS.items():
+        if kind.type != "histogram":
+            metrics.add(name, *("x" for _ in kind.labels))
+    text = metrics.text()
+    assert f"_{mode}_" in text
+    assert f"_{other}_" not in text

@@ -150,6 +150,26 @@ def test_each_mode_cleans_up_after_the_other_once_its_own_rules_stand():
     run(body)
 
 
+@pytest.mark.parametrize(("addresses", "there"), [(f"{NODE_IP}/32", {NODE_IP}), ("", {NODE_IP, "127.0.0.1"})])
+def test_health_checks_listen_where_node_ports_do(addresses: str, there: set[str]):
+    async def body() -> None:
+        service = a_service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=31999, ingress=["192.0.2.9"])
+        async with machine(service, a_slice()) as it:
+            it.start("iptables", f"--nodeport-addresses={addresses}")
+            await until(lambda: listens(it.fd, 31999) == there)
+
+    run(body)
+
+
+def listens(fd: int, port: int) -> set[str]:
+    found = set()
+    for ip in (NODE_IP, "127.0.0.1"):
+        with netns.socket_in(fd, socket.AF_INET, socket.SOCK_STREAM) as sock:
+            if sock.connect_ex((ip, port)) == 0:
+                found.add(ip)
+    return found
+
+
 def test_it_says_its_mode_and_counts():
     async def body() -> None:
         async with machine(a_service(externalTrafficPolicy="Local", type="NodePort"), a_slice("web", [an_endpoint("10.244.2.5", "node2")])) as it:
@@ -162,7 +182,7 @@ def test_it_says_its_mode_and_counts():
                     assert await answer.text() == "nftables"
                 async with http.get("http://127.0.0.1:10249/metrics") as answer:
                     text = await answer.text()
-                assert 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external",ip_family="IPv4"} 1' in text
+                assert 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family="IPv4",traffic_policy="external"} 1' in text
                 assert "iptables_total" not in text
                 async with http.get("http://127.0.0.1:10256/healthz") as answer:
                     assert answer.status == 200

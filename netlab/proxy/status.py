@@ -1,0 +1,118 @@
+"""What kube-proxy tells about itself on its metrics address: numbers, settings, flags, state.
+
+Paths and formats are upstream's (kubernetes: cmd/kube-proxy/app/server.go, component-base zpages); /flagz and /statusz
+are for people.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from netlab import __version__
+from netlab.proxy.config import Config
+from netlab.proxy.config_table import ROWS
+from netlab.proxy.family import AnyProxier
+from netlab.proxy.metrics import Metrics
+from netlab.proxy.proxier import count_nfacct
+
+KUBERNETES = "1.36.0"
+_FOR_PEOPLE = "Written for people who look for a fault: programs should not rely on its form.\n"
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def application(config: Config, metrics: Metrics, proxiers: Sequence[AnyProxier]) -> web.Application:
+    """Return the server of the metrics address."""
+    began = time.time()
+
+    def numbers() -> str:
+        if config.mode == "iptables":
+            count_nfacct(metrics)
+        for proxier in proxiers:
+            proxier.report()
+        return metrics.text() + process_metrics()
+
+    texts: Mapping[str, Callable[[], str]] = {
+        "/metrics": numbers, "/proxyMode": lambda: config.mode, "/healthz": lambda: "ok",
+        "/flagz": lambda: flagz(config.values), "/statusz": lambda: statusz(began, time.time(), sorted(paths))}
+    paths = {*texts, "/configz"}
+    app = web.Application()
+    for path, text in texts.items():
+        app.router.add_get(path, _texts(text, _PROMETHEUS if path == "/metrics" else "text/plain; charset=utf-8"))
+
+    async def configz(_: web.Request) -> web.Response:
+        return web.json_response({"kubeproxy.config.k8s.io": config.nested()})
+
+    app.router.add_get("/configz", configz)
+    return app
+
+
+def flagz(values: Mapping[str, Any]) -> str:
+    """Return every flag with what it comes to, the configuration file taken into account; `values` are by field.
+
+    A flag that stands for one field in each mode is written once, as the first says.
+    """
+    found: dict[str, str] = {}
+    for row in ROWS:
+        if row.flag:
+            found.setdefault(row.flag, _word(values[row.field]))
+    return f"kube-proxy flags\n{_FOR_PEOPLE}\n" + "".join(f"{flag}={found[flag]}\n" for flag in sorted(found))
+
+
+def statusz(began: float, now: float, paths: Sequence[str]) -> str:
+    """Return the state of the program; times are seconds since the Unix epoch."""
+    up = max(0, int(now - began))
+    started = time.strftime("%a %b %e %H:%M:%S UTC %Y", time.gmtime(began))
+    return (f"kube-proxy statusz\n{_FOR_PEOPLE}\nStarted: {started}\n"
+            f"Up: {up // 3600} hr {up // 60 % 60:02d} min {up % 60:02d} sec\n"
+            f"Python version: {platform.python_version()}\nBinary version: {KUBERNETES}-netlab.{__version__}\n"
+            f"Emulation version: {KUBERNETES.rpartition('.')[0]}\n\nPaths: {' '.join(paths)}\n")
+
+
+def process_metrics() -> str:
+    """Return what Prometheus' client libraries tell of every process, and which version this is."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        virtual, resident = (int(word) * resource.getpagesize() for word in file.read().split()[:2])
+    with open("/proc/self/stat", encoding="ascii") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    with open("/proc/stat", encoding="ascii") as file:
+        booted = next(int(line.split()[1]) for line in file if line.startswith("btime "))
+    lines = []
+    for name, kind, said, value in (
+            ("process_cpu_seconds_total", "counter", "User and system time spent",
+             round(usage.ru_utime + usage.ru_stime, 2)),
+            ("process_max_fds", "gauge", "Most open descriptors", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            ("process_open_fds", "gauge", "Open descriptors", len(os.listdir("/proc/self/fd"))),
+            ("process_resident_memory_bytes", "gauge", "Resident memory", resident),
+            ("process_start_time_seconds", "gauge", "When the process began",
+             round(booted + ticks / os.sysconf("SC_CLK_TCK"), 2)),
+            ("process_virtual_memory_bytes", "gauge", "Virtual memory", virtual)):
+        lines += [f"# HELP {name} {said}", f"# TYPE {name} {kind}", f"{name} {value}"]
+    major, minor, _ = KUBERNETES.split(".")
+    labels = (f'compiler="cpython",git_version="v{KUBERNETES}-netlab.{__version__}",major="{major}",minor="{minor}",'
+              f'platform="linux/{platform.machine()}"')
+    lines += ["# HELP kubernetes_build_info The version, as labels of a constant 1",
+              "# TYPE kubernetes_build_info gauge", f"kubernetes_build_info{{{labels}}} 1"]
+    return "\n".join(lines) + "\n"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return "" if value is None else str(value)
+
+
+def _texts(text: Callable[[], str], kind: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=text().encode(), headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
+
+    return handler
