@@ -17,6 +17,7 @@ from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.crd.keeper import Keeper
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
+from netlab.apiserver.hooks import Hooks
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.strategies import registry
@@ -49,6 +50,7 @@ class Api:
             issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
             lookup=self.lookup)
         self.kubelets = kubelets
+        self.hooks = Hooks(self.lookup)
         self.watches: set[Watch] = set()
         self._priorities: Watch | None = None
         self._default_priority: Object | None = None

@@ -91,6 +91,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
                 await doors.close()
             await server.close(GRACE_SECONDS)
             await api.kubelets.close()
+            await api.hooks.close()
             await asyncio.gather(*keepers, return_exceptions=True)
     return 0
 

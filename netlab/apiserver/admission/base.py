@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import orjson
+
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.apiserver import status
 from netlab.apiserver.http import User
 
 if TYPE_CHECKING:
@@ -30,6 +33,24 @@ class Attempt:
     def user(self) -> User:
         """Return who writes."""
         return self.call.request.user
+
+    def replace(self, changed: object, by: str) -> bool:
+        """Put a changed object in place of what was sent; tell whether it is another one.
+
+        Raises:
+            ApiError: 500, what it was changed to is no object of the kind; `by` is who did that.
+        """
+        if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
+            raise status.internal(f"{by}: the change makes something that is no object")
+        if changed == self.obj:
+            return False
+        if (changed.get("kind"), changed.get("apiVersion")) != (self.resource.kind, self.resource.api_version):
+            raise status.internal(f"{by}: the change makes an object of another kind")
+        fresh = orjson.loads(orjson.dumps(changed))
+        self.obj.clear()
+        self.obj.update(fresh)
+        self.call.endpoint.strategy.default(self.obj)
+        return True
 
 
 class Step:

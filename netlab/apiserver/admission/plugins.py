@@ -14,10 +14,11 @@ from netlab.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from netlab.apiserver.admission.priority import Priority
 from netlab.apiserver.admission.service_account import ServiceAccount
 from netlab.apiserver.admission.tolerations import DefaultTolerationSeconds
+from netlab.apiserver.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 
 ORDER: tuple[Callable[[], Step], ...] = (
     NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, CertificateApproval, CertificateSigning,
-    CertificateSubjectRestriction)
+    CertificateSubjectRestriction, MutatingWebhooks, ValidatingWebhooks)
 
 
 def chain(*, disabled: Sequence[str] = ()) -> Chain:
