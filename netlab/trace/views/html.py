@@ -68,8 +68,8 @@ def render(subject: Subject) -> str:
     subjects = list(_all(subject))
     used = {step.hop.kind for _, each in subjects for stay in stays(each.trace) for step in stay.steps}
     lists, maps, first = "", "", 0
-    for words_before, each in subjects:
-        heading = f"<h2>{escape(words_before)}</h2>\n" if words_before else ""
+    for heading_words, each in subjects:
+        heading = f"<h2>{escape(heading_words)}</h2>\n" if heading_words else ""
         lists += heading + "".join(_list(each, first)) + _packets(each.trace)
         maps += heading + drawing(each, first)
         first += sum(len(stay.steps) for stay in stays(each.trace))
@@ -88,12 +88,10 @@ def render(subject: Subject) -> str:
 
 
 def _all(subject: Subject) -> Iterator[tuple[str, Subject]]:
-    """Yield the exchange with its parts in order of time, each with words for a heading."""
-    parts = [(f"{part.role.upper()} {part.words}", replace(subject, trace=part.trace), part.role)
-             for part in subject.trace.parts]
-    yield from ((words, part) for words, part, role in parts if role == "resolution")
-    yield title(subject.trace) if parts else "", subject
-    yield from ((words, part) for words, part, role in parts if role != "resolution")
+    """Yield the exchange and behind it its parts, each with words for a heading."""
+    yield "", subject
+    for part in subject.trace.parts:
+        yield f"{part.role.upper()} {part.words}", replace(subject, trace=part.trace)
 
 
 def _list(subject: Subject, step: int) -> Iterator[str]:
