@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "scenarios": Entry("Labs", "List the lessons that come with netlab, a line each"),
     "test": Entry("Labs", "Bring scenarios up, run their checks, take them down"),
     "trace": Entry("See inside", "Send one connection and show every interface and rule that it crosses"),
+    "capture": Entry("See inside", "Capture packets of many Pods and nodes at once, for Wireshark or as lines"),
     "rules": Entry("See inside", "Show the rules of Services as the kernel holds them"),
     "render": Entry("See inside", "Print what kube-proxy would write for some objects, without a lab"),
     "kubectl": Entry("Places", "Run kubectl against a lab"),
