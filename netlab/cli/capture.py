@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name, output
 
 if TYPE_CHECKING:
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
 @click.option("--duration", type=click.FloatRange(0.01), default=None, metavar="SECONDS", help="End after so long.")
 @click.option("-s", "--snaplen", type=click.IntRange(34, 262144), default=262144, metavar="BYTES",
               help="Keep so many bytes of each packet; all by default.")
-@click.option("--attach", metavar="WHERE", multiple=True, help="On a machine that is no lab: auto, host, pid:N, tree:N "
-              "or netns:PATH, several times if need be (see netlab/docs/capture.md).")
-@click.option("--kubeconfig", metavar="FILE", default="", help="With --attach: whose API server knows the names.")
-@click.option("--objects", metavar="FILE", default="", help="With --attach: Pods and Nodes for the names, "
-              "from kubectl get pods,nodes -A -o yaml.")
+@attach_options
 @output("json")
 @lab_name
 def command(places: tuple[str, ...], selector: str, namespace: str, write: str, expression: str,
@@ -67,7 +64,7 @@ def command(places: tuple[str, ...], selector: str, namespace: str, write: str, 
         raise UsageError("want a place or a selector",
                          hint="such as: netlab capture pod/client, netlab capture -l app=web, netlab capture all")
     if (kubeconfig or objects) and not attach:
-        raise UsageError("--kubeconfig and --objects give names to --attach", hint="add --attach auto, or leave them out")
+        raise UsageError("--kubeconfig and --objects give names to --attach", hint="a lab has its own API server")
     if write and output:
         raise UsageError("-w writes a file and -o lines", hint="choose one")
     if write == "-" and sys.stdout.isatty():

@@ -27,6 +27,21 @@ def lab_name(function: F) -> F:
                         shell_complete=_complete_lab, help="Which lab; needed only when several run.")(function)
 
 
+def attach(function: F) -> F:
+    """Add `--attach`, `--kubeconfig` and `--objects`: a machine that is no lab, and who knows its names."""
+    every: list[Callable[[F], F]] = [
+        click.option("--objects", metavar="FILE", default="", help="With --attach: the names from a file, made by "
+                     "kubectl get pods,nodes,services -A -o yaml."),
+        click.option("--kubeconfig", metavar="FILE", default="", help="With --attach: whose API server knows "
+                     "the names."),
+        click.option("--attach", metavar="WHERE", multiple=True, help="A machine that is no lab: auto, host, pid:N, "
+                     "tree:N or netns:PATH; several times if need be (see netlab/docs/capture.md)."),
+    ]
+    for option in every:
+        function = option(function)
+    return function
+
+
 def output(*formats: str) -> Callable[[F], F]:
     """Add `-o FORMAT` with these choices; "" means the plain table."""
     choices = formats or ("json", "yaml")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlab.cli import trace_views
+from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
               "By default they are shown where this kernel and user may have them (netlab doctor).")
 @click.option("--policies", is_flag=True, help="Also show the chain policies that let the packet pass.")
 @trace_views.options
+@attach_options
 @lab_name
 def command(source: str, target: str, protocol: str, timeout: float, data: str | None, source_address: str,
             flags: str | None, ttl: int | None, size: int | None, fragment: int | None, source_port: int | None,
-            count: int | None, color: str, output: str, save: tuple[str, ...], write: str, from_json: str, name: str,
-            *, ipv6: bool, no_data: bool, df: bool, bpf: bool | None, policies: bool) -> int:
+            count: int | None, color: str, output: str, save: tuple[str, ...], write: str, from_json: str,
+            attach: tuple[str, ...], kubeconfig: str, objects: str, name: str, *, ipv6: bool, no_data: bool,
+            df: bool, bpf: bool | None, policies: bool) -> int:
     """Send one real packet, or open one connection, and show every interface and rule it crosses, both ways.
 
     \b
@@ -54,6 +57,7 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     netlab trace pod/client svc/web --flags SF --ttl 2      a packet made by hand
     netlab trace pod/client svc/web --save a.json --save a.svg --save a.html -w a.pcapng
     netlab trace --from-json a.json -o mermaid
+    netlab trace --attach auto --kubeconfig FILE pod/client svc/web     on a real node, or where kind runs
 
     FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
     lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a Service), a DNS name or an address. No tool
@@ -61,6 +65,7 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     """
     import asyncio
 
+    from netlab.errors import UsageError
     from netlab.lab import state, tracing
     from netlab.trace.views import Subject
 
@@ -71,6 +76,15 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     wishes = {"flags": flags, "ttl": ttl, "df": df or None, "size": size, "fragment": fragment,
               "source_port": source_port, "count": count}
     payload = b"" if no_data else None if data is None else _unescaped(data)
+    if attach:
+        from netlab.trace import attach as attaching
+        from netlab.trace.run import Request
+
+        request = Request(source, "", 0, protocol, timeout, payload or b"", source_address, _craft(wishes), bpf)  # type: ignore[arg-type]
+        found = asyncio.run(attaching.trace(attach, request, target, kubeconfig=kubeconfig, file=objects, ipv6=ipv6))
+        return trace_views.show(found, output=output, save=save, write=write, color=color, policies=policies)
+    if kubeconfig or objects:
+        raise UsageError("--kubeconfig and --objects go with --attach", hint="a lab has its own API server")
     wish = tracing.Wish(source, target, protocol, timeout, payload, source_address, _craft(wishes), bpf,  # type: ignore[arg-type]
                         ipv6)
     traced = asyncio.run(tracing.trace(state.find(name), wish))
