@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -179,6 +180,14 @@ class Script:
         return [Found(place, os.dup(fd)) for place, fd in self.now.items()], False
 
 
+async def eventually(true: Callable[[], object]) -> None:
+    for _ in range(2000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 20 s")
+
+
 def loopback() -> int:
     fd = netns.new_netns()
     with Rtnl(fd) as sock:
@@ -201,9 +210,7 @@ def test_namespaces_that_come_go_and_come_anew_are_followed() -> None:
 
         async def until(**want: int) -> None:
             inodes = {place: os.fstat(fd).st_ino for place, fd in want.items()}
-            async with asyncio.timeout(20):
-                while dict(made.places) != inodes:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: dict(made.places) == inodes)
 
         await until(a=first)
         speak(first, b"one")
@@ -235,8 +242,7 @@ def test_a_namespace_is_let_go_when_its_place_has_gone() -> None:
         made = Recorder(Kept(), clock=time.time_ns)
         running = asyncio.ensure_future(record(made, source, stop))
         async with asyncio.timeout(20):
-            while not made.places:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: made.places)
             source.set()
             os.close(pod)
             while True:  # the other end of the cable goes with the namespace
