@@ -181,8 +181,10 @@ def _firewall(port: ServicePort, settings: Settings, ip: str) -> str:
     if settings.node_ip and any(contains(source, settings.node_ip) for source in sources):
         # A node that holds the balancer's address itself talks to it from that address.
         sources += port.load_balancer_ips
-    found = ", ".join(_short(each) for each in _collapsed(sources))
-    return f"{ip} saddr != {{ {found} }} drop"
+    found = [_short(each) for each in _collapsed(sources)]
+    # nft makes the same of a set of one; written as a set by netlink it would be one.
+    allowed = found[0] if len(found) == 1 else f"{{ {', '.join(found)} }}"
+    return f"{ip} saddr != {allowed} drop"
 
 
 def _collapsed(networks: Sequence[str]) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
