@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from netlab.errors import ManifestError, NetlabError, Unsupported, UsageError
+from netlab.kernel import netns, sysctl
 from netlab.proxy import host
 from netlab.proxy.config import read
 from netlab.proxy.config_table import FLAGS
@@ -107,11 +109,22 @@ def test_settings_that_are_written_can_be_read_again(tmp_path):
     assert main([f"--write-config-to={tmp_path}/no/such/folder"]) == 1
 
 
-UPSTREAM_FLAGS = ["bind-address", "bind-address-hard-fail", "boot-id-file", "cleanup", "cluster-cidr", "config", "config-sync-period", "conntrack-max-per-core", "conntrack-min", "conntrack-tcp-be-liberal", "conntrack-tcp-timeout-close-wait", "conntrack-tcp-timeout-established", "conntrack-udp-timeout", "conntrack-udp-timeout-stream", "detect-local-mode", "feature-gates", "healthz-bind-address", "healthz-port", "help", "hostname-override", "init-only", "iptables-localhost-nodeports", "iptables-masquerade-bit", "iptables-min-sync-period", "iptables-sync-period", "ipvs-exclude-cidrs", "ipvs-min-sync-period", "ipvs-scheduler", "ipvs-strict-arp", "ipvs-sync-period", "ipvs-tcp-timeout", "ipvs-tcpfin-timeout", "ipvs-udp-timeout", "kube-api-burst", "kube-api-content-type", "kube-api-qps", "kubeconfig", "log-flush-frequency", "log-json-info-buffer-size", "log-json-split-stream", "log-text-info-buffer-size", "log-text-split-stream", "logging-format", "machine-id-file", "masquerade-all", "master", "metrics-bind-address", "metrics-port", "nodeport-addresses", "oom-score-adj", "pod-bridge-interface", "pod-interface-name-prefix", "profiling", "proxy-mode", "show-hidden-metrics-for-version", "v", "version", "vmodule", "write-config-to"]
+UPSTREAM_FLAGS = """
+bind-address bind-address-hard-fail boot-id-file cleanup cluster-cidr config config-sync-period conntrack-max-per-core
+conntrack-min conntrack-tcp-be-liberal conntrack-tcp-timeout-close-wait conntrack-tcp-timeout-established
+conntrack-udp-timeout conntrack-udp-timeout-stream detect-local-mode feature-gates healthz-bind-address healthz-port
+help hostname-override init-only iptables-localhost-nodeports iptables-masquerade-bit iptables-min-sync-period
+iptables-sync-period ipvs-exclude-cidrs ipvs-min-sync-period ipvs-scheduler ipvs-strict-arp ipvs-sync-period
+ipvs-tcp-timeout ipvs-tcpfin-timeout ipvs-udp-timeout kube-api-burst kube-api-content-type kube-api-qps kubeconfig
+log-flush-frequency log-json-info-buffer-size log-json-split-stream log-text-info-buffer-size log-text-split-stream
+logging-format machine-id-file masquerade-all master metrics-bind-address metrics-port nodeport-addresses
+oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode show-hidden-metrics-for-version v
+version vmodule write-config-to
+"""
 
 
 def test_every_flag_of_upstream_is_known():
-    assert set(UPSTREAM_FLAGS) - {flag.name for flag in FLAGS} == set()
+    assert set(UPSTREAM_FLAGS.split()) - {flag.name for flag in FLAGS} == set()
 
 
 @pytest.mark.parametrize(("flags", "healthz", "metrics"), [
@@ -225,3 +238,30 @@ def test_bind_address_takes_the_place_of_the_node_s_own():
     config, _ = read(["--hostname-override=node1", "--bind-address=172.30.0.9"])
     assert host.settings(config, "IPv4", node=a_node()).node_ip == "172.30.0.9"
     assert host.settings(config, "IPv6", node=a_node(ip="fd00::1")).node_ip == "fd00::1"
+
+
+SYSCTLS = ("net.ipv4.conf.all.route_localnet", *(f"net.netfilter.nf_conntrack_{name}" for name in (
+    "tcp_be_liberal", "tcp_timeout_established", "tcp_timeout_close_wait", "udp_timeout", "udp_timeout_stream")))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("flags", "changed"), [
+    pytest.param([], {"route_localnet": "1", "established": "86400", "close_wait": "3600"}, id="defaults"),
+    pytest.param(["--iptables-localhost-nodeports=false"], {"established": "86400", "close_wait": "3600"}, id="no node ports on loopback"),
+    pytest.param(["--nodeport-addresses=172.30.0.0/24"], {"established": "86400", "close_wait": "3600"}, id="loopback is not among the networks"),
+    pytest.param(["--proxy-mode=nftables"], {"established": "86400", "close_wait": "3600"}, id="nftables mode has no use for it"),
+    pytest.param(["--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"], {"route_localnet": "1"}, id="0 leaves it"),
+    pytest.param(["--conntrack-tcp-be-liberal", "--conntrack-udp-timeout=40s", "--conntrack-udp-timeout-stream=5m",
+                  "--conntrack-tcp-timeout-established=1h", "--iptables-localhost-nodeports=false"],
+                 {"liberal": "1", "established": "3600", "close_wait": "3600", "udp_timeout": "40", "timeout_stream": "300"}, id="all of them")])
+def test_init_only_sets_the_sysctls_and_ends(flags, changed, caplog):
+    with netns.inside(fd := netns.new_netns()):
+        before = {name: sysctl.read(name) for name in SYSCTLS}
+        config, _ = read(["--hostname-override=node1", *flags])
+        host.prepare(config, host.settings(config, "IPv4", node=None))
+        after = {name: sysctl.read(name) for name in SYSCTLS}
+    os.close(fd)
+    assert {next(short for short in changed if name.endswith(short)): value for name, value in after.items()
+            if value != before[name]} == changed
+    refused = [record.message for record in caplog.records if "does not take" in record.message]
+    assert len(refused) <= 1, "what only the first namespace has is said once"
