@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from netlab.cli.options import lab_name, output
+from netlab.cli import rules_source
+from netlab.cli.options import output
+from netlab.cli.rules_source import Asked, Source
 
 if TYPE_CHECKING:
+    from netlab.api.meta import Object
+    from netlab.inspect.holding import Holding
     from netlab.inspect.names import Names
-    from netlab.lab.state import LabRecord
-    from netlab.netfilter.model import Ruleset
 
 _NODE_HEADERS = ("NODE", "BACKEND", "SERVICES", "PORTS", "ENDPOINTS", "CHAINS", "RULES", "OTHER-RULES")
 _SERVICE_HEADERS = ("SERVICE", "PROTOCOL", "ADDRESSES", "ENDPOINTS", "NOTE")
@@ -23,8 +24,8 @@ _SERVICE_HEADERS = ("SERVICE", "PROTOCOL", "ADDRESSES", "ENDPOINTS", "NOTE")
 VIEWS = {
     "why": "Name the object, field and resourceVersion that a chain or rule comes from",
     "check": "Say what is wrong: drift, hidden rules, stale endpoints, foreign DROPs",
-    "diff": "Compare two nodes, a node and a saved file, or before and after a command",
-    "graph": "Print the chains of a Service as a graph: mermaid or dot text",
+    "diff": "Compare two nodes, modes, revisions or files, or before and after a command",
+    "graph": "Print the chains of a Service as a graph: SVG, mermaid or dot",
 }
 
 
@@ -49,58 +50,124 @@ class Views(click.Command):
 @click.command("rules", cls=Views, short_help="Show the rules of Services as the kernel holds them",
                options_metavar="[VIEW] [OPTIONS]")
 @click.argument("service", metavar="[svc/NAME]", default="")
-@click.option("--node", metavar="NAME", default="", help="Only this node (node/NAME is understood too).")
-@click.option("--ipv6", is_flag=True, help="The rules of IPv6.")
-@output("json", "yaml")
-@lab_name
-def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> None:
+@click.option("--table", metavar="TABLE", default="", help="Rules of this table (nat, filter, kube-proxy) by chain.")
+@click.option("--chain", metavar="CHAIN", default="", help="Rules of this chain, or elements of this set or map.")
+@click.option("--grep", "--search", "grep", metavar="TEXT", default="",
+              help="Rules with TEXT in them, in a comment, in words, or in the API's name of an address.")
+@click.option("--connections", is_flag=True, help="The connections to svc/NAME that conntrack remembers.")
+@click.option("--watch", "-w", is_flag=True, help="Show packets/s and bytes/s, again and again.")
+@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, metavar="SECONDS",
+              help="With --watch: the time between two looks.")
+@click.option("--count", type=click.IntRange(1), default=None, metavar="N", help="With --watch: end after N looks.")
+@rules_source.options
+@output("json", "yaml", "wide")
+def command(asked: Asked, service: str, table: str, chain: str, grep: str, output: str, interval: float,
+            count: int | None, *, connections: bool, watch: bool) -> int:
     """Show the rules of a Service as a tree: counters, the true share of each endpoint, and every rule in words.
 
     \b
     netlab rules                    every node and Service, and the rules that are not kube-proxy's
     netlab rules svc/web            the tree of one Service; nodes with the same rules are told once, counters added up
-    netlab rules svc/kube-system/kube-dns --node worker1
+    netlab rules svc/web --watch    packets and bytes per second of each of its rules
+    netlab rules svc/web --connections
+    netlab rules --table nat --chain KUBE-SERVICES --node worker1
+    netlab rules --grep pod/default/web-1
+    netlab rules svc/web --attach auto --kubeconfig FILE    on a real node, or beside kind's node containers
 
     Percentages in front of rules are what the dice give to a new connection; "so far" is what the counters saw.
+    Exits with 1 when nothing is found.
     """
-    from netlab.cli import rules_lab
+    from netlab.cli import rules_table
     from netlab.errors import UsageError
     from netlab.inspect import service as services
 
     if service in VIEWS:
         raise UsageError(f'the view comes first: netlab rules {service} …', hint=f"a Service is svc/{service}")
-    lab, only = rules_lab.find(name, node)
-    names = asyncio.run(_names(lab))
-    saved = {held.node: held.rules for held in rules_lab.saved(lab, only, ipv6=ipv6)}
+    if connections and not service:
+        raise UsageError("--connections wants a Service", hint="netlab rules svc/NAME --connections")
+    if (service and (table or chain or grep)) or (connections and watch):
+        raise UsageError("these options do not go together", hint="svc/NAME goes alone, with --watch or --connections; "
+                         "--table, --chain and --grep go with each other and --watch")
+    key = services.full_name(service) if service else ""
+    source = asked.source()
+    if watch:
+        from netlab.cli import rules_watch
+
+        return rules_watch.watch(source, asked, rules_watch.Wish(key, table, chain, grep), interval, count, output)
+    if connections:
+        return rules_table.connections(source, asked, key, output)
+    if table or chain or grep:
+        return rules_table.listing(source, asked, table, chain, grep, output)
     if service:
-        _show_service(services.full_name(service), saved, names, output)
+        _show_service(source, asked, key, output)
     else:
-        _show_overview(saved, output)
+        _show_overview([held for ipv6 in asked.families for held in rules_source.holdings(source, ipv6=ipv6)], output)
+    return 0
 
 
-def _show_service(key: str, saved: Mapping[str, Ruleset], names: Names, output: str) -> None:
+def families_of(asked: Asked, service: Object | None) -> Sequence[bool]:
+    """Return the families to look at: those that were asked for, else those of the Service (False is IPv4)."""
+    if asked.chosen or service is None:
+        return asked.families
+    told = (service.get("spec") or {}).get("ipFamilies") or ["IPv4"]
+    return [each == "IPv6" for each in told]
+
+
+def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
     from netlab.cli.output import emit
     from netlab.errors import NotFound
     from netlab.inspect import merge, show
-    from netlab.inspect import service as services
 
-    found = {node: services.ports(rules, key, names) for node, rules in saved.items()}
-    if not any(found.values()):
-        there = [each for rules in saved.values() for each in services.known(rules)]
-        raise NotFound(_why_none(key, names), hint=f"rules are there for: {', '.join(dict.fromkeys(there)) or 'none'}")
-    if output:
-        emit({"service": key, "nodes": [{"node": node, "backend": saved[node].backend,
-                                         "ports": show.ports_data(ports)} for node, ports in found.items()]}, output)
-        return
-    texts = [show.tree(nodes, saved[nodes[0]].backend, ports, names.services.get(key)) if ports else
-             f"{key}, {show.places(nodes)}: no rules here" for nodes, ports in merge.alike(found)]
-    click.echo("\n\n".join(texts))
+    names = source.names(key)
+    service = names.services.get(key)
+    data, texts, there = [], [], dict[str, None]()
+    for ipv6 in families_of(asked, service):
+        held = {each.node: each for each in rules_source.holdings(source, ipv6=ipv6, only=key)}
+        found = {node: each.ports(key, names) for node, each in held.items()}
+        if not any(found.values()):
+            there |= dict.fromkeys(name for each in held.values() for name in each.services())
+            continue
+        found = _with_connections(source, held, found, key, names)
+        data += [{"node": node, "family": "IPv6" if ipv6 else "IPv4", "backend": held[node].backend,
+                  "ports": show.ports_data(ports)} for node, ports in found.items()]
+        texts += [show.tree(nodes, held[nodes[0]].backend, ports, service, wide=output == "wide") if ports else
+                  f"{key}, {show.places(nodes)}: no rules here" for nodes, ports in merge.alike(found)]
+    if not data:
+        if not there:
+            there = dict.fromkeys(name for each in rules_source.holdings(source) for name in each.services())
+        raise NotFound(_why_none(key, names), hint=f"rules are there for: {', '.join(there) or 'none'}")
+    if output in ("json", "yaml"):
+        emit({"service": key, "nodes": data}, output)
+    else:
+        click.echo("\n\n".join(texts))
+
+
+def _with_connections(source: Source, held: Mapping[str, Holding], found: Mapping[str, Sequence[object]], key: str,
+                      names: Names) -> dict[str, tuple[object, ...]]:
+    """Count remembered connections where the rules count nothing: in nftables mode."""
+    from netlab.errors import KernelError
+    from netlab.inspect import connections, state
+    from netlab.inspect.holding import NFTABLES
+
+    result = {node: tuple(ports) for node, ports in found.items()}
+    if all(each.mode != NFTABLES for each in held.values()):
+        return result
+    try:
+        flows = rules_source.flows(source, ipv6=next(iter(held.values())).ipv6)
+    except KernelError:
+        return result
+    for node, each in held.items():
+        if each.mode == NFTABLES and each.nft is not None:
+            listed = connections.of_service(flows.get(node, ()), state.of_nft(each.nft, key), names)
+            result[node] = connections.counted(found[node], listed)  # type: ignore[arg-type]
+    return result
 
 
 def _why_none(key: str, names: Names) -> str:
     service = names.services.get(key)
     if service is None:
-        return f"no node has rules for Service {key}" + ("" if not names.services else ", and there is no such Service")
+        return f"no node has rules for Service {key}" + (
+            "" if not (names.services or names.nodes) else ", and there is no such Service")
     spec = service.get("spec") or {}
     if spec.get("clusterIP") == "None":
         return f"Service {key} is headless: DNS answers with its Pods' addresses, and no rule is needed"
@@ -109,36 +176,31 @@ def _why_none(key: str, names: Names) -> str:
     return f"no node has rules for Service {key} yet"
 
 
-def _show_overview(saved: Mapping[str, Ruleset], output: str) -> None:
+def _show_overview(held: Sequence[Holding], output: str) -> None:
     from netlab.cli.output import emit, table
-    from netlab.inspect import overview, show
+    from netlab.inspect import holding, overview, show
 
-    found = [overview.overview(node, rules) for node, rules in saved.items()]
-    rows = overview.table(saved)
-    if output:
+    found = [holding.overview_of(each) for each in held]
+    tables = {each.node: each.nft if each.backend == holding.NFTABLES and each.nft is not None else each.rules
+              for each in _told_apart(held)}
+    rows = overview.table(tables)
+    if output in ("json", "yaml"):
         emit(show.overview_data(found, rows), output)
         return
-    click.echo(table(_NODE_HEADERS,
-                     show.overview_rows(found)))
+    click.echo(table(_NODE_HEADERS, show.overview_rows(found)))
     if rows:
         click.echo()
-        click.echo(table(_SERVICE_HEADERS, show.service_rows(rows, list(saved))))
+        click.echo(table(_SERVICE_HEADERS, show.service_rows(rows, list(tables))))
     lines = show.foreign_lines(found)
     if lines:
         click.echo("\nNot kube-proxy's:")
         click.echo("\n".join(f"  {line}" for line in lines))
 
 
-async def _names(lab: LabRecord) -> Names:
-    """Return what the API calls addresses; nothing while its server is away."""
-    from netlab.errors import NetlabError
-    from netlab.inspect.names import Names
-    from netlab.lab.places import Places
+def _told_apart(held: Sequence[Holding]) -> Iterator[Holding]:
+    """Yield nodes by distinct names where both families of each are shown."""
+    from dataclasses import replace
 
-    try:
-        async with asyncio.timeout(3), Places(lab).client() as client:
-            lists = [await client.list(resource) for resource in ("services", "pods", "nodes")]
-    except (NetlabError, TimeoutError):
-        return Names()
-    kinds = ("Service", "Pod", "Node")
-    return Names.of({**item, "kind": kind} for kind, (items, _) in zip(kinds, lists, strict=True) for item in items)
+    twice = len({each.ipv6 for each in held}) > 1
+    for each in held:
+        yield replace(each, node=f"{each.node} (IPv{6 if each.ipv6 else 4})") if twice else each

@@ -1,4 +1,4 @@
-"""`netlab rules diff`: two nodes, a node and a file, or before and after a command."""
+"""`netlab rules diff`: nodes, files, revisions, modes, or before and after a command."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli.options import lab_name, output
+from netlab.cli import rules_source
+from netlab.cli.options import output
+from netlab.cli.rules_source import Asked, LabSource
 
 if TYPE_CHECKING:
     from netlab.inspect.diff import Part
+    from netlab.inspect.holding import Holding
     from netlab.lab.state import LabRecord
-    from netlab.netfilter.model import Ruleset
 
 _COMMAND = "netlab.rules.diff.command"
 _EVERY = 0.3
-_TOLD = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
+_TOLD = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "service-", "local-", "endpoint-", "@hairpin-connections")
 """Chains whose rules are told as shares of endpoints."""
 
 
@@ -34,21 +36,23 @@ class _WithCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("diff", cls=_WithCommand, short_help="Compare two nodes, a node and a file, or before and after")
+@click.command("diff", cls=_WithCommand, short_help="Compare nodes, modes, revisions, files, or before and after")
 @click.argument("sides", metavar="[A B] [-- COMMAND...]", nargs=-1)
-@click.option("--node", metavar="NAME", default="", help="With a command: only this node.")
-@click.option("--ipv6", is_flag=True, help="The rules of IPv6.")
 @click.option("--quiet-for", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, metavar="SECONDS",
               help="With a command: rules count as settled when nothing changed for so long.")
 @click.option("--wait", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, metavar="SECONDS",
               help="With a command: the longest to wait for that.")
 @click.option("--all", "everything", is_flag=True, help="Show the rules of endpoints too, not only their shares.")
-@output("json", "yaml")
-@lab_name
+@rules_source.options
+@output("json", "yaml", "wide")
 @click.pass_context
-def command(ctx: click.Context, sides: tuple[str, ...], node: str, quiet_for: float, wait: float, output: str,
-            name: str, *, ipv6: bool, everything: bool) -> int:
-    """Compare rules by what they do, Service by Service: A and B are node/NAME or files of iptables-save text.
+def command(ctx: click.Context, asked: Asked, sides: tuple[str, ...], quiet_for: float, wait: float, output: str, *,
+            everything: bool) -> int:
+    """Compare rules by what they do, Service by Service.
+
+    A and B are each one of: node/NAME; a file of iptables-save or nft text; `api`, what kube-proxy would write for the
+    objects as they are; `@1234`, what it would write for those of that resourceVersion; `iptables` or `nftables`, what
+    it would write in that mode. Nodes in different modes are compared by what they let through, in words.
 
     Counters, spelling and the order of rules are no difference. With a command, each node's rules are read before and
     after it, once they are quiet again; the command has the lab's kubeconfig, and its exit code is ours.
@@ -56,59 +60,46 @@ def command(ctx: click.Context, sides: tuple[str, ...], node: str, quiet_for: fl
     \b
     netlab rules diff node/worker1 node/worker2
     netlab rules diff saved.txt node/worker1
+    netlab rules diff @1200 @1234 --node worker1
+    netlab rules diff node/worker1 nftables
     netlab rules diff -- kubectl scale deploy/web --replicas=5
     """
-    from netlab.cli import rules_lab
     from netlab.errors import UsageError
-    from netlab.inspect.diff import diff
-    from netlab.inspect.names import Names
+    from netlab.inspect.nft_diff import sides as difference
 
     argv: tuple[str, ...] | None = ctx.meta.get(_COMMAND)
     if argv is not None and (sides or not argv):
         raise UsageError("give either two sides, or -- and a command",
                          hint="netlab rules diff -- kubectl scale deploy/web --replicas=5")
+    ipv6 = asked.families == (True,)
     if argv is not None:
-        lab, only = rules_lab.find(name, node)
-        before = _snapshot(lab, only, ipv6=ipv6)
-        code = _run(lab, argv)
-        after = _settled(lab, only, ipv6=ipv6, quiet_for=quiet_for, wait=wait)
-        names = rules_lab.names(lab)
-        found = {each: diff(before[each], rules, names) for each, rules in after.items() if each in before}
-        _show(found, output, "after the command", everything=everything)
+        source = rules_source.LabSource.of(asked.name, asked.node)
+        before = _snapshot(source, ipv6=ipv6)
+        code = _run(source.lab, argv)
+        after = _settled(source, ipv6=ipv6, quiet_for=quiet_for, wait=wait)
+        names = source.names()
+        found = {node: difference(before[node], held, names) for node, held in after.items() if node in before}
+        _show(found, output, "after the command", everything=everything or output == "wide")
         return code
     if len(sides) != 2:
-        raise UsageError("want two sides to compare", hint="such as node/worker1 node/worker2, or a file of "
-                         "iptables-save text and node/worker1; or -- and a command")
-    named = any(each.startswith("node/") for each in sides)
-    names = rules_lab.names(rules_lab.find(name, "")[0]) if named else Names()
-    one, other = (_side(each, name, ipv6=ipv6) for each in sides)
-    _show({f"{sides[0]} → {sides[1]}": diff(one, other, names)}, output, "", everything=everything)
+        raise UsageError("want two sides to compare", hint="such as node/worker1 node/worker2, a file of iptables-save "
+                         "or nft text, @1234 for a revision, api, iptables, nftables; or -- and a command")
+    from netlab.cli import rules_sides
+
+    pairs = rules_sides.pairs(sides[0], sides[1], asked)
+    names = rules_sides.names(sides, asked)
+    _show({what: difference(one, other, names) for what, one, other in pairs}, output, "",
+          everything=everything or output == "wide")
     return 0
 
 
-def _side(text: str, name: str, *, ipv6: bool) -> Ruleset:
-    from netlab.cli import rules_lab
-    from netlab.errors import NotFound
-    from netlab.netfilter.parse import parse
-
-    if text.startswith("node/"):
-        lab, only = rules_lab.find(name, text)
-        return next(rules_lab.saved(lab, only, ipv6=ipv6)).rules
-    try:
-        with click.open_file(text, encoding="utf-8", errors="replace") as file:
-            return parse(file.read())
-    except OSError as error:
-        raise NotFound(f"cannot read {text}: {error.strerror}", hint="a side is node/NAME or a file") from None
-
-
-def _snapshot(lab: LabRecord, only: str, *, ipv6: bool) -> dict[str, Ruleset]:
+def _snapshot(source: LabSource, *, ipv6: bool) -> dict[str, Holding]:
     """Return the rules of the nodes. A rootless lab's are read by children: entering it has no way back."""
-    from netlab.cli import rules_lab
     from netlab.cli.rules_child import save
 
-    if not lab.rootless:
-        return {held.node: held.rules for held in rules_lab.saved(lab, only, ipv6=ipv6)}
-    return {node.name: save(lab, node.name, ipv6=ipv6) for node in lab.nodes if not only or node.name == only}
+    if not source.lab.rootless:
+        return {held.node: held for held in rules_source.holdings(source, ipv6=ipv6)}
+    return {node: save(source.lab, node, ipv6=ipv6) for node in source.nodes()}
 
 
 def _run(lab: LabRecord, argv: Sequence[str]) -> int:
@@ -122,26 +113,26 @@ def _run(lab: LabRecord, argv: Sequence[str]) -> int:
     return done.code
 
 
-def _settled(lab: LabRecord, only: str, *, ipv6: bool, quiet_for: float, wait: float) -> dict[str, Ruleset]:
+def _settled(source: LabSource, *, ipv6: bool, quiet_for: float, wait: float) -> dict[str, Holding]:
     """Return the rules once they, and the EndpointSlices that they come from, have not changed for a while."""
-    from netlab.cli import rules_lab
+    from netlab.inspect import listing
 
     begun = since = time.monotonic()
     last: object = None
     while True:
-        rules = _snapshot(lab, only, ipv6=ipv6)
-        slices = [each for each in rules_lab.objects(lab) if each["kind"] == "EndpointSlice"]
+        held = _snapshot(source, ipv6=ipv6)
+        slices = [each for each in source.objects() if each["kind"] == "EndpointSlice"]
         now = time.monotonic()
-        seen = ({node: [rule.text for table in each.tables.values() for rule in table.rules()]
-                 for node, each in rules.items()},
+        seen = ({node: [(row.table, row.chain, row.text) for row in listing.rows(each)
+                        if not row.chain.startswith("@affinity-")] for node, each in held.items()},
                 [(each["metadata"].get("uid"), each["metadata"].get("resourceVersion")) for each in slices])
         if seen != last or _coming_up(slices):
             last, since = seen, now
         if now - since >= quiet_for:
-            return rules
+            return held
         if now - begun >= wait:
             click.echo(f"warning: the rules still change after {wait:g} s", err=True)
-            return rules
+            return held
         time.sleep(_EVERY)
 
 
@@ -155,7 +146,7 @@ def _coming_up(slices: Iterable[Mapping[str, Any]]) -> bool:
 def _show(found: Mapping[str, tuple[Part, ...]], output: str, when: str, *, everything: bool) -> None:
     from netlab.cli.output import emit
 
-    if output:
+    if output in ("json", "yaml"):
         key = "node" if when else "sides"
         emit({"differences": [{key: where, "services": [asdict(part) for part in parts]}
                               for where, parts in found.items()]}, output)

@@ -4,34 +4,55 @@ from __future__ import annotations
 
 import click
 
-from netlab.cli.options import lab_name, output
+from netlab.cli import rules_source
+from netlab.cli.options import output
+from netlab.cli.rules_source import Asked
 
 
-@click.command("graph", short_help="Print the chains of a Service as a graph: mermaid or dot text")
+@click.command("graph", short_help="Print the chains of a Service as a graph: mermaid, SVG or dot")
 @click.argument("service", metavar="svc/NAME")
-@click.option("--node", metavar="NAME", default="", help="Of this node; otherwise of the first that has rules for it.")
-@click.option("--ipv6", is_flag=True, help="The rules of IPv6.")
-@output("mermaid", "dot")
-@lab_name
-def command(service: str, node: str, output: str, name: str, *, ipv6: bool) -> None:
-    """Print the ways of a Service's packets from the built-in chains to its endpoints, as text for a drawing program.
+@click.option("--file", "-f", "file", metavar="FILE", default="", help="Write to a file instead of standard output.")
+@rules_source.options
+@output("mermaid", "svg", "dot", "json", "yaml")
+def command(asked: Asked, service: str, file: str, output: str) -> None:
+    """Draw the ways of a Service's packets from the hooks to its endpoints, with when and how often each is taken.
+
+    Of the node that --node names, otherwise of the first that has rules for it; in nftables mode maps are drawn too.
 
     \b
     netlab rules graph svc/web                         mermaid, as GitHub and many editors draw it
+    netlab rules graph svc/web -o svg -f web.svg       a picture that any browser shows
     netlab rules graph svc/web -o dot | dot -Tsvg      with Graphviz
     """
-    from netlab.cli import rules_lab
-    from netlab.errors import NotFound
-    from netlab.inspect import graph
+    from dataclasses import asdict
+
+    from netlab.cli.output import emit
+    from netlab.errors import NotFound, UsageError
+    from netlab.inspect import graph, graph_svg, nft_graph
     from netlab.inspect import service as services
 
-    lab, only = rules_lab.find(name, node)
-    names = rules_lab.names(lab)
+    source = asked.source()
     key = services.full_name(service)
-    for held in rules_lab.saved(lab, only, ipv6=ipv6):
-        found = graph.graph(held.rules, key, names)
-        if found.nodes:
-            draw = graph.dot if output == "dot" else graph.mermaid
-            click.echo(draw(found, f"{key} on node/{held.node}"))
+    names = source.names(key)
+    for ipv6 in asked.families:
+        for held in rules_source.holdings(source, ipv6=ipv6, only=key):
+            found = nft_graph.graph(held.nft, key, names) if held.mode == "nftables" and held.nft is not None else (
+                graph.graph(held.rules, key, names))
+            if not found.nodes:
+                continue
+            title = f"{key} on node/{held.node}"
+            if output in ("json", "yaml"):
+                emit({"service": key, "node": held.node, **asdict(found)}, output)
+                return
+            draw = {"dot": graph.dot, "svg": graph_svg.draw}.get(output, graph.mermaid)
+            text = draw(found, title)
+            if not file:
+                click.echo(text)
+                return
+            try:
+                with open(file, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+            except OSError as error:
+                raise UsageError(f"cannot write {file}: {error.strerror}") from None
             return
     raise NotFound(f"no node has rules for Service {key}", hint="netlab rules lists the Services that have")

@@ -1,4 +1,4 @@
-"""`netlab rules why`: the object, field and revision that a chain or rule comes from."""
+"""`netlab rules why`: the object, field and revision that a chain, rule or element comes from, and since when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli.options import lab_name, output
+from netlab.cli import rules_source
+from netlab.cli.options import output
+from netlab.cli.rules_source import Asked
 
 if TYPE_CHECKING:
     from netlab.inspect.provenance import Origin
@@ -21,45 +23,47 @@ class _TakesRules(click.Command):
 
 
 @click.command("why", cls=_TakesRules, short_help="Name the object and field that a chain or rule comes from")
-@click.argument("asked", metavar="CHAIN|CHAIN:N|'RULE'")
-@click.option("--node", metavar="NAME", default="", help="Only this node (node/NAME is understood too).")
-@click.option("--ipv6", is_flag=True, help="The rules of IPv6.")
-@output("json", "yaml")
-@lab_name
-def command(asked: str, node: str, output: str, name: str, *, ipv6: bool) -> None:
-    """Say where a chain or rule comes from: the object, its fields and its resourceVersion.
+@click.argument("asked_for", metavar="CHAIN|CHAIN:N|'RULE'|@MAP:N")
+@rules_source.options
+@output("json", "yaml", "wide")
+def command(asked: Asked, asked_for: str, output: str) -> None:
+    """Say where a chain or rule comes from: the object, its fields and its resourceVersion, and since when.
 
     What kube-proxy would write is worked out anew from the API and matched with what the kernel holds, so the answer
-    does not depend on who wrote the rule. A piece of a rule's text finds all rules that have it.
+    does not depend on who wrote the rule. A piece of a rule's text finds all rules that have it. In nftables mode sets,
+    maps and their elements are explained as well.
 
     \b
     netlab rules why KUBE-SVC-XPGD46QRK7WJZT7O
     netlab rules why KUBE-SERVICES:3 --node worker1
     netlab rules why '-A FORWARD -d 198.51.100.9/32 -j DROP'
     netlab rules why 10.244.1.5:8080
+    netlab rules why @service-ips:2                the second element of a map of nftables mode
     """
-    from netlab.cli import rules_lab
     from netlab.cli.output import emit
     from netlab.errors import NotFound
-    from netlab.inspect import provenance
+    from netlab.inspect import whence
 
-    lab, only = rules_lab.find(name, node)
-    objects = rules_lab.objects(lab)
+    source = asked.source()
+    objects = source.objects()
     found: dict[Origin, list[str]] = {}
-    for held in rules_lab.saved(lab, only, ipv6=ipv6):
-        for origin in provenance.why(asked, held.rules, rules_lab.world(held, objects, ipv6=ipv6)):
-            found.setdefault(origin, []).append(held.node)
+    for ipv6 in asked.families:
+        for held in rules_source.holdings(source, ipv6=ipv6):
+            for origin in whence.why(asked_for, held, rules_source.world(held, objects),
+                                     rules_source.nft_world(held, objects)):
+                found.setdefault(origin, []).append(held.node)
     if not found:
-        raise NotFound(f'no node has a chain or rule "{asked.strip()}"', hint="netlab rules svc/NAME shows rules and "
+        raise NotFound(f'no node has a chain or rule "{asked_for.strip()}"', hint="netlab rules svc/NAME shows rules and "
                        "chains; chains of a Service change their names when its ports do")
-    if output:
-        emit({"asked": asked.strip(), "found": [_data(origin, nodes) for origin, nodes in found.items()]}, output)
+    if output in ("json", "yaml"):
+        emit({"asked": asked_for.strip(), "found": [_data(origin, nodes) for origin, nodes in found.items()]}, output)
     else:
         click.echo("\n\n".join(_text(origin, nodes) for origin, nodes in found.items()))
 
 
 def _text(origin: Origin, nodes: list[str]) -> str:
-    where = f"{origin.table} {origin.chain}{f' rule {origin.number}' if origin.number else ''}"
+    what = "element" if origin.chain.startswith("@") else "rule"
+    where = f"{origin.table} {origin.chain}{f' {what} {origin.number}' if origin.number else ''}"
     lines = [f"{where}, {', '.join(f'node/{node}' for node in nodes)}: {origin.words}"]
     if origin.text:
         lines.append(f"  {origin.text}")
@@ -72,4 +76,4 @@ def _data(origin: Origin, nodes: list[str]) -> dict[str, Any]:
     return {"nodes": nodes, "table": origin.table, "chain": origin.chain, "number": origin.number or None,
             "maker": origin.maker, "text": origin.text, "words": origin.words, "said": origin.said,
             "sources": [{"object": each.object, "resourceVersion": each.revision, "fields": list(each.fields),
-                         "note": each.note} for each in origin.sources]}
+                         "note": each.note, "since": each.since} for each in origin.sources]}

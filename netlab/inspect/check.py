@@ -35,7 +35,9 @@ class Finding:
     """One thing that is wrong.
 
     `kind` is one of: no-rules, missing-chain, missing-rule, extra-chain, extra-rule, changed-rule, order,
-    stale-endpoint, unreached-chain, unreachable-rule, repeated-rule, foreign-drop, policy-drop, mixed-backends.
+    stale-endpoint, unreached-chain, unreachable-rule, repeated-rule, foreign-drop, policy-drop, mixed-backends; in
+    nftables mode also changed-hook, missing-set, missing-element, changed-element, extra-element; of the node
+    mixed-modes, ip-forward-off, bridge-nf-off, no-masquerade; of users' files refused-rule.
     `service` is namespace/name, "" for what belongs to none. `number` counts from 1 in the chain; 0 for a whole chain
     or table, and for what is missing.
     """
@@ -69,7 +71,7 @@ def check(kernel: Ruleset, world: World, *, other: Ruleset | None = None) -> tup
     for table in kernel.tables.values():
         for chain in table.chains.values():
             found += [_unreachable(table, each, world) for each in shadow.hidden(table, chain)]
-    found += [*_foreign_drops(kernel), *_policies(kernel), *_mixed(kernel, other)]
+    found += [*foreign_drops(kernel), *policies(kernel), *_mixed(kernel, other)]
     return tuple(sorted(found, key=lambda each: (not each.service, each.service)))
 
 
@@ -207,11 +209,14 @@ def _unreachable(table: Table, found: shadow.Hidden, world: World) -> Finding:
                    found.rule.text)
 
 
-def _foreign_drops(kernel: Ruleset) -> Iterator[Finding]:
+def foreign_drops(kernel: Ruleset, *, everywhere: bool = False) -> Iterator[Finding]:
+    """Yield foreign rules that refuse packets before those of kube-proxy, or `everywhere`: when its are not here."""
     for name, hook in _HOOKS:
         table = kernel.table(name)
         chain = kernel.chain(name, hook)
-        if (name, hook) in layout.JUMPS:
+        if everywhere:
+            last, before = len(chain.rules), "beside kube-proxy's table"
+        elif (name, hook) in layout.JUMPS:
             last = max((at for at, rule in enumerate(chain.rules) if rule.jump.startswith("KUBE-")), default=-1)
             before = "before the rules of kube-proxy below it"
         else:
@@ -234,7 +239,8 @@ def _refusals(table: Table, rule: Rule, number: int, seen: frozenset[str]) -> It
             yield from _refusals(table, inner, at, seen | {rule.jump})
 
 
-def _policies(kernel: Ruleset) -> Iterator[Finding]:
+def policies(kernel: Ruleset) -> Iterator[Finding]:
+    """Yield the built-in chains that drop by their policy."""
     for name, table in kernel.tables.items():
         for chain in table.chains.values():
             if chain.policy == "DROP":

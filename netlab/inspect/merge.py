@@ -49,6 +49,7 @@ def _branches(same: Sequence[tuple[Branch, ...]]) -> tuple[Branch, ...]:
 
 
 def _endpoints(same: Sequence[tuple[Endpoint, ...]]) -> tuple[Endpoint, ...]:
-    added = [replace(each[0], packets=sum(endpoint.packets for endpoint in each)) for each in zip(*same, strict=True)]
+    added = [replace(each[0], packets=sum(endpoint.packets for endpoint in each),
+                     fresh=sum(endpoint.fresh for endpoint in each)) for each in zip(*same, strict=True)]
     total = sum(endpoint.packets for endpoint in added)
     return tuple(replace(endpoint, observed=endpoint.packets / total if total else None) for endpoint in added)

@@ -38,6 +38,18 @@ class Names:
                         nodes.setdefault(ip, spec.get("nodeName", ""))
         return cls(pods, nodes, services)
 
+    def with_endpoints(self, slices: Iterable[Object]) -> Names:
+        """Return these names and those of Pods that EndpointSlices tell."""
+        pods, nodes = dict(self.pods), dict(self.nodes)
+        for each in slices:
+            for entry in each.get("endpoints") or ():
+                target = entry.get("targetRef") or {}
+                for ip in entry.get("addresses") or ():
+                    if target.get("kind") == "Pod" and ip not in nodes:  # one on its node's network has its address
+                        pods[ip] = f"pod/{target.get('namespace', '')}/{target.get('name', '')}"
+                        nodes[ip] = entry.get("nodeName") or ""
+        return Names(pods, nodes, self.services)
+
     def of_endpoint(self, text: str) -> str:
         """Return `pod/default/web-1 on worker1` for `10.244.1.5:8080`, "node worker1" for a node's own, or ""."""
         ip = text.rpartition(":")[0].strip("[]")

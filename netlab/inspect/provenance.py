@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from netlab.api import meta
 from netlab.errors import NotFound, UsageError
-from netlab.inspect import shares, sources, words
+from netlab.inspect import makers, shares, sources, words
 from netlab.inspect.service import service_of
+from netlab.inspect.since import since
 from netlab.inspect.sources import Source
 from netlab.inspect.world import Owner, World, meaning
 from netlab.netfilter import parse
@@ -26,7 +28,8 @@ _BUILT_IN = frozenset(hook for hooks in HOOKS.values() for hook in hooks)
 class Origin:
     """Where a chain (`number` 0) or a rule (counting from 1) comes from.
 
-    `maker` is kube-proxy, kubelet, former (kube-proxy would not write it now), kernel or foreign. `text` is the rule's,
+    `maker` is kube-proxy, kubelet, netd, cni, former (kube-proxy would not write it now), kernel, foreign, or the name
+    of a program that is known by its chains. `text` is the rule's,
     "" for a chain; `words` what it does, `said` where it comes from, `sources` the objects.
     """
 
@@ -103,8 +106,19 @@ def of_rule(table: Table, chain: str, number: int, world: World) -> Origin:
     if chain.startswith("KUBE-"):
         return Origin(table.name, chain, number, "former", rule.text, said, _former(rule, world),
                       tuple(sources.of_owner(world, owner)) if (owner := world.owners.get(chain)) else ())
+    maker = makers.of_rule(rule)
+    if maker is not None:
+        return Origin(table.name, chain, number, maker.name, rule.text, said,
+                      f"{maker.said}. It stands {_standing(table, chain, number)}", tuple(_pods(world, maker.address)))
     return Origin(table.name, chain, number, "foreign", rule.text, said,
                   f"foreign: no object of the API explains it. It stands {_standing(table, chain, number)}")
+
+
+def _pods(world: World, address: str) -> Iterator[Source]:
+    pod = world.pods.get(address)
+    if pod is not None:
+        yield Source(f"Pod {meta.key(pod)}", str(pod["metadata"].get("resourceVersion", "")), ("status.podIPs",),
+                     address, since(pod, ("status.podIPs",)))
 
 
 def of_chain(table: Table, chain: str, world: World) -> Origin:
@@ -128,6 +142,10 @@ def of_chain(table: Table, chain: str, world: World) -> Origin:
         return Origin(table.name, chain, 0, "former", "", size, _orphan(table, chain))
     callers = [f"{rule.chain} rule {number}" for each in table.chains.values()
                for number, rule in enumerate(each.rules, 1) if rule.jump == chain]
+    maker = makers.of_chain(chain)
+    if maker is not None:
+        return Origin(table.name, chain, 0, maker.name, "", size,
+                      f"{maker.said}. It is called by {', '.join(callers) or 'no rule'}")
     return Origin(table.name, chain, 0, "foreign", "", size,
                   f"foreign: no object of the API explains it. It is called by {', '.join(callers) or 'no rule'}")
 

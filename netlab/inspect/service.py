@@ -26,7 +26,8 @@ class Branch:
     """A rule in the tree. `number` counts from 1 in its chain; `rules` are those of the chain that it jumps to.
 
     `endpoint` is the address that its chain rewrites to and `who` that address' name; `share` its part of new
-    connections from 0 to 1, `observed` what the counters saw. `repeated` tells that the chain is shown above already.
+    connections from 0 to 1, `observed` what the counters saw. `repeated` tells that the chain is shown above already,
+    `counted` whether the rule has a counter at all (nftables' have one only where somebody wrote it).
     """
 
     table: str
@@ -42,17 +43,19 @@ class Branch:
     share: float | None = None
     observed: float | None = None
     repeated: bool = False
+    counted: bool = True
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint of a Service port as the rules have it."""
+    """An endpoint of a Service port as the rules have it. `fresh` of the `packets` came by the dice, not by memory."""
 
     address: str
     who: str
     share: float
     packets: int
     observed: float | None
+    fresh: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,5 +168,6 @@ def _endpoints(rules: Ruleset, seen: Mapping[str, Chain], names: Names) -> tuple
         for address, found in ways.items():  # several ways to one address: by hand, kube-proxy writes one each
             observed = [share.observed for share in found if share.observed is not None]
             result[address] = Endpoint(address, names.of_endpoint(address), sum(share.nominal for share in found),
-                                       sum(share.packets for share in found), sum(observed) if observed else None)
+                                       sum(share.packets for share in found), sum(observed) if observed else None,
+                                       sum(share.fresh for share in found))
     return tuple(result.values())

@@ -17,13 +17,15 @@ class Share:
     """One endpoint's part of a KUBE-SVC or KUBE-SVL chain.
 
     `nominal` is what the dice give a new client, from 0 to 1. `packets` counts first packets of connections that the
-    chain sent there, remembered clients included; `observed` is their part of all, None before any came.
+    chain sent there, remembered clients included; `observed` is their part of all, None before any came; `fresh` are
+    those that the dice sent.
     """
 
     chain: str
     nominal: float
     packets: int
     observed: float | None
+    fresh: int = 0
 
 
 def dice(rule: Rule) -> float | None:
@@ -45,6 +47,7 @@ def of_chain(chain: Chain) -> tuple[Share, ...]:
     left = 1.0
     nominal: dict[str, float] = {}
     packets: dict[str, int] = {}
+    fresh: dict[str, int] = {}
     for rule in chain.rules:
         if not rule.jump.startswith(ENDPOINT_PREFIX):
             continue
@@ -53,10 +56,12 @@ def of_chain(chain: Chain) -> tuple[Share, ...]:
         if part is None:  # session affinity: only for clients that came before
             nominal.setdefault(rule.jump, 0.0)
             continue
+        fresh[rule.jump] = fresh.get(rule.jump, 0) + rule.packets
         nominal[rule.jump] = nominal.get(rule.jump, 0.0) + left * part
         left *= 1.0 - part
     total = sum(packets.values())
-    return tuple(Share(name, nominal[name], packets[name], packets[name] / total if total else None)
+    return tuple(Share(name, nominal[name], packets[name], packets[name] / total if total else None,
+                       fresh.get(name, 0))
                  for name in nominal)
 
 

@@ -2,7 +2,8 @@
 
 The data of one Service, the schema of `netlab rules svc/NAME -o json`:
 {"service", "nodes": [{"node", "backend", "ports": [{"name", "protocol", "endpoints": [{"address", "who",
-"sharePercent", "connections", "observedPercent"}], "rules": [RULE]}]}]} with RULE {"table", "chain", "number",
+"sharePercent", "connections", "observedPercent"}], "fairness": {"connections", "remembered", "needed", "p",
+"chiSquare", "degreesOfFreedom", "words"} or null, "rules": [RULE]}]}]} with RULE {"table", "chain", "number",
 "packets", "bytes", "text", "words", and where they apply "endpoint", "who", "sharePercent", "observedPercent",
 "shownAbove", "rules": [RULE]}. Percentages are rounded to two places; observedPercent is null before any packet.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netlab.api.meta import Object
+from netlab.inspect.fairness import Fairness, judge
 from netlab.inspect.overview import Overview, Row
 from netlab.inspect.service import Branch, PortRules
 
@@ -25,18 +27,23 @@ def places(nodes: Sequence[str]) -> str:
     return f"{names} (alike, counters added up)" if len(nodes) > 1 else names
 
 
-def tree(nodes: Sequence[str], backend: str, ports: Sequence[PortRules], service: Object | None = None) -> str:
-    """Return the rules of a Service, on nodes that have the same, as an indented tree with counters."""
+def tree(nodes: Sequence[str], backend: str, ports: Sequence[PortRules], service: Object | None = None, *,
+         wide: bool = False) -> str:
+    """Return the rules of a Service, on nodes that have the same, as an indented tree with counters.
+
+    `wide` shows each rule's own text as well.
+    """
     lines: list[str] = []
     for port in ports:
         head = f"{port.name} {port.protocol}{_addresses(service)}, {places(nodes)}, {backend or 'iptables'}"
         lines.append(head)
-        lines += _endpoints(port)
+        lines += _endpoints(port, live=backend == "nftables")
         lines.append(f"{'packets':>9}")
         for at, entry in enumerate(port.entries):
             last = at == len(port.entries) - 1
+            what = "element" if entry.chain.startswith("@") else "rule"
             branches = _branch(entry, _END if last else _TEE, _GAP if last else _BAR,
-                               f"{entry.table} {entry.chain} rule {entry.number}: ")
+                               f"{entry.table} {entry.chain} {what} {entry.number}: ", wide)
             lines += [f"{packets:>9}  {text}" for packets, text in branches]
         lines.append("")
     return "\n".join(lines[:-1])
@@ -49,47 +56,65 @@ def _addresses(service: Object | None) -> str:
     return f", type {spec.get('type', 'ClusterIP')}"
 
 
-def _endpoints(port: PortRules) -> Iterator[str]:
+def _endpoints(port: PortRules, *, live: bool = False) -> Iterator[str]:
     if not port.endpoints:
         yield "  no endpoint: what comes is refused"
     total = sum(each.packets for each in port.endpoints)
     for each in port.endpoints:
-        observed = "" if each.observed is None else f", so far {each.packets} of {_connections(total)}"
+        observed = "" if each.observed is None else (
+            f", {'now' if live else 'so far'} {each.packets} of {_connections(total)}")
         if each.observed:
             observed += f": {each.observed:.1%}"
         who = f"  {each.who}" if each.who else ""
         yield f"  {each.share:6.1%} to {each.address}{who}{observed}"
+    fair = fairness_of(port)
+    if fair is not None and fair.connections:
+        yield f"  {fair.words}"
+
+
+def fairness_of(port: PortRules) -> Fairness | None:
+    """Return whether a port's connections were spread as its shares say; None for fewer than two endpoints."""
+    return judge([(each.share, each.fresh) for each in port.endpoints],
+                 remembered=sum(each.packets - each.fresh for each in port.endpoints))
 
 
 def _connections(count: int) -> str:
     return f"{count} connection" + ("s" if count != 1 else "")
 
 
-def _branch(branch: Branch, mark: str, gap: str, prefix: str = "") -> Iterator[tuple[int, str]]:
+def _branch(branch: Branch, mark: str, gap: str, prefix: str = "", wide: bool = False) -> Iterator[tuple[int | str, str]]:
     """Yield the lines of a branch with their counters."""
     share = f"{branch.share:.1%}: " if branch.share is not None else ""
-    end = f" = {branch.endpoint}" if branch.endpoint else ""
+    end = f" = {branch.endpoint}" if branch.endpoint and branch.endpoint not in branch.words else ""
     who = f" {branch.who}" if branch.who else ""
-    again = " (above)" if branch.repeated and branch.table == "nat" else ""
-    yield branch.packets, f"{mark}{prefix}{share}{branch.words}{end}{who}{again}"
+    again = " (above)" if branch.repeated and branch.table in ("nat", "kube-proxy") else ""
+    text = f"   [{branch.text}]" if wide and branch.text != branch.words else ""
+    yield branch.packets if branch.counted else "-", f"{mark}{prefix}{share}{branch.words}{end}{who}{again}{text}"
     for at, inner in enumerate(branch.rules):
         last = at == len(branch.rules) - 1
-        for packets, line in _branch(inner, _END if last else _TEE, _GAP if last else _BAR):
+        for packets, line in _branch(inner, _END if last else _TEE, _GAP if last else _BAR, wide=wide):
             yield packets, gap + line
 
 
 def ports_data(ports: Sequence[PortRules]) -> list[dict[str, Any]]:
     """Return the rules of a Service as plain data."""
-    return [{"name": port.name, "protocol": port.protocol,
+    return [{"name": port.name, "protocol": port.protocol, "fairness": _fairness(fairness_of(port)),
              "endpoints": [{"address": each.address, "who": each.who, "sharePercent": _percent(each.share),
                             "connections": each.packets, "observedPercent": _percent(each.observed)}
                            for each in port.endpoints],
              "rules": [_data(entry) for entry in port.entries]} for port in ports]
 
 
+def _fairness(found: Fairness | None) -> dict[str, Any] | None:
+    return None if found is None else {
+        "connections": found.connections, "remembered": found.remembered, "needed": found.needed, "p": found.p,
+        "chiSquare": round(found.statistic, 3), "degreesOfFreedom": found.freedom, "words": found.words}
+
+
 def _data(branch: Branch) -> dict[str, Any]:
     result: dict[str, Any] = {"table": branch.table, "chain": branch.chain, "number": branch.number,
-                              "packets": branch.packets, "bytes": branch.bytes, "text": branch.text,
+                              "packets": branch.packets if branch.counted else None,
+                              "bytes": branch.bytes if branch.counted else None, "text": branch.text,
                               "words": branch.words}
     if branch.endpoint:
         result |= {"endpoint": branch.endpoint, "who": branch.who}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.inspect.shares import dice
+from netlab.inspect.since import since
 from netlab.inspect.world import Owner, Place, World
 from netlab.netfilter.model import Rule
 from netlab.netfilter.normalise import network
@@ -20,17 +22,34 @@ from netlab.proxy.services import ServicePort
 class Source:
     """An object and those of its fields that a rule or chain is made from; `note` says what they hold.
 
-    `object` is such as `Service default/web`, `revision` its resourceVersion, "" when it is none of the API's.
+    `object` is such as `Service default/web`, `revision` its resourceVersion, "" when it is none of the API's; `since`
+    is when and by whom these fields were last written, as far as the object tells.
     """
 
     object: str
     revision: str
     fields: tuple[str, ...]
     note: str = ""
+    since: str = ""
 
     def __str__(self) -> str:
         version = f" (resourceVersion {self.revision})" if self.revision else ""
-        return f"{self.object}{version} {', '.join(self.fields)}{f': {self.note}' if self.note else ''}"
+        said = f"{self.object}{version} {', '.join(self.fields)}{f': {self.note}' if self.note else ''}"
+        return f"{said}, since {self.since}" if self.since else said
+
+
+class Known(Protocol):
+    """What a world of either mode knows of the API."""
+
+    @property
+    def services(self) -> Mapping[str, Object]:
+        """Return the Services by `namespace/name`."""
+        ...
+
+    @property
+    def slices(self) -> Mapping[str, tuple[Object, ...]]:
+        """Return the EndpointSlices by their Service."""
+        ...
 
 
 ROLES: Mapping[str, str] = {
@@ -102,14 +121,14 @@ def purpose(table: str, rule: Rule, port: ServicePort) -> str:
 def of_rule(world: World, table: str, rule: Rule, port: ServicePort) -> Iterator[Source]:
     """Yield the objects that a rule of a Service port comes from, the Service first."""
     fields = tuple(dict.fromkeys(_service_fields(world, table, rule, port)))
-    yield _service(world, port, fields, _note(table, rule, port))
+    yield of_service(world, port, fields, _note(table, rule, port))
     owner = world.owners.get(rule.chain)
     endpoint = world.owners.get(rule.jump)
     chain = rule.chain if owner and owner.role == "endpoint" else rule.jump
     if (owner and owner.role == "endpoint") or (endpoint and endpoint.role == "endpoint"):
-        yield from _slices(world.places.get(chain, ()))
+        yield from of_slices(world.places.get(chain, ()))
     elif rule.jump in ("REJECT", "DROP") and rule.chain != names.PROXY_FIREWALL:
-        yield from _unready(world, port)
+        yield from of_unready(world, port)
     if rule.jump == names.MARK_MASQ and rule.chain.startswith(("KUBE-SVC-", "KUBE-SVL-")):
         yield Source("KubeProxyConfiguration", "", ("iptables.masqueradeAll",) if world.settings.masquerade_all else
                      ("clusterCIDR", "detectLocalMode"), world.settings.detector.match)
@@ -121,26 +140,27 @@ def of_rule(world: World, table: str, rule: Rule, port: ServicePort) -> Iterator
 def of_owner(world: World, owner: Owner) -> Iterator[Source]:
     """Yield the objects that a chain comes from: the hash in its name is made of these fields."""
     port = owner.port
-    index = _port_field(world, port)
+    index = port_field(world, port)
     fields = ["metadata.namespace", "metadata.name", f"{index}.name", f"{index}.protocol"]
     fields += {"local": ["spec.internalTrafficPolicy", "spec.externalTrafficPolicy"],
                "external": ["spec.type", f"{index}.nodePort", "spec.externalIPs", "status.loadBalancer.ingress"],
                "firewall": ["spec.loadBalancerSourceRanges"]}.get(owner.role, [])
-    yield _service(world, port, fields)
+    yield of_service(world, port, fields)
     if owner.role == "endpoint":
         code = names.endpoint_chain(port.name, port.protocol, owner.address)
-        yield from _slices(world.places.get(code, ()))
+        yield from of_slices(world.places.get(code, ()))
     elif owner.role in ("cluster", "local"):
         chains = [rule.jump for rule in world.rules.chain("nat", (
             "KUBE-SVC-" if owner.role == "cluster" else "KUBE-SVL-") + names.digest(port.name + port.protocol)).rules]
-        yield from _slices(place for chain in dict.fromkeys(chains) for place in world.places.get(chain, ()))
+        yield from of_slices(place for chain in dict.fromkeys(chains) for place in world.places.get(chain, ()))
 
 
-def _service(world: World, port: ServicePort, fields: Iterable[str], note: str = "") -> Source:
-    return Source(f"Service {port.service}", _version(world.services[port.service]), tuple(fields), note)
+def of_service(world: Known, port: ServicePort, fields: Iterable[str], note: str = "") -> Source:
+    service, listed = world.services[port.service], tuple(fields)
+    return Source(f"Service {port.service}", _version(service), listed, note, since(service, listed))
 
 
-def _port_field(world: World, port: ServicePort) -> str:
+def port_field(world: Known, port: ServicePort) -> str:
     listed = (world.services[port.service].get("spec") or {}).get("ports") or ()
     for index, each in enumerate(listed):
         if (each.get("name") or "") == port.port_name and (each.get("protocol") or "TCP").lower() == port.protocol:
@@ -149,7 +169,7 @@ def _port_field(world: World, port: ServicePort) -> str:
 
 
 def _service_fields(world: World, table: str, rule: Rule, port: ServicePort) -> Iterator[str]:
-    index = _port_field(world, port)
+    index = port_field(world, port)
     kind = rule.chain[:9].rstrip("-")
     if rule.chain in (names.SERVICES, names.EXTERNAL_SERVICES, names.PROXY_FIREWALL):
         _, field = _address(rule, port)
@@ -191,12 +211,19 @@ def _ranges(rule: Rule, port: ServicePort) -> Iterator[str]:
 
 
 def _address(rule: Rule, port: ServicePort) -> tuple[str, str]:
-    """Return what address of a Service a rule is about, in words and as a field; no field for a node port."""
     to = next((network(term.value) for term in terms(rule.match) if term.option == "-d" and not term.negated), "")
+    return address_field(to, port, balanced="loadbalancer" in rule.match)
+
+
+def address_field(to: str, port: ServicePort, *, balanced: bool = False) -> tuple[str, str]:
+    """Return which address of a Service `to` is, in words and as a field; "" is a node port, which has no field.
+
+    `balanced`: that it is a load balancer's, for one that is also among the externalIPs.
+    """
     if to == port.cluster_ip:
         return f"cluster address {to}:{port.port}", "spec.clusterIP"
     for at, ip in enumerate(port.load_balancer_ips):
-        if ip == to and ("loadbalancer" in rule.match or to not in port.external_ips):
+        if ip == to and (balanced or to not in port.external_ips):
             return f"load balancer address {to}:{port.port}", f"status.loadBalancer.ingress[{at}].ip"
     for at, ip in enumerate(port.external_ips):
         if ip == to:
@@ -212,7 +239,7 @@ def _note(table: str, rule: Rule, port: ServicePort) -> str:
     return ""
 
 
-def _slices(places: Iterable[Place]) -> Iterator[Source]:
+def of_slices(places: Iterable[Place]) -> Iterator[Source]:
     """Yield the slices of some endpoints, each once with all their entries."""
     found: dict[str, list[Place]] = {}
     for place in places:
@@ -220,7 +247,7 @@ def _slices(places: Iterable[Place]) -> Iterator[Source]:
     for key, listed in found.items():
         fields = [f"endpoints[{place.index}].addresses[0]" for place in listed]
         yield Source(f"EndpointSlice {key}", _version(listed[0].slice), tuple(dict.fromkeys(fields)),
-                     ", ".join(dict.fromkeys(_who(place) for place in listed)))
+                     ", ".join(dict.fromkeys(_who(place) for place in listed)), since(listed[0].slice, fields))
 
 
 def _who(place: Place) -> str:
@@ -233,12 +260,13 @@ def _who(place: Place) -> str:
     return f"{place.endpoint.text}{who}{state}"
 
 
-def _unready(world: World, port: ServicePort) -> Iterator[Source]:
+def of_unready(world: Known, port: ServicePort) -> Iterator[Source]:
     listed = world.slices.get(port.service, ())
     for each in listed:
         count = len(each.get("endpoints") or ())
         yield Source(f"EndpointSlice {meta.key(each)}", _version(each), ("endpoints",),
-                     "none" if not count else f"none of its {count} serves {port.name} here")
+                     "none" if not count else f"none of its {count} serves {port.name} here",
+                     since(each, ("endpoints",)))
     if not listed:
         yield Source("EndpointSlice", "", ("metadata.labels[kubernetes.io/service-name]",), "none names the Service")
 

@@ -71,6 +71,8 @@ class World:
     made: Mapping[tuple[str, str], Sequence[tuple[Rule, ServicePort]]]
     places: Mapping[str, tuple[Place, ...]]
     used: frozenset[str]
+    pods: Mapping[str, Object] = field(default_factory=dict)
+    """Pods with a network of their own, by address."""
     _makers: dict[tuple[str, str], dict[Meaning, ServicePort]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -80,6 +82,7 @@ class World:
         services: dict[str, Object] = {}
         slices: dict[str, tuple[Object, ...]] = {}
         node: Object | None = None
+        pods: dict[str, Object] = {}
         for each in objects:
             kind, key = each.get("kind"), meta.key(each)
             if kind == "Service":
@@ -91,7 +94,9 @@ class World:
                 slices[service_of(each)] = (*slices.get(service_of(each), ()), each)
             elif kind == "Node" and key == settings.node:
                 node = each
-        return cls(settings, services, slices, node, *_worked_out(tracker, settings, slices))
+            elif kind == "Pod" and not (each.get("spec") or {}).get("hostNetwork"):
+                pods |= {entry["ip"]: each for entry in (each.get("status") or {}).get("podIPs") or () if "ip" in entry}
+        return cls(settings, services, slices, node, *_worked_out(tracker, settings, slices), pods)
 
     def service_of(self, table: str, rule: Rule) -> str:
         """Return the Service, `namespace/name`, that a rule is about: by the chain it is in, or by what it does."""

@@ -31,6 +31,7 @@ _VERSION = re.compile(r"v(\d+(?:\.\d+)*)(?: \((\w+)\))?")
 _LINE = re.compile(r"\bline:? (\d+)")
 _NO_CHAIN = re.compile(r"Chain '([^']+)' does not exist")
 _MANY_CHAINS = 500
+_SAID_COUNTERS = re.compile(r"^(-A .*?) -c (\d+) (\d+)(?= -[jg] |$)")
 _GETCHAIN = 4
 _RESOURCE_PROBLEM = 4
 """What iptables exits with when the lock is held or the kernel is out of something."""
@@ -121,6 +122,23 @@ def outline(tool: Iptables, hooks: Mapping[str, Sequence[str]], *, netns: Place 
                 parts += [line for line in listed.splitlines() if line.startswith("-A ")]
         parts.append("COMMIT\n")
     return "\n".join(parts)
+
+
+def chain_counts(tool: Iptables, *, netns: Place = None) -> int:
+    """Return how many chains the nft backend holds for a family, quickly; 0 for the legacy one, which cannot tell."""
+    return sum(map(len, _nft_chains(tool, netns).values())) if tool.backend == "nft" else 0
+
+
+def chain_text(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> list[str]:
+    """Return the rules of one chain as `iptables-save -c` prints them, [] when there is no such chain.
+
+    The nft backend takes 2 ms and 10 us a rule, however many others there are.
+    """
+    done = _run([_plain(tool), "-w", "5", "-t", table, "-v", "-S", chain], netns=netns, timeout=60)
+    if done.returncode != 0:
+        return []
+    return [_SAID_COUNTERS.sub(r"[\2:\3] \1", line, count=1) for line in done.stdout.splitlines()
+            if line.startswith("-A ")]
 
 
 def _nft_chains(tool: Iptables, netns: Place) -> dict[str, list[str]]:

@@ -104,6 +104,13 @@ def dump(sock: socket.socket, subsystem: int, message: int, *, family: int = 0, 
     Raises:
         KernelError: the kernel refused, or the dump was interrupted.
     """
+    for _, found in families(sock, subsystem, message, family=family, body=body):
+        yield found
+
+
+def families(sock: socket.socket, subsystem: int, message: int, *, family: int = 0,
+             body: bytes = b"") -> Iterator[tuple[int, bytes]]:
+    """`dump`, with the family (nfgen_family) of each message in front."""
     sock.setblocking(True)
     sock.send(request(subsystem, message, family=family, flags=NLM_F_DUMP, sequence=1, body=body))
     while True:
@@ -113,7 +120,7 @@ def dump(sock: socket.socket, subsystem: int, message: int, *, family: int = 0, 
             if kind == NLMSG_ERROR:
                 number = -struct.unpack_from("=i", payload)[0]
                 raise KernelError(f"netfilter dump: {os.strerror(number)}", errno=number)
-            yield payload[4:]
+            yield payload[0], payload[4:]
 
 
 def acknowledged(sock: socket.socket, data: bytes) -> None:
