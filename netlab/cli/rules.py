@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -142,8 +142,8 @@ def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
         click.echo("\n\n".join(texts))
 
 
-def _with_connections(source: Source, held: Mapping[str, Holding], found: Mapping[str, Sequence[object]], key: str,
-                      names: Names) -> dict[str, tuple[object, ...]]:
+def _with_connections(source: Source, held: Mapping[str, Holding], found: Mapping[str, Sequence[Any]], key: str,
+                      names: Names) -> dict[str, tuple[Any, ...]]:
     """Count remembered connections where the rules count nothing: in nftables mode."""
     from netlab.errors import KernelError
     from netlab.inspect import connections, state
@@ -159,7 +159,7 @@ def _with_connections(source: Source, held: Mapping[str, Holding], found: Mappin
     for node, each in held.items():
         if each.mode == NFTABLES and each.nft is not None:
             listed = connections.of_service(flows.get(node, ()), state.of_nft(each.nft, key), names)
-            result[node] = connections.counted(found[node], listed)  # type: ignore[arg-type]
+            result[node] = connections.counted(found[node], listed)
     return result
 
 

@@ -32,9 +32,12 @@ def pairs(one: str, other: str, asked: Asked) -> Iterator[tuple[str, Holding, Ho
     source = replace(asked, node=asked.node or place).source()
     ipv6 = asked.families == (True,)
     listed = {side: source.objects(side[1:] if side.startswith("@") else "") for side in (one, other) if _made(side)}
+    from netlab.inspect import expected
+
     for held in rules_source.holdings(source, ipv6=ipv6):
         sides = [_expected(side, held, listed[side]) if _made(side) else
                  (held if side.startswith("node/") else _fixed(side, asked)) for side in (one, other)]
+        sides = [expected.only_proxys(side) for side in sides]  # what others wrote is no difference there
         yield f"{one} → {other}{'' if place else f' on node/{held.node}'}", sides[0], sides[1]
 
 

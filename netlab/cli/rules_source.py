@@ -1,4 +1,4 @@
-"""Where `netlab rules` reads from: a lab, or a machine that is none (`--attach`); and the options that all views share."""
+"""Where `netlab rules` reads from: a lab, or a machine that is none (`--attach`); and the options of all views."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def options(function: F) -> F:
             click.option("--objects", metavar="FILE", default="", help="With --attach: the API's objects from a file."),
             click.option("--kubeconfig", metavar="FILE", default="", help="With --attach: the API server's objects."),
             click.option("--attach", metavar="PLACE", multiple=True,
-                         help="Not a lab: this machine's nodes (auto), host, pid:N, tree:N, netns:PATH; NAME=… names it."),
+                         help="No lab: this machine's nodes (auto), host, pid:N, tree:N, netns:PATH; NAME=… names it."),
             click.option("--ipv6", "-6", is_flag=True, help="The rules of IPv6; with --ipv4 both."),
             click.option("--ipv4", "-4", is_flag=True, help="The rules of IPv4."),
             click.option("--node", metavar="NAME", default="", help="Only this node (node/NAME is understood too).")):
@@ -268,8 +268,8 @@ async def _names_of(client: Callable[[], Any], key: str) -> Names:
                     return []
                 raise
         found, (slices, _), (nodes, _) = await asyncio.gather(
-            service(), api.list("endpointslices.discovery.k8s.io", namespace, labels=f"kubernetes.io/service-name={name}"),
-            api.list("nodes"))
+            service(), api.list("endpointslices.discovery.k8s.io", namespace,
+                                labels=f"kubernetes.io/service-name={name}"), api.list("nodes"))
     called = Names.of([*found, *({**each, "kind": "Node"} for each in nodes)])
     return called.with_endpoints(slices)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def listing(source: Source, asked: Asked, table: str, chain: str, grep: str, output: str) -> int:
-    """Print rules by chain, of every node that was asked for; nodes that hold the same are told once, counters added."""
+    """Print rules by chain, of every node that was asked for; what several hold is told once, counters added up."""
     from netlab.cli.output import emit
     from netlab.errors import NotFound
 
@@ -27,14 +27,12 @@ def listing(source: Source, asked: Asked, table: str, chain: str, grep: str, out
     elif found:
         _print(found, wide=output == "wide", everywhere=len(source.nodes()))
     if grep and not found:
-        raise NotFound(f'no rule has "{grep}" in it', hint="looked for in text, comments, words, and names of addresses")
+        raise NotFound(f'no rule has "{grep}" in it', hint="text, comments, words and names of addresses were searched")
     return 0
 
 
 def rows(source: Source, asked: Asked, table: str, chain: str, grep: str) -> list[tuple[list[str], Row]]:
     """Return the chosen rules with the nodes that have each; counters are added up."""
-    from dataclasses import replace
-
     from netlab.errors import NotFound
     from netlab.inspect import listing as rules
     from netlab.inspect.names import Names

@@ -53,8 +53,9 @@ def command(asked: Asked, asked_for: str, output: str) -> None:
                                      rules_source.nft_world(held, objects)):
                 found.setdefault(origin, []).append(held.node)
     if not found:
-        raise NotFound(f'no node has a chain or rule "{asked_for.strip()}"', hint="netlab rules svc/NAME shows rules and "
-                       "chains; chains of a Service change their names when its ports do")
+        raise NotFound(f'no node has a chain or rule "{asked_for.strip()}"',
+                       hint="netlab rules svc/NAME shows rules and chains; chains of a "
+                            "Service change their names when its ports do")
     if output in ("json", "yaml"):
         emit({"asked": asked_for.strip(), "found": [_data(origin, nodes) for origin, nodes in found.items()]}, output)
     else:

@@ -1,4 +1,4 @@
-"""The connections that conntrack remembers, by Service: who talks to which endpoint. Pure: entries in, connections out."""
+"""The connections that conntrack remembers, by Service: who talks to which endpoint. Pure."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def of_service(flows: Iterable[Flow], states: Mapping[str, State], names: Names)
             port.rpartition(" ")[0], flow.protocol, join(flow.original.src, flow.original.sport), to, end,
             join(flow.reply.dst, flow.reply.dport),
             flow.state or ("answered" if flow.status & conntrack.SEEN_REPLY else "unanswered"), flow.timeout, end,
-            names.of_endpoint(end), names.of_endpoint(join(flow.original.src, 0)), bool(flow.status & conntrack.SRC_NAT),
-            bool(flow.status & conntrack.ASSURED), bool(flow.status & conntrack.DST_NAT) and end not in states[port].endpoints,
+            names.of_endpoint(end), names.of_endpoint(join(flow.original.src, 0)),
+            bool(flow.status & conntrack.SRC_NAT), bool(flow.status & conntrack.ASSURED),
+            bool(flow.status & conntrack.DST_NAT) and end not in states[port].endpoints,
             flow.original.packets + flow.reply.packets, flow.original.bytes + flow.reply.bytes)
 
 

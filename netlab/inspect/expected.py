@@ -9,7 +9,9 @@ from netlab.api.meta import Object
 from netlab.inspect import guess, nft_world
 from netlab.inspect.holding import NFTABLES, Holding
 from netlab.inspect.nft_world import NftWorld
+from netlab.inspect.sources import KUBELETS
 from netlab.inspect.world import World
+from netlab.netfilter.model import Chain, Table
 from netlab.proxy.addresses import Family, networks_of_family
 from netlab.proxy.settings import Settings
 
@@ -23,11 +25,24 @@ def expected(held: Holding, objects: Sequence[Object], mode: str) -> Holding:
         mode: iptables or nftables.
     """
     family: Family = "IPv6" if held.ipv6 else "IPv4"
-    node = next((each for each in objects if each.get("kind") == "Node" and each["metadata"]["name"] == held.node), None)
+    node = next((each for each in objects
+                 if each.get("kind") == "Node" and each["metadata"]["name"] == held.node), None)
     if mode == NFTABLES:
         return Holding(held.node, nft=NftWorld.of(objects, _nft_settings(held, objects, family, node)).table,
                        ipv6=held.ipv6)
     return Holding(held.node, rules=World.of(objects, _settings(held, family, node)).rules, ipv6=held.ipv6)
+
+
+def only_proxys(held: Holding) -> Holding:
+    """Return a node's rules without those that are not kube-proxy's, and without policies."""
+    tables = {}
+    for name, table in held.rules.tables.items():
+        chains = {each.name: Chain(each.name, tuple(rule for rule in each.rules if each.name.startswith("KUBE-")
+                                                    or rule.jump.startswith("KUBE-")), "ACCEPT" if each.policy else "")
+                  for each in table.chains.values()
+                  if each.policy or (each.name.startswith("KUBE-") and each.name not in KUBELETS)}
+        tables[name] = Table(name, chains)
+    return replace(held, rules=replace(held.rules, tables=tables), native=(), other=None)
 
 
 def _settings(held: Holding, family: Family, node: Object | None) -> Settings:

@@ -11,6 +11,7 @@ import html
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from netlab.inspect.graph import Edge, Graph, Node
@@ -23,7 +24,7 @@ _BEND: Final = 14
 _COLORS: Final = {"hook": ("#dbeafe", "#1d4ed8"), "chain": ("#f8fafc", "#475569"), "endpoint": ("#dcfce7", "#15803d"),
                   "verdict": ("#fee2e2", "#b91c1c")}
 _WRAP: Final = 44
-_LABEL: Final = 26
+_LABEL: Final = 36
 _ROUNDS: Final = 8
 
 
@@ -39,6 +40,8 @@ class _Box:
     after: list[_Box] = field(default_factory=list)
     x: float = 0.0
     y: float = 0.0
+    across: float = 0.0
+    """For a bend: how far the edge runs straight, over the width of its layer."""
 
     @property
     def width(self) -> float:
@@ -61,11 +64,11 @@ def draw(value: Graph, title: str) -> str:
     body = [*(line for edge, way in zip(value.edges, ways, strict=True) for line in _edge(edge, way)),
             *(line for box in boxes if box.node for line in _node(box))]
     return "\n".join((
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="ui-monospace, DejaVu Sans Mono, monospace" font-size="12">',
+        (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+         f'height="{height:.0f}" font-family="ui-monospace, DejaVu Sans Mono, monospace" font-size="12">'),
         f"<title>{_text(title)}</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0 L8 4 L0 8 z" fill="#64748b"/></marker></defs>',
+        ('<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+         '<path d="M0 0 L8 4 L0 8 z" fill="#64748b"/></marker></defs>'),
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
         f'<text x="16" y="24" font-size="14" font-weight="bold" fill="#0f172a">{_text(title)}</text>',
         *body, "</svg>\n"))
@@ -94,7 +97,7 @@ def _layered(value: Graph) -> tuple[list[_Box], list[list[_Box]]]:
             way.append(_Box(f"bend {number} {step}", step))
             boxes.append(way[-1])
         way.append(by_name[edge.target])
-        for one, other in zip(way, way[1:], strict=False):
+        for one, other in pairwise(way):
             one.after.append(other)
             other.before.append(one)
         ways.append(way)
@@ -125,7 +128,8 @@ def _gaps(edges: Sequence[Edge], ways: Sequence[list[_Box]], count: int) -> list
     gaps = [60.0] * count
     for edge, way in zip(edges, ways, strict=True):
         if edge.label and len(way) > 1:
-            at = way[-2].layer
+            last = way[-1].node
+            at = way[0].layer if last is not None and last.kind == "verdict" else way[-2].layer
             longest = max(len(line) for line in _label(edge.label))
             gaps[at] = max(gaps[at], longest * 6.1 + 50)
     return gaps
@@ -139,7 +143,7 @@ def _place(layers: Sequence[list[_Box]], gaps: Sequence[float]) -> tuple[float, 
         width = max((box.width for box in layer), default=0.0)
         y = 44 + (tallest - sum(box.height + _ROW for box in layer)) / 2
         for box in layer:
-            box.x, box.y = x, y
+            box.x, box.y, box.across = x, y, 0.0 if box.node else width
             y += box.height + _ROW
         x += width + gap
     _straighten(layers)
@@ -174,17 +178,23 @@ def _node(box: _Box) -> Iterator[str]:
 
 def _edge(edge: Edge, way: Sequence[_Box]) -> Iterator[str]:
     points = [(way[0].x + way[0].width, way[0].y + way[0].height / 2)]
-    points += [(box.x, box.y + box.height / 2) for box in way[1:]]
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for box in way[1:]:
+        (x1, y1), (x2, y2) = points[-1], (box.x, box.y + box.height / 2)
         bend = (x2 - x1) / 2
         path += f" C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+        if box.across:
+            path += f" L{x2 + box.across:.1f} {y2:.1f}"
+        points.append((x2 + box.across, y2))
     yield f'<path d="{path}" fill="none" stroke="#94a3b8" stroke-width="1.3" marker-end="url(#tip)"/>'
     if edge.label:
         lines = _label(edge.label)
         x, y = points[-1]
         longest = max(len(line) for line in lines) * 6.1
         top = y - 6 - (len(lines) - 1) * 12
+        if way[-1].node is not None and way[-1].node.kind == "verdict":  # many lead there: said where each begins
+            x, y = points[0]
+            x, top = x + longest + 26, y + 14
         yield (f'<rect x="{x - 14 - longest:.1f}" y="{top - 10:.1f}" width="{longest + 4:.1f}" '
                f'height="{len(lines) * 12 + 2}" fill="#ffffff" fill-opacity="0.8"/>')
         for at, line in enumerate(lines):

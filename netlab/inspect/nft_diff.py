@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from netlab.inspect import diff, nft_service, nft_words, state
+from netlab.inspect import diff, guess, nft_service, nft_words, state
 from netlab.inspect.diff import Line, Part
 from netlab.inspect.holding import NFTABLES, Holding
 from netlab.inspect.names import Names
 from netlab.netfilter import nft
 from netlab.netfilter.nft import NftTable
+from netlab.proxy import nft_names
 
 _EMPTY = NftTable("ip", "kube-proxy")
 
@@ -44,7 +45,21 @@ def modes(one: Holding, other: Holding, names: Names | None = None) -> tuple[Par
         words = tuple(state.told(old, new, names or Names()))
         if words:
             parts.append(Part(service, words, ()))
+    places = [_node_ports(each) for each in (one, other)]
+    if places[0] != places[1]:
+        parts.append(Part("", (f"node ports are served on {places[1]}, on {places[0]} before",), ()))
     return tuple(parts)
+
+
+def _node_ports(held: Holding) -> str:
+    """Return in words the addresses at which a node's ports of Services are served."""
+    if held.mode == NFTABLES and held.nft is not None:
+        listed = ", ".join(held.nft.elements(nft_names.NODEPORT_IPS))
+        return listed or "every address of the node but loopback"
+    found = guess.settings(held.rules, "IPv6" if held.ipv6 else "IPv4", name=held.node)
+    if found.node_addresses:
+        return ", ".join(found.node_addresses)
+    return "every address of the node" + ("" if found.localhost_node_ports else " but loopback")
 
 
 def tables(one: NftTable, other: NftTable, names: Names | None = None) -> tuple[Part, ...]:

@@ -56,8 +56,8 @@ def _rule(text: str, table: str, where: str) -> Written:
             listed = listed[:at] + listed[at + 2:]
             break
     if len(listed) < 2 or listed[0] not in ("-A", "-I", "--append", "--insert"):
-        raise UsageError(f"{where}: {text!r} is no rule", hint="such as: -A FORWARD -d 198.51.100.9 -j DROP, with -t nat "
-                         "for another table than filter")
+        raise UsageError(f"{where}: {text!r} is no rule",
+                         hint="such as: -A FORWARD -d 198.51.100.9 -j DROP, with -t nat for another table than filter")
     verb, chain, *rest = listed
     front = rest[0] if rest and rest[0].isdigit() else "1"
     spec = " ".join(rest[1:] if rest and rest[0].isdigit() else rest)
@@ -115,8 +115,8 @@ def second(rules: Ruleset, counts: Mapping[str, Mapping[str, int]]) -> Iterator[
             ours, theirs = len(table.chains[chain].rules) if chain in table.chains else None, chains.get(chain)
             if ours != theirs:
                 yield Finding("second-opinion", name, chain, 0, "",
-                              f"libiptc finds {_count(theirs)} in {name} {chain}, iptables-save {_count(ours)}: somebody "
-                              "changed it in between, or one of both does not understand a rule",
+                              f"libiptc finds {_count(theirs)} in {name} {chain}, iptables-save {_count(ours)}: "
+                              "somebody changed it in between, or one of both does not understand a rule",
                               hint="ask again; if it stays, compare iptables-legacy -S with iptables-legacy-save")
 
 

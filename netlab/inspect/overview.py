@@ -96,7 +96,7 @@ def of_nft(node: str, table: NftTable, foreign: tuple[Foreign, ...]) -> Overview
         else:
             strange += [of_native(table, chain, number, rule) for number, rule in enumerate(chain.rules, 1)]
     unjumped = tuple(f"{table.name} {chain.name}" for chain in table.chains.values()
-                     if chain.rules and not chain.hook and chain.name not in callers)
+                     if chain.rules and not chain.hook and chain.name not in callers and chain.name not in NFT_CHAINS)
     ends = {end for chain in table.chains if chain.startswith(("service-", "local-"))
             for end in nft_service.shares(table, chain)}
     count = sum(len(chain.rules) for chain in table.chains.values()) - len(strange)

@@ -6,6 +6,7 @@ Only looks. iptables' legacy tables are not read where nobody uses them, for the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from netlab.errors import KernelError, NetlabError, Unsupported
@@ -124,7 +125,12 @@ def _rules(tool: Iptables, netns: int, only: str) -> Ruleset:
     text = iptables.save(tool, netns=netns, counters=True)
     if only and len(text) > 1 << 20:
         text = "\n".join(_of_saved(text, only))
-    return parse.parse(text)
+    found = parse.parse(text)
+    if found.backend:
+        return found
+    # The legacy backend's own program does not say which it is.
+    kind = "nf_tables" if tool.backend == "nft" else "legacy"
+    return replace(found, generator=f"{found.generator or tool.save.rpartition('/')[2]} ({kind})")
 
 
 def of_service(tool: Iptables, netns: int, only: str) -> Ruleset:

@@ -82,7 +82,8 @@ def _connections(count: int) -> str:
     return f"{count} connection" + ("s" if count != 1 else "")
 
 
-def _branch(branch: Branch, mark: str, gap: str, prefix: str = "", wide: bool = False) -> Iterator[tuple[int | str, str]]:
+def _branch(branch: Branch, mark: str, gap: str, prefix: str = "",
+            wide: bool = False) -> Iterator[tuple[int | str, str]]:
     """Yield the lines of a branch with their counters."""
     share = f"{branch.share:.1%}: " if branch.share is not None else ""
     end = f" = {branch.endpoint}" if branch.endpoint and branch.endpoint not in branch.words else ""

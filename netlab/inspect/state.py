@@ -99,7 +99,7 @@ def _key(rule: Rule, name: str) -> tuple[str, str]:
     """Return a port as `default/web:http tcp` and the address of it that a rule is about."""
     parts = rule.match.split()
     options = {before: after for before, after in pairwise(parts) if before.startswith("-")}
-    to = options.get("-d", "").partition("/")[0]
+    to = options.get("-d", "").removesuffix("/32").removesuffix("/128")
     address = f"{to}:{options.get('--dport', '')}" if to else f"node port {options.get('--dport', '')}"
     return f"{name} {options.get('-p', '')}", address
 

@@ -52,4 +52,5 @@ def _native(asked: str, held: Holding) -> Iterator[Origin]:
             for number, rule in enumerate(chain.rules, 1):
                 if asked == f"{chain.name}:{number}" or said in nft.meaning(rule.text) or asked in rule.comment:
                     yield Origin(place, chain.name, number, "foreign", rule.line, nft_words.explain(rule.text),
-                                 f"foreign: no object of the API explains it. It stands in {place} {chain.name}, {standing}")
+                                 f"foreign: no object of the API explains it. It stands in {place} {chain.name}, "
+                                 f"{standing}")
