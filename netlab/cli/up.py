@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--ip-family", type=click.Choice(("ipv4", "ipv6", "dual")),
               help="Address families of nodes, Pods and Services, whatever the scenario says.")
 @click.option("--proxy-mode", metavar="MODE", default="",
-              help="How kube-proxy serves Services, whatever the scenario says: iptables, nftables…")
+              help="How kube-proxy serves Services, whatever the scenario says: iptables, nftables or userspace.")
 @click.option("--store", type=click.Choice(("embedded", "etcd", "netlab-etcd")),
               help="Where objects are kept: in the API server's process, in this machine's etcd or netlab's own, each "
                    "as a static Pod.")

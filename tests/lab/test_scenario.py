@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import check, plan, scenario
+from netlab.lab import check, networking, plan, scenario
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCHEMA = json.loads((ROOT / "scenarios/schema.json").read_text())
@@ -172,6 +172,9 @@ def test_every_scenario_agrees_with_the_schema_and_has_a_page(name):
 def test_the_schema_knows_the_fields_that_the_reader_knows():
     assert tuple(SCHEMA["properties"]) == scenario.FIELDS
     assert tuple(SCHEMA["$defs"]["check"]["properties"]) == check.CHECK_FIELDS
+    assert tuple(SCHEMA["properties"]["networking"]["properties"]) == networking.FIELDS
+    assert tuple(SCHEMA["properties"]["networking"]["properties"]["kubeProxyMode"]["enum"]) == networking.MODES
+    assert tuple(SCHEMA["$defs"]["node"]["properties"]) == networking.NODE_FIELDS
     assert SCHEMA["$defs"]["place"]["pattern"] == f"^{check.PLACE}$"
 
 
