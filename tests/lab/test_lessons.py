@@ -14,9 +14,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 
 # In this order: the later ones do more to the cluster.
 SHARED = ("topology-hints", "nodeport-source-address", "external-traffic-policy", "session-affinity", "hairpin",
-          "read-the-rules", "terminating-endpoints", "iptables-vs-userspace-vs-nftables")
+          "read-the-rules", "terminating-endpoints")
 ALONE = ("dual-stack",)
 ELSEWHERE = ("services",)  # in test_up.py
+LONG = ("iptables-vs-userspace-vs-nftables", "where-did-it-die")
 
 
 @pytest.fixture(scope="module")
@@ -56,4 +57,4 @@ def test_a_lesson_from_up_to_down(netlab, lesson):
 
 
 def test_no_lesson_is_forgotten():
-    assert {*SHARED, *ALONE, *ELSEWHERE, "where-did-it-die"} == set(scenario.names())
+    assert {*SHARED, *ALONE, *ELSEWHERE, *LONG} == set(scenario.names())
