@@ -11,6 +11,7 @@ from netlab.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from netlab.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from netlab.apiserver.admission.policies import MutatingPolicies, ValidatingPolicies
 from netlab.apiserver.admission.priority import Priority
 from netlab.apiserver.admission.service_account import ServiceAccount
 from netlab.apiserver.admission.tolerations import DefaultTolerationSeconds
@@ -18,7 +19,8 @@ from netlab.apiserver.admission.webhooks import MutatingWebhooks, ValidatingWebh
 
 ORDER: tuple[Callable[[], Step], ...] = (
     NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, CertificateApproval, CertificateSigning,
-    CertificateSubjectRestriction, MutatingWebhooks, ValidatingWebhooks)
+    CertificateSubjectRestriction, MutatingPolicies, MutatingWebhooks, ValidatingPolicies,
+    ValidatingWebhooks)
 
 
 def chain(*, disabled: Sequence[str] = ()) -> Chain:

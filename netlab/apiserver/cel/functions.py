@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from netlab.api import names, quantity
+from netlab.apiserver.cel import authorizer
 
 _TYPE = "kubernetes.io/type"
 
@@ -226,6 +227,21 @@ TABLE: dict[str, tuple[Row, ...]] = {
     "getEscapedPath": (_one(lambda value: _parts(value).path, "any", "string"),),
     "getQuery": (_one(lambda value: parse_qs(_parts(value).query), "any", "any"),),
     "format.named": (_one(_named, "string", "any", member=False),),
+    "jsonpatch.escapeKey": (_one(lambda text: text.replace("~", "~0").replace("/", "~1"), "string", "string",
+                                 member=False),),
+    "path": (_one(authorizer.add("authorizer", "path", "path"), "any string", "any"),),
+    "group": (_one(authorizer.add("authorizer", "group", "group"), "any string", "any"),),
+    "serviceAccount": (_one(lambda found, namespace, name: authorizer.add("authorizer", "serviceAccount")(
+        found, f"{namespace}/{name}"), "any string string", "any"),),
+    "resource": (_one(authorizer.add("group", "resource", "check"), "any string", "any"),),
+    "subresource": (_one(authorizer.add("check", "subresource"), "any string", "any"),),
+    "namespace": (_one(authorizer.add("check", "namespace"), "any string", "any"),),
+    "name": (_one(authorizer.add("check", "name"), "any string", "any"),),
+    "check": (_one(authorizer.check, "any string", "any"),),
+    "allowed": (_one(authorizer.part("allowed", False), "any", "bool"),),
+    "reason": (_one(authorizer.part("reason", ""), "any", "string"),),
+    "errored": (_one(lambda _found: False, "any", "bool"),),
+    "error": (_one(lambda _found: "", "any", "string"),),
     "validate": (_one(_judge, "any string", "any"),),
 }
 """Function name → its overloads."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from netlab.api.meta import Object
+from netlab.apiserver.admission.conditions import NAMES
+from netlab.apiserver.cel import CelError, compile_
+from netlab.apiserver.cel.typed import as_maps
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import registration as checks
-from netlab.apiserver.validation.errors import FieldError
+from netlab.apiserver.validation.errors import FieldError, invalid
 
 
 class WebhooksStrategy(Strategy):
@@ -55,9 +58,10 @@ class PolicyStrategy(Strategy):
             obj["status"] = {}
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check the policy."""
+        """Check the policy, and compile its expressions."""
         return [*super().validate(obj), *checks.policy(obj["spec"], "spec",
-                                                       mutating=self.resource.kind.startswith("Mutating"))]
+                                                       mutating=self.resource.kind.startswith("Mutating")),
+                *_expressions(obj["spec"])]
 
 
 class PolicyBindingStrategy(Strategy):
@@ -75,6 +79,25 @@ class PolicyBindingStrategy(Strategy):
         """Check the binding."""
         return [*super().validate(obj), *checks.binding(obj["spec"], "spec",
                                                         mutating=self.resource.kind.startswith("Mutating"))]
+
+
+def _expressions(spec: Object) -> list[FieldError]:
+    """Return which of a policy's texts are no expressions."""
+    texts = [(f"spec.{part}[{at}].{field}", entry.get(field)) for part, field in (
+        ("matchConditions", "expression"), ("variables", "expression"), ("validations", "expression"),
+        ("validations", "messageExpression"), ("auditAnnotations", "valueExpression"))
+        for at, entry in enumerate(spec.get(part) or [])]
+    texts += [(f"spec.mutations[{at}].{part}.expression", (entry.get(part) or {}).get("expression"))
+              for at, entry in enumerate(spec.get("mutations") or []) for part in ("applyConfiguration", "jsonPatch")]
+    errors = []
+    for path, text in texts:
+        if not (text or "").strip():
+            continue
+        try:
+            compile_(as_maps(text), NAMES)
+        except CelError as error:
+            errors.append(invalid(path, text, f"compilation failed: {error}"))
+    return errors
 
 
 def _match(found: Object) -> None:

@@ -1,0 +1,289 @@
+"""ValidatingAdmissionPolicy and MutatingAdmissionPolicy: expressions in the API have a say in writes.
+
+A policy says what is checked or changed, a binding where and with which parameters; without a binding a policy does
+nothing. https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/ and
+mutating-admission-policy/.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netlab.api import selector
+from netlab.api.meta import Object
+from netlab.api.patch import jsonpatch, typed
+from netlab.apiserver import status
+from netlab.apiserver.admission import conditions, matching
+from netlab.apiserver.admission.base import Attempt, Step
+from netlab.apiserver.admission.conditions import NAMES, ConditionFailed
+from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.cel import CelError, authorizer, compile_
+from netlab.apiserver.cel.typed import as_maps
+from netlab.apiserver.http import User
+from netlab.apiserver.mirror import Mirror
+from netlab.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+_GROUP = "admissionregistration.k8s.io"
+_CODES = {"Invalid": 422, "Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A policy that a write concerns by one of its bindings, with one object of its parameters (None without)."""
+
+    policy: Object
+    binding: Object
+    values: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Return how messages name it."""
+        policy, binding = self.policy["metadata"]["name"], self.binding["metadata"]["name"]
+        return f"{self.policy['kind']} '{policy}' with binding '{binding}'"
+
+    @property
+    def open(self) -> bool:
+        """Tell whether a failure lets the write pass."""
+        return bool(self.policy["spec"].get("failurePolicy") == "Ignore")
+
+
+def _listed(found: Sequence[Object]) -> tuple[Object, ...]:
+    return tuple(found)
+
+
+class _Policies(Step):
+    """What both have in common."""
+
+    kind = ""
+
+    def __init__(self) -> None:
+        self._policies: Mirror[tuple[Object, ...]] | None = None
+        self._bindings: Mirror[tuple[Object, ...]] | None = None
+
+    async def bound(self, attempt: Attempt) -> AsyncIterator[Bound]:
+        """Yield every policy that the write concerns, once per binding and parameter.
+
+        Raises:
+            ApiError: parameters are missing, or a condition has no value, and the policy fails closed.
+        """
+        api = attempt.call.api
+        if self._policies is None or self._bindings is None:
+            plural = "validatingadmissionpolicies" if self.kind.startswith("V") else "mutatingadmissionpolicies"
+            self._policies = Mirror(api.endpoints[_GROUP, "v1", plural], _listed)
+            self._bindings = Mirror(api.endpoints[_GROUP, "v1", f"{self.kind.lower()}bindings"], _listed)
+        policies = await self._policies.now()
+        if not policies:
+            return
+        by_name = {policy["metadata"]["name"]: policy for policy in policies}
+        for binding in await self._bindings.now():
+            policy = by_name.get(binding["spec"].get("policyName", ""))
+            if policy is None or not await _concerns(policy["spec"].get("matchConstraints") or {}, attempt) \
+                    or not await _concerns(binding["spec"].get("matchResources"), attempt):
+                continue
+            for params in await _parameters(policy, binding, attempt):
+                values = await _values(attempt, params)
+                found = Bound(policy, binding, values)
+                with _answering(attempt):
+                    try:
+                        if not conditions.hold(policy["spec"].get("matchConditions") or (), attempt, values):
+                            continue
+                    except ConditionFailed as error:
+                        if found.open:
+                            continue
+                        raise _denied(found, attempt, str(error), "Invalid") from None
+                    _variables(found)
+                yield found
+
+
+async def _concerns(match: Mapping[str, Any] | None, attempt: Attempt) -> bool:
+    if match is None:
+        return True
+    equivalent = match.get("matchPolicy") != "Exact"
+    rules = match.get("resourceRules") or ()
+    if rules and matching.find(attempt, rules, equivalent=equivalent) is None:
+        return False
+    if not rules and matching.find(attempt, ({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"],
+                                              "resources": ["*", "*/*"]},), equivalent=False) is None:
+        return False
+    if matching.find(attempt, match.get("excludeResourceRules") or (), equivalent=equivalent) is not None:
+        return False
+    return await matching.selected(attempt, match.get("namespaceSelector"), match.get("objectSelector"))
+
+
+async def _parameters(policy: Object, binding: Object, attempt: Attempt) -> list[Object | None]:
+    kind, reference = policy["spec"].get("paramKind"), binding["spec"].get("paramRef")
+    if not kind or not reference:
+        return [None]
+    api = attempt.call.api
+    row = api.catalog.by_kind(kind["apiVersion"], kind["kind"])
+    if row is None:
+        raise _misconfigured(policy, binding, attempt, f"failed to find resource referenced by paramKind: "
+                                                       f"'{kind['apiVersion']}, Kind={kind['kind']}'")
+    endpoint = api.endpoint(row)
+    namespace = (reference.get("namespace") or attempt.namespace) if row.namespaced else ""
+    if reference.get("name"):
+        kv = await api.store.get(endpoint.folder.key(namespace, reference["name"]))
+        found: list[Object | None] = [] if kv is None else [endpoint.view(kv)]
+    else:
+        wanted = selector.from_object(reference.get("selector") or {})
+        part = await api.store.list(endpoint.folder.within(namespace))
+        found = [obj for kv in part.kvs
+                 if wanted.matches((obj := endpoint.view(kv))["metadata"].get("labels") or {})]
+    if not found and reference.get("parameterNotFoundAction") == "Deny":
+        raise _misconfigured(policy, binding, attempt, "no params found for policy binding with `Deny` "
+                                                       "parameterNotFoundAction")
+    return found
+
+
+def _misconfigured(policy: Object, binding: Object, attempt: Attempt, said: str) -> ApiError:
+    return _denied(Bound(policy, binding, {}), attempt, f"failed to configure binding: {said}", "Invalid")
+
+
+async def _values(attempt: Attempt, params: Object | None) -> dict[str, Any]:
+    namespace = await attempt.call.api.lookup("namespaces", "", attempt.namespace) if attempt.namespace else None
+    values = conditions.values(attempt, namespace=namespace, params=params)
+    values["authorizer"] = authorizer.value(values["request"])
+    return values
+
+
+def _variables(found: Bound) -> None:
+    """Evaluate the policy's variables in their order; one without a value is one that is not there."""
+    known: dict[str, Any] = found.values["variables"]
+    for variable in found.policy["spec"].get("variables") or ():
+        try:
+            known[variable["name"]] = compile_(as_maps(str(variable["expression"])), NAMES).evaluate(found.values)
+        except CelError as error:
+            log.debug("%s: variable %s: %s", found.title, variable.get("name"), error)
+
+
+def _answering(attempt: Attempt) -> Any:
+    def decide(asked: Mapping[str, str]) -> tuple[bool, str]:
+        user = attempt.user
+        if asked.get("serviceAccount"):
+            namespace, _, name = asked["serviceAccount"].partition("/")
+            user = User(f"system:serviceaccount:{namespace}:{name}", (
+                "system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"))
+        wanted = Attributes(user, asked["verb"], asked.get("group", ""), "*", asked.get("resource", ""),
+                            asked.get("subresource", ""), asked.get("namespace", ""), asked.get("name", ""),
+                            path=asked.get("path", ""))
+        decision = attempt.call.api.authorizer.authorize(wanted)
+        return decision.allowed, decision.reason
+    return authorizer.asking(decide)
+
+
+def _denied(found: Bound, attempt: Attempt, said: str, reason: str) -> ApiError:
+    message = f"{found.title} denied request: {said}"
+    error = status.forbidden(attempt.resource, attempt.name, message)
+    causes = [*error.details.get("causes", ()), {"message": message}]
+    return ApiError(_CODES.get(reason, 422), reason, str(error), details={**error.details, "causes": causes})
+
+
+class ValidatingPolicies(_Policies):
+    """Upstream's ValidatingAdmissionPolicy."""
+
+    name = "ValidatingAdmissionPolicy"
+    kind = "ValidatingAdmissionPolicy"
+
+    async def validate(self, attempt: Attempt) -> None:
+        """Refuse, or warn of, what a policy does not let pass."""
+        async for found in self.bound(attempt):
+            actions = found.binding["spec"].get("validationActions") or ()
+            for said, reason in _failures(found, attempt):
+                if "Deny" in actions:
+                    raise _denied(found, attempt, said, reason)
+                if "Warn" in actions:
+                    attempt.call.request.warnings.append(f"Validation failed for {found.title}: {said}")
+
+
+def _failures(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
+    failed: list[tuple[str, str]] = []
+    with _answering(attempt):
+        for check in found.policy["spec"].get("validations") or ():
+            text = str(check["expression"])
+            try:
+                holds = compile_(text, NAMES).evaluate(found.values)
+            except CelError as error:
+                if not found.open:
+                    failed.append((f"expression '{text}' resulted in error: {error}", "Invalid"))
+                continue
+            if holds is not True:
+                failed.append((_message(check, found.values), str(check.get("reason") or "Invalid")))
+    return failed
+
+
+def _message(check: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    if check.get("messageExpression"):
+        try:
+            said = compile_(str(check["messageExpression"]), NAMES).evaluate(values)
+            if isinstance(said, str) and said.strip():
+                return said.strip()
+        except CelError:
+            pass  # as upstream: the message or the expression stands in
+    return str(check.get("message") or f"failed expression: {str(check['expression']).strip()}")
+
+
+class MutatingPolicies(_Policies):
+    """Upstream's MutatingAdmissionPolicy."""
+
+    name = "MutatingAdmissionPolicy"
+    kind = "MutatingAdmissionPolicy"
+
+    async def mutate(self, attempt: Attempt) -> None:
+        """Let every policy that the write concerns change the object; those that ask for it once more at the end."""
+        if attempt.operation == "DELETE":
+            return
+        again: list[str] = []
+        changed: set[str] = set()
+        async for found in self.bound(attempt):
+            name = found.policy["metadata"]["name"]
+            if self._change(found, attempt):
+                changed.add(name)
+            if found.policy["spec"].get("reinvocationPolicy") == "IfNeeded":
+                again.append(name)
+        if changed and again:
+            async for found in self.bound(attempt):
+                if found.policy["metadata"]["name"] in again and changed - {found.policy["metadata"]["name"]}:
+                    self._change(found, attempt)
+
+    def _change(self, found: Bound, attempt: Attempt) -> bool:
+        changed = False
+        for mutation in found.policy["spec"].get("mutations") or ():
+            values = {**found.values, "object": attempt.obj}
+            try:
+                with _answering(attempt):
+                    new = _mutated(mutation, values, attempt)
+            except (CelError, ApiError) as error:
+                if found.open:
+                    continue
+                raise _denied(found, attempt, f"error applying mutation: {error}", "Invalid") from None
+            changed = attempt.replace(new, found.title) or changed
+        return changed
+
+
+def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: Attempt) -> Any:
+    """Return the object that a mutation makes.
+
+    Raises:
+        CelError: the expression has no value.
+        ApiError: the patch does not apply.
+    """
+    if mutation["patchType"] == "JSONPatch":
+        operations = compile_(as_maps(mutation["jsonPatch"]["expression"]), NAMES).evaluate(values)
+        if not isinstance(operations, list):
+            raise CelError("expected a list of JSONPatch")
+        return jsonpatch.apply(attempt.obj, operations)
+    wanted = compile_(as_maps(mutation["applyConfiguration"]["expression"]), NAMES).evaluate(values)
+    if not isinstance(wanted, dict):
+        raise CelError("expected an Object")
+    shape = typed.root(attempt.resource.api_version, attempt.resource.kind)
+    problems = list(typed.check(wanted, shape))
+    if problems:
+        raise CelError(problems[0])
+    return typed.merge(attempt.obj, {**wanted, "kind": attempt.resource.kind,
+                                     "apiVersion": attempt.resource.api_version}, shape)
+

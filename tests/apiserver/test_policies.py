@@ -1,0 +1,158 @@
+"""ValidatingAdmissionPolicy and MutatingAdmissionPolicy: expressions decide about writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from netlab.apiserver.cel.typed import as_maps
+from tests.apiserver.conftest import Client, config_map, pod
+
+API = "/apis/admissionregistration.k8s.io/v1"
+MAPS = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]
+PODS = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+
+
+@pytest.fixture
+def policy(client: Client, ns: str) -> Iterator[Any]:
+    """Make policies bound to the test's namespace; they go with the test."""
+    made: list[str] = []
+
+    def one(name: str, *, rules: list = MAPS, mutating: bool = False, binding: dict | None = None, **spec: Any) -> None:
+        kind = "mutatingadmissionpolicies" if mutating else "validatingadmissionpolicies"
+        answer = client.post(f"{API}/{kind}", {"metadata": {"name": f"{name}-{ns}"}, "spec": {
+            "matchConstraints": {"resourceRules": rules}, **spec}})
+        assert answer.status == 201, answer.json
+        actions = {} if mutating else {"validationActions": ["Deny"]}
+        answer = client.post(f"{API}/{kind.replace('policies', 'policybindings')}", {"metadata": {"name": f"b-{name}-{ns}"}, "spec": {
+            "policyName": f"{name}-{ns}", "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}}},
+            **actions, **(binding or {})}})
+        assert answer.status == 201, answer.json
+        made.extend((f"{API}/{kind}/{name}-{ns}", f"{API}/{kind.replace('policies', 'policybindings')}/b-{name}-{ns}"))
+
+    yield one
+    for path in made:
+        client.delete(path)
+
+
+def maps(ns: str, name: str = "") -> str:
+    return f"/api/v1/namespaces/{ns}/configmaps" + (f"/{name}" if name else "")
+
+
+def test_an_expression_refuses(client: Client, ns: str, policy: Any) -> None:
+    policy("size", validations=[{"expression": "object.data.size() <= 1", "message": "at most one key"},
+                                {"expression": "!object.metadata.name.startsWith('x')"}])
+    assert client.post(maps(ns), config_map("a", k="v")).status == 201
+    answer = client.post(maps(ns), config_map("b", k="v", l="w"))
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert answer.json["message"] == (f"configmaps \"b\" is forbidden: ValidatingAdmissionPolicy 'size-{ns}' with binding "
+                                      f"'b-size-{ns}' denied request: at most one key")
+    named = client.post(maps(ns), config_map("x", k="v"))
+    assert "failed expression: !object.metadata.name.startsWith('x')" in named.json["message"]
+
+
+def test_updates_know_the_past(client: Client, ns: str, policy: Any) -> None:
+    policy("past", validations=[{"expression": "oldObject == null || object.data.k == oldObject.data.k",
+                                 "messageExpression": "'k was ' + oldObject.data.k", "reason": "Forbidden"}])
+    client.post(maps(ns), config_map("a", k="1"))
+    answer = client.patch(maps(ns, "a"), {"data": {"k": "2"}})
+    assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
+    assert "k was 1" in answer.json["message"]
+    assert client.patch(maps(ns, "a"), {"data": {"l": "2"}}).status == 200
+
+
+def test_variables_conditions_and_the_request(client: Client, ns: str, policy: Any) -> None:
+    policy("vars", variables=[{"name": "keys", "expression": "object.data.map(k, k)"},
+                              {"name": "count", "expression": "variables.keys.size()"}],
+           matchConditions=[{"name": "me", "expression": "request.userInfo.username == 'kubernetes-admin'"},
+                            {"name": "lab", "expression": "namespaceObject.metadata.name == request.namespace"}],
+           validations=[{"expression": "variables.count < 2", "messageExpression": "'found ' + string(variables.count)"}])
+    assert "found 2" in client.post(maps(ns), config_map("a", k="1", l="2")).json["message"]
+
+
+def test_parameters(client: Client, ns: str, policy: Any) -> None:
+    policy("params", paramKind={"apiVersion": "v1", "kind": "ConfigMap"}, binding={
+        "paramRef": {"name": "limits", "namespace": ns, "parameterNotFoundAction": "Deny"}},
+        rules=[{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"]}],
+        validations=[{"expression": "object.metadata.name.size() <= int(params.data.most)"}])
+    secrets = f"/api/v1/namespaces/{ns}/secrets"
+    missing = client.post(secrets, {"metadata": {"name": "a"}})
+    assert "no params found for policy binding with `Deny` parameterNotFoundAction" in missing.json["message"]
+    client.post(maps(ns), config_map("limits", most="3"))
+    assert client.post(secrets, {"metadata": {"name": "abc"}}).status == 201
+    assert client.post(secrets, {"metadata": {"name": "abcd"}}).status == 422
+
+
+@pytest.mark.parametrize(("policy_", "status"), [("Fail", 422), ("Ignore", 201)])
+def test_what_has_no_value(client: Client, ns: str, policy: Any, policy_: str, status: int) -> None:
+    policy("broken", failurePolicy=policy_, validations=[{"expression": "object.data.nope == 'x'"}])
+    answer = client.post(maps(ns), config_map("a", k="v"))
+    assert answer.status == status
+    assert status == 201 or "resulted in error: no such key: nope" in answer.json["message"]
+
+
+def test_warnings_instead(client: Client, ns: str, policy: Any) -> None:
+    policy("warn", validations=[{"expression": "false", "message": "mind"}], binding={"validationActions": ["Warn", "Audit"]})
+    answer = client.post(maps(ns), config_map("a"))
+    assert answer.status == 201
+    assert f"Validation failed for ValidatingAdmissionPolicy 'warn-{ns}' with binding 'b-warn-{ns}': mind" in answer.warnings
+
+
+def test_who_else_may(client: Client, ns: str, policy: Any) -> None:
+    policy("auth", validations=[
+        {"expression": "authorizer.group('').resource('pods').namespace(request.namespace).check('delete').allowed()"},
+        {"expression": "authorizer.requestResource.check('frob').allowed()"},
+        {"expression": "authorizer.path('/healthz').check('get').allowed()"}])
+    assert client.post(maps(ns), config_map("a")).status == 201
+
+
+@pytest.mark.parametrize("spec", [
+    {"validations": [{"expression": "object.data +"}]}, {"validations": [{"expression": "nofunction(object)"}]},
+    {"validations": [{"expression": "true"}], "variables": [{"name": "x", "expression": "self"}]},
+])
+def test_texts_that_are_no_expressions(client: Client, spec: dict) -> None:
+    answer = client.post(f"{API}/validatingadmissionpolicies", {"metadata": {"name": "bad"}, "spec": {
+        "matchConstraints": {"resourceRules": MAPS}, **spec}})
+    assert answer.status == 422
+    assert "compilation failed" in answer.json["message"]
+
+
+def test_policies_change_objects(client: Client, ns: str, policy: Any) -> None:
+    policy("apply", mutating=True, mutations=[{"patchType": "ApplyConfiguration", "applyConfiguration": {
+        "expression": "Object{metadata: Object.metadata{labels: {'by': request.userInfo.username}}, "
+                      "data: object.data.exists(k, k == 'plain') ? {} : {'added': '{not: a literal}'}}"}}])
+    policy("patch", mutating=True, mutations=[{"patchType": "JSONPatch", "jsonPatch": {
+        "expression": "[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: 'x'}]"}}])
+    made = client.post(maps(ns), config_map("a", k="v"))
+    assert made.status == 422  # "a/b" is no key of a ConfigMap: both policies were there, and the checks come after them
+    assert "a/b" in made.json["message"]
+    client.delete(f"{API}/mutatingadmissionpolicies/patch-{ns}")
+    made = client.post(maps(ns), config_map("a", k="v"))
+    assert made.json["data"] == {"k": "v", "added": "{not: a literal}"}
+    assert made.json["metadata"]["labels"] == {"by": "kubernetes-admin"}
+
+
+def test_lists_are_merged_by_key(client: Client, ns: str, policy: Any) -> None:
+    policy("sidecar", mutating=True, rules=PODS, mutations=[{"patchType": "ApplyConfiguration", "applyConfiguration": {
+        "expression": """Object{spec: Object.spec{initContainers: [Object.spec.initContainers{
+            name: "mesh", image: "mesh:1", restartPolicy: "Always"}],
+            containers: object.spec.containers.map(c, Object.spec.containers{name: c.name, env: [
+                Object.spec.containers.env{name: "MESH", value: "on"}]})}}"""}}])
+    spec = client.post(f"/api/v1/namespaces/{ns}/pods", pod("p")).json["spec"]
+    assert [container["name"] for container in spec["initContainers"]] == ["mesh"]
+    assert spec["containers"][0]["image"] == "busybox"
+    assert spec["containers"][0]["env"] == [{"name": "MESH", "value": "on"}]
+
+
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("Object{}", "{}"),
+    ("Object{spec: Object.spec{a: 1, b: x.map(y, y + 1)}}", '{"spec": {"a": 1, "b": x.map(y, y + 1)}}'),
+    ("{'Object{a: 1}': 'b'}", "{'Object{a: 1}': 'b'}"),
+    ("JSONPatch{op: 'add', path: \"/a\", value: c ? {'d': e} : {}}", '{"op": \'add\', "path": "/a", "value": c ? {\'d\': e} : {}}'),
+    ("Object{?a: optional.none(), b: true ? c : d}", '{?"a": optional.none(), "b": true ? c : d}'),
+    ("myObject{a: 1}", "myObject{a: 1}"),
+])
+def test_typed_literals(text: str, wanted: str) -> None:
+    assert as_maps(text).replace(" ", "") == wanted.replace(" ", "")
