@@ -14,11 +14,11 @@ from netlab import daemon, flags, klog
 from netlab.errors import UsageError
 from netlab.flags import Flag
 from netlab.store.compact import Retention
+from netlab.store.contract import Store
 from netlab.store.faces import listener
 from netlab.store.faces.face import TXN_OPS, VERSION, Face
 from netlab.store.faces.listener import Listener
 from netlab.store.sqlite import Synchronous
-from netlab.store.store import Store
 
 log = logging.getLogger(__name__)
 

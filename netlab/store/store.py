@@ -14,29 +14,28 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from netlab.store import draft as drafts
 from netlab.store.backend import Backend, Batch, Memory
 from netlab.store.compact import Retainer, Retention
+from netlab.store.contract import Store
 from netlab.store.draft import Draft
-from netlab.store.errors import StorageFailed, StorageFull, StoreClosed, StoreError
+from netlab.store.errors import Compacted, StorageFailed, StorageFull, StoreClosed, StoreError
 from netlab.store.lease import Leases
 from netlab.store.log import Log
-from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Range, Txn, TxnResult, prefix_end
+from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Txn, TxnResult
 from netlab.store.sqlite import Sqlite, Synchronous
 from netlab.store.txn import transact
-from netlab.store.watch import Hub, Watch
+from netlab.store.watch import Hub
 
 Result = TypeVar("Result")
-WATCH_LIMIT = 10_000
 TICK_SECONDS = 1.0
 _COMPACT_PORTION = 1000  # revisions forgotten in one step of the event loop
 
 
-class Store:
-    """The keys of a cluster at every retained revision. All methods belong to the event loop that opened it."""
+class LocalStore(Store):
+    """A store in a file of this machine, or in memory."""
 
     def __init__(self, backend: Backend, *, retention: Retention, clock: Callable[[], float]) -> None:
         """Use `open` instead."""
@@ -59,7 +58,7 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path | None, *, synchronous: Synchronous = "normal", retention: Retention | None = None,
-                   clock: Callable[[], float] = time.time) -> Store:
+                   clock: Callable[[], float] = time.time) -> LocalStore:
         """Open the store in a file, made if it is not there; None keeps it in memory only.
 
         Args:
@@ -97,30 +96,6 @@ class Store:
         self._threads.shutdown(wait=False)
         self._backend.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
-        await self.close()
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    @property
-    def revision(self) -> int:
-        """Return the newest committed revision; 1 for an empty store."""
-        return self._log.revision
-
-    @property
-    def compacted(self) -> int:
-        """Return the oldest revision that can still be read; 0 if all can."""
-        return self._log.compacted
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether the store is closed, or about to be."""
-        return self._closed
-
     @property
     def full(self) -> bool:
         """Tell whether the last write failed because the disk is full."""
@@ -132,55 +107,9 @@ class Store:
         return len(self._queue)
 
     @property
-    def watchers(self) -> int:
-        """Return how many watches run."""
-        return len(self._hub)
-
-    def __len__(self) -> int:
-        return len(self._log)
-
-    async def get(self, key: bytes, *, revision: int = 0) -> KeyValue | None:
-        """Return what a key holds now or held at a revision.
-
-        Raises:
-            Compacted, FutureRevision: that revision can't be read.
-        """
-        return self._log.get(key, revision)
-
-    async def list(self, prefix: bytes, *, revision: int = 0, limit: int = 0, after: bytes = b"") -> Range:
-        """Return the keys with a prefix, in byte order, as they were at one revision (0: now).
-
-        The next page of the same snapshot: `revision` of the page, `after` its last key.
-
-        Raises:
-            Compacted, FutureRevision: that revision can't be read.
-        """
-        return self._log.range(prefix, prefix_end(prefix), revision=revision, limit=limit, after=after)
-
-    async def range(self, start: bytes, end: bytes, *, revision: int = 0, limit: int = 0) -> Range:
-        """Return the keys in [start, end); `end` of one zero byte means to the last key. Raises as `list`."""
-        return self._log.range(start, end, revision=revision, limit=limit)
-
-    async def count(self, prefix: bytes) -> int:
-        """Return how many keys have a prefix now."""
-        return self._log.count(prefix, prefix_end(prefix))
-
-    def watch(self, prefix: bytes, *, end: bytes | None = None, after: int = 0, limit: int = WATCH_LIMIT) -> Watch:
-        """Return every event of the keys with a prefix after revision `after` (0: from now on), each once, in order.
-
-        Args:
-            prefix: with `end` the first key instead.
-            end: None for a prefix, b"" for the one key, else the keys in [prefix, end).
-            after: a revision that was seen, for example that of a `list`.
-            limit: events that may wait for the reader before the watch is cut off.
-
-        Raises:
-            Compacted, FutureRevision: the events after that revision can't be told.
-        """
-        if self._closed:
-            raise StoreClosed
-        history = self._log.since(after) if after else ()
-        return self._hub.add(prefix, end, history=history, revision=after or self._log.revision, limit=limit)
+    def trouble(self) -> str:
+        """Return that the disk is full, when it is."""
+        return "the disk is full" if self._full else ""
 
     def written_at_compaction(self, key: bytes, end: bytes) -> builtins.list[KeyValue]:
         """Return what the revision that the store is compacted to wrote, as far as it was not overwritten since."""
@@ -268,6 +197,8 @@ class Store:
             Compacted: done already.
             FutureRevision: not written yet.
         """
+        if revision <= self._log.compacted:
+            raise Compacted(revision, self._log.compacted)
         self._log.check(revision)
         while (target := min(revision, self._log.compacted + _COMPACT_PORTION)) > self._log.compacted:
             await self._submit(partial(Draft.compact, revision=target))

@@ -129,6 +129,17 @@ class Hub:
         self._lengths: tuple[int, ...] = ()
         self._by_key: dict[bytes, dict[Watch, None]] = {}
         self._ranges: dict[Watch, None] = {}
+        self._reaching: list[tuple[int, asyncio.Future[None]]] = []
+
+    async def reach(self, revision: int, seconds: float) -> bool:
+        """Wait until a revision is published, but no longer than so many seconds. Returns whether it is."""
+        if revision <= self.revision:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reaching.append((revision, future))
+        await asyncio.wait([future], timeout=seconds)
+        self._reaching = [row for row in self._reaching if row[1] is not future]
+        return revision <= self.revision
 
     def __len__(self) -> int:
         return len(self._ranges) + sum(map(len, self._by_prefix.values())) + sum(map(len, self._by_key.values()))
@@ -161,6 +172,8 @@ class Hub:
     def publish(self, events: Sequence[Event], revision: int) -> None:
         """Hand new events to the watches they concern; they are complete up to `revision`."""
         self.revision = revision
+        if self._reaching:
+            self._wake_reached()
         for event in events:
             key, one = event.kv.key, (event,)
             for length in self._lengths:
@@ -173,11 +186,16 @@ class Hub:
                 if watch.covers(key):
                     watch.offer(one)
 
-    def close(self) -> None:
+    def _wake_reached(self) -> None:
+        for revision, future in self._reaching:
+            if revision <= self.revision and not future.done():
+                future.set_result(None)
+
+    def close(self, reason: str = "the store closed") -> None:
         """Cut all watches off."""
         for watches in (*self._by_prefix.values(), *self._by_key.values(), self._ranges):
             for watch in tuple(watches):
-                watch.cut("the store closed")
+                watch.cut(reason)
 
     def _measure(self) -> None:
         self._lengths = tuple(sorted({len(prefix) for prefix in self._by_prefix}))

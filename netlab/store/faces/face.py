@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netlab.store.rpc.messages import ResponseHeader
-from netlab.store.store import Store
+from netlab.store.store import LocalStore
 
 VERSION = "3.5.21"
 """The etcd whose API is spoken; clients choose what they use by it (storage/feature/feature_support_checker.go)."""
@@ -27,7 +27,7 @@ class Face:
     `notify` is in seconds: how often a quiet watch that asked for it hears of the progress.
     """
 
-    store: Store
+    store: LocalStore
     name: str = "default"
     client_urls: Sequence[str] = ()
     peer_urls: Sequence[str] = ()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from netlab.store.rpc.codec import UNSIGNED
+
+Reply = TypeVar("Reply")
+"""The message that answers a call."""
 
 
 @dataclass(slots=True)
