@@ -27,7 +27,9 @@ _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
 
 def checks(api: Api, page: str) -> dict[str, str]:
     """Return each check's name and its complaint ("" when it passes)."""
-    found = {"ping": "", "log": "", "etcd": ""}
+    found = {"ping": "", "log": "", "etcd": api.store.trouble}
+    if page == "livez":
+        found["etcd"] = ""  # a new process would not cure it
     if page == "readyz":
         found |= {"informer-sync": "", "shutdown": "the server is shutting down" if api.stopping else ""}
     found |= {hook: "" if hook in api.ready else "not finished" for hook in HOOKS}
@@ -76,7 +78,8 @@ async def component_statuses(api: Api) -> list[Object]:
     """Return the ComponentStatus of scheduler, controller manager and store, asked on the local host."""
     parts = await asyncio.gather(*(_probe(port) for _, port in _COMPONENTS))
     answers = [(name, *part) for (name, _), part in zip(_COMPONENTS, parts, strict=True)]
-    answers.append(("etcd-0", not api.stopping, "ok"))
+    trouble = "the store is closed" if api.stopping else api.store.trouble
+    answers.append(("etcd-0", not trouble, trouble or "ok"))
     found = []
     for name, healthy, said in answers:
         condition = {"type": "Healthy", "status": "True" if healthy else "False", "message": said}

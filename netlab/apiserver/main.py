@@ -21,7 +21,7 @@ from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.server import Server, tls_context
 from netlab.errors import UsageError
-from netlab.store import Retention, Store
+from netlab.store import LocalStore, Retention, Store
 from netlab.store.faces.face import Face
 from netlab.store.faces.listener import Listener, tls
 
@@ -57,13 +57,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         NetlabError: it cannot start; said in one line by the caller.
     """
     context = tls_context(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca)
-    path = None
-    if chosen.data_dir is not None:
-        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = chosen.data_dir / _DATABASE
-    synchronous: Literal["normal", "full"] = "full" if chosen.synchronous == "full" else "normal"
-    retention = Retention(seconds=chosen.history_seconds, revisions=chosen.history_revisions)
-    async with await Store.open(path, synchronous=synchronous, retention=retention) as store:
+    async with await _open_store(chosen) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await bootstrap.restore(api)
         await api.definitions.load()
@@ -96,9 +90,26 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     return 0
 
 
+async def _open_store(chosen: Options) -> Store:
+    """Open the store: an etcd if one is named, else one of this process, in a file or in memory."""
+    retention = Retention(seconds=chosen.history_seconds, revisions=chosen.history_revisions)
+    if chosen.etcd.servers:
+        from netlab.store.etcd import EtcdStore  # gRPC is imported where it is spoken
+
+        return await EtcdStore.connect(
+            chosen.etcd.servers, prefix=chosen.etcd.prefix, ca=chosen.etcd.ca, certificate=chosen.etcd.certificate,
+            key=chosen.etcd.key, retention=retention, compact_seconds=chosen.history_seconds)
+    path = None
+    if chosen.data_dir is not None:
+        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = chosen.data_dir / _DATABASE
+    synchronous: Literal["normal", "full"] = "full" if chosen.synchronous == "full" else "normal"
+    return await Store.open(path, synchronous=synchronous, retention=retention)
+
+
 async def _open_to_etcdctl(store: Store, chosen: Options) -> Listener | None:
     """Let the store answer etcd's own API, where that is asked for."""
-    if not chosen.store_urls:
+    if not chosen.store_urls or not isinstance(store, LocalStore):
         return None
     doors = Listener(Face(store, socket.gethostname(), chosen.store_urls, chosen.store_urls))
     context = tls(certificate=chosen.store_certificate, key=chosen.store_key, client_ca=chosen.store_ca) \

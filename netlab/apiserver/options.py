@@ -22,7 +22,7 @@ cors-allowed-origins:list
 default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
 delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
 enable-bootstrap-token-auth:bool enable-garbage-collector:bool enable-priority-and-fairness:bool
-encryption-provider-config endpoint-reconciler-type etcd-cafile etcd-certfile etcd-keyfile etcd-prefix
+encryption-provider-config endpoint-reconciler-type
 event-ttl:duration external-hostname feature-gates:map goaway-chance:float
 http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet-timeout:duration
 lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency:duration logging-format
@@ -71,13 +71,28 @@ FLAGS: tuple[Flag, ...] = (
          "the pages about health and version only, and get 401"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
-    Flag("etcd-servers", "list", help="external etcd (https://host:2379, ...); empty uses the store in this process"),
+    Flag("etcd-servers", "list", help="the etcd to keep objects in (https://host:2379, ...); empty: this process"),
+    Flag("etcd-prefix", default="/registry", help="what the keys in that etcd begin with"),
+    Flag("etcd-cafile", help="the CA that signs the etcd's certificate"),
+    Flag("etcd-certfile", help="the certificate to show to the etcd"),
+    Flag("etcd-keyfile", help="the key of that certificate"),
     Flag("ready-file", help="a file to write host:port into once the server listens"),
     Flag("help", "bool", help="this text"),
     Flag("v", "int", 0, "log verbosity"),
     *(Flag(name, kind or "string", ignored=True)  # type: ignore[arg-type]
       for name, _, kind in (word.partition(":") for word in _IGNORED.split())),
 )
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """The etcd to keep objects in; without servers there is none. The last three are files, or empty."""
+
+    servers: tuple[str, ...]
+    prefix: str
+    ca: str
+    certificate: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,7 @@ class Options:
     synchronous: str
     history_seconds: float
     history_revisions: int
+    etcd: Etcd
     store_urls: tuple[str, ...]
     store_certificate: str
     store_key: str
@@ -126,10 +142,11 @@ def parse(argv: Sequence[str]) -> Options | str:
                            FLAGS)
     if found.args:
         raise UsageError(f"unknown command {found.args[0]!r}: kube-apiserver takes only flags")
-    if found["etcd-servers"]:
-        raise UsageError("--etcd-servers: an external etcd is not served by this version; leave the flag out to use "
-                         "the "
-                         "store in this process")
+    if found["etcd-servers"] and (found["data-dir"] or found["store-listen-client-urls"]):
+        raise UsageError("--etcd-servers goes with neither --data-dir nor --store-listen-client-urls: those are about "
+                         "the store in this process")
+    if bool(found["etcd-certfile"]) != bool(found["etcd-keyfile"]):
+        raise UsageError("--etcd-certfile and --etcd-keyfile go together")
     for name in ("tls-cert-file", "tls-private-key-file"):
         if not found[name]:
             raise UsageError(f"--{name} is required")
@@ -142,6 +159,8 @@ def parse(argv: Sequence[str]) -> Options | str:
         bind=bind, port=found["secure-port"], advertise=found["advertise-address"] or _advertised(bind),
         data_dir=Path(found["data-dir"]) if found["data-dir"] else None, synchronous=found["store-synchronous"],
         history_seconds=found["etcd-compaction-interval"], history_revisions=found["store-retention-revisions"],
+        etcd=Etcd(tuple(found["etcd-servers"]), found["etcd-prefix"], found["etcd-cafile"], found["etcd-certfile"],
+                  found["etcd-keyfile"]),
         store_urls=tuple(found["store-listen-client-urls"]), store_certificate=found["store-cert-file"],
         store_key=found["store-key-file"], store_ca=found["store-trusted-ca-file"],
         certificate=found["tls-cert-file"], key=found["tls-private-key-file"], client_ca=found["client-ca-file"],

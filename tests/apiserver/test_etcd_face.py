@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.apiserver.conftest import ROOT, Client, Pki, Server, config_map
-from tests.store.servers import free_port
+from tests.store.servers import REAL, free_port, running, start
 
 
 class Ctl:
@@ -88,3 +91,51 @@ def test_who_shows_no_certificate_is_turned_away(pki: Pki, server: Server, url: 
         urllib.request.urlopen(f"{url}/v2/keys", context=context, timeout=5).read()
     context.load_cert_chain(pki.path("admin.crt"), pki.path("admin.key"))
     assert json.load(urllib.request.urlopen(f"{url}/health", context=context, timeout=5)) == {"health": "true", "reason": ""}
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["netlab-etcd", "etcd"])
+def test_objects_kept_in_an_etcd(pki: Pki, tmp_path: Path, *, real: bool):
+    """The API server on an etcd: what it writes is there, what others write is seen, and another server sees both."""
+    if real and REAL is None:
+        pytest.skip("etcd is not installed")
+    with running(tmp_path / "etcd", real=real) as etcd:
+        one, two = (Server(pki, tmp_path / name, "--data-dir=", f"--etcd-servers={etcd.url}", "--etcd-prefix=/other")
+                    for name in ("one", "two"))
+        try:
+            client, second = one.client(), two.client()
+            path = "/api/v1/namespaces/default/configmaps"
+            made = client.post(path, config_map("a", x="1"))
+            assert made.status == 201
+            assert second.get(f"{path}/a").json == client.get(f"{path}/a").json == made.json  # at once, everywhere
+            assert client.post(path, config_map("a")).status == 409
+            with second.watch(f"{path}?watch=1&resourceVersion={made.json['metadata']['resourceVersion']}&timeoutSeconds=20") as watching:
+                changed = client.patch(f"{path}/a", {"data": {"x": "2"}}).json
+                assert second.put(f"{path}/a", made.json).status == 409
+                assert client.delete(f"{path}/a").status == 200
+                assert [(event["type"], event["object"]["data"]) for event in watching.take(2)] == [
+                    ("MODIFIED", {"x": "2"}), ("DELETED", {"x": "2"})]
+            assert int(changed["metadata"]["resourceVersion"]) > int(made.json["metadata"]["resourceVersion"])
+            assert "/other/namespaces/default" in etcd.own("get", "/other", "--prefix", "--keys-only").split()
+            assert one.stop() == 0
+            one.start()
+            assert one.client().get("/api/v1/namespaces/default").status == 200
+            etcd.kill()
+            assert client.again().get("/readyz").status == 500 or client.again().post(path, config_map("b")).status == 503
+            again = start(etcd.directory, real=real, port=int(etcd.url.rpartition(":")[2]))
+            try:
+                assert retry(lambda: one.client().post(path, config_map("c")).status, 201)
+                assert retry(lambda: two.client().get(f"{path}/c").status, 200)
+            finally:
+                again.kill()
+        finally:
+            for server in (one, two):
+                server.stop(signal.SIGKILL)
+                assert "Traceback" not in server.log.read_text()
+
+
+def retry(call: Callable[[], int], wanted: int) -> bool:
+    until = time.monotonic() + 30
+    while call() != wanted:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return True

@@ -22,7 +22,7 @@ async def deletecollection(call: Call) -> Reply:
     chosen = selection(call)
     options = await options_of(call)
     prefix = key_prefix(call, chosen)
-    page = page_of(call)
+    page = await page_of(call)
     kvs, revision, _, _ = await collect(call, chosen, prefix, Page(limit=page.limit))
     for kv in kvs:
         metadata = call.endpoint.view(kv)["metadata"]

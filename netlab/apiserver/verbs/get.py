@@ -18,8 +18,9 @@ async def get(call: Call) -> Reply:
     if wanted and not wanted.isdigit():
         raise status.bad_request(f"resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing "
                                  f'"{wanted}": invalid syntax')
-    if wanted and int(wanted) > call.endpoint.folder.store.revision:
-        raise status.too_large_resource_version(int(wanted), call.endpoint.folder.store.revision)
+    store = call.endpoint.folder.store
+    if wanted and not await store.reach(int(wanted)):
+        raise status.too_large_resource_version(int(wanted), store.revision)
     return render.one(call, await current(call))
 
 

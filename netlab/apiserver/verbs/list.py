@@ -41,7 +41,7 @@ async def list_(call: Call) -> Reply:
         ApiError: 400 for words that do not go together; 410 for a revision that is compacted; 504 for one to come.
     """
     chosen = selection(call)
-    page = page_of(call)
+    page = await page_of(call)
     prefix = key_prefix(call, chosen)
     kvs, revision, remaining, last = await collect(call, chosen, prefix, page)
     metadata: dict[str, Any] = {"resourceVersion": str(revision)}
@@ -52,7 +52,7 @@ async def list_(call: Call) -> Reply:
     return render.many(call, kvs, metadata)
 
 
-def page_of(call: Call) -> Page:
+async def page_of(call: Call) -> Page:
     """Read resourceVersion, resourceVersionMatch, limit and continue.
 
     Raises:
@@ -77,9 +77,9 @@ def page_of(call: Call) -> Page:
         revision, after = _start(token, key_prefix(call, selection(call)))
         return Page(revision, after, limit, "Exact")
     exact = match == "Exact" or (limit > 0 and revision > 0 and not match)
-    current = call.endpoint.folder.store.revision
-    if revision > current:
-        raise status.too_large_resource_version(revision, current)
+    store = call.endpoint.folder.store
+    if not await store.reach(revision):
+        raise status.too_large_resource_version(revision, store.revision)
     return Page(revision if exact else 0, b"", limit, match)
 
 

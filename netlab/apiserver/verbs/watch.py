@@ -42,7 +42,7 @@ async def watch(call: Call) -> Response:
     seconds = _seconds(call.request.arg("timeoutSeconds"))
     snapshot: Range | None = None
     if initial or (initial is None and wanted == 0):
-        if wanted > store.revision:
+        if not await store.reach(wanted):
             raise status.too_large_resource_version(wanted, store.revision)
         snapshot = await store.list(prefix)
     start = snapshot.revision if snapshot is not None else wanted
