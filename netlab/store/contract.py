@@ -190,6 +190,6 @@ class Store(ABC):
         """Forget what no read at `revision` or later needs. Watches that run are not disturbed.
 
         Raises:
-            Compacted: done already.
+            Compacted: more than that is forgotten already.
             FutureRevision: not written yet.
         """

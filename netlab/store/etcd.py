@@ -313,6 +313,8 @@ class EtcdStore(Store):
 
     async def compact(self, revision: int) -> None:
         """Forget what no read at `revision` or later needs; see `Store.compact`."""
+        if revision and revision == self._log.compacted:
+            return
         await self._call("KV/Compact", pb.CompactionRequest(revision), pb.CompactionResponse, revision=revision)
         if self._log.compacted < revision <= self._log.revision:
             self._log.compact(revision)

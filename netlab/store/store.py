@@ -21,7 +21,7 @@ from netlab.store.backend import Backend, Batch, Memory
 from netlab.store.compact import Retainer, Retention
 from netlab.store.contract import Store
 from netlab.store.draft import Draft
-from netlab.store.errors import Compacted, StorageFailed, StorageFull, StoreClosed, StoreError
+from netlab.store.errors import StorageFailed, StorageFull, StoreClosed, StoreError
 from netlab.store.lease import Leases
 from netlab.store.log import Log
 from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Txn, TxnResult
@@ -194,11 +194,9 @@ class LocalStore(Store):
         """Forget what no read at `revision` or later needs. Watches that run are not disturbed.
 
         Raises:
-            Compacted: done already.
+            Compacted: more than that is forgotten already.
             FutureRevision: not written yet.
         """
-        if revision <= self._log.compacted:
-            raise Compacted(revision, self._log.compacted)
         self._log.check(revision)
         while (target := min(revision, self._log.compacted + _COMPACT_PORTION)) > self._log.compacted:
             await self._submit(partial(Draft.compact, revision=target))

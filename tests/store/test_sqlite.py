@@ -53,7 +53,9 @@ def test_an_acknowledged_write_survives_kill_9(tmp_path: Path, synchronous: str)
         wanted, data = dice.randrange(1, 200) * 16, b""
         while len(data) < wanted:
             assert select.select([acknowledged], [], [], 20)[0], "the writer died"
-            data += os.read(acknowledged, wanted)
+            more = os.read(acknowledged, wanted)
+            assert more, "the writer died"
+            data += more
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         while more := os.read(acknowledged, 65536):

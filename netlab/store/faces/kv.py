@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from netlab.store.errors import Compacted
 from netlab.store.faces import refusal
 from netlab.store.faces.face import BACKLOG, REQUEST_BYTES, Face
 from netlab.store.model import Compare, Delete, Event, Get, KeyValue, Op, Put, Range, Txn, TxnResult
@@ -56,6 +57,8 @@ async def txn(face: Face, request: pb.TxnRequest) -> pb.TxnResponse:
 
 async def compact(face: Face, request: pb.CompactionRequest) -> pb.CompactionResponse:
     """Answer Compact."""
+    if request.revision <= face.store.compacted:
+        raise Compacted(request.revision, face.store.compacted)
     await face.store.compact(request.revision)
     return pb.CompactionResponse(face.header())
 
