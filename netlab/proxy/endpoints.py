@@ -71,12 +71,18 @@ def _endpoints(hosts: Iterable[Object], port: int, wanted: Family) -> Iterator[E
 def merged(slices: Iterable[Mapping[PortKey, tuple[Endpoint, ...]]], port: PortKey) -> tuple[Endpoint, ...]:
     """Return the endpoints of a port from all slices of its Service, sorted by their text.
 
-    A Pod that moves from one slice to another is in both for a moment: the entry that is not terminating counts.
+    A Pod that moves from one slice to another is in both for a moment, and an address may belong to a new Pod while the
+    old one still ends: the entry that is not terminating counts. Whatever the order of slices, the same one is taken.
     """
     found: dict[str, Endpoint] = {}
     for each in slices:
         for endpoint in each.get(port, ()):
             other = found.get(endpoint.text)
-            if other is None or other.terminating or not endpoint.terminating:
+            if other is None or (other != endpoint and _rank(endpoint) > _rank(other)):
                 found[endpoint.text] = endpoint
     return tuple(found[text] for text in sorted(found))
+
+
+def _rank(endpoint: Endpoint) -> tuple[object, ...]:
+    return (not endpoint.terminating, endpoint.ready, endpoint.serving, endpoint.node, sorted(endpoint.zone_hints),
+            sorted(endpoint.node_hints))

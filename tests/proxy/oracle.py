@@ -154,9 +154,15 @@ def _endpoints(objects: list[dict[str, Any]], service: dict[str, Any], port: dic
                        "zones": {zone["name"] for zone in hints.get("forZones", ())},
                        "nodes": {node["name"] for node in hints.get("forNodes", ())}}
                 key = f"{new['ip']}:{number}"
-                if key not in found or found[key]["terminating"] or not new["terminating"]:
+                if key not in found or _rank(new) > _rank(found[key]):
                     found[key] = new
     return list(found.values())
+
+
+def _rank(endpoint: dict[str, Any]) -> tuple[object, ...]:
+    """The liveliest of two entries for one address counts; what they differ in besides is anybody's choice."""
+    return (not endpoint["terminating"], endpoint["ready"], endpoint["serving"], endpoint["node"], sorted(endpoint["zones"]),
+            sorted(endpoint["nodes"]))
 
 
 def _usable(endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -56,6 +56,16 @@ def test_of_two_entries_the_one_that_stays_wins(turn: int):
     assert found.ready
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize(("more", "less"), [
+    ({"terminating": True, "ready": False}, {"terminating": True, "ready": False, "serving": False}),
+    ({"ready": True}, {"ready": False, "serving": True}), ({"ready": False, "serving": True}, {"ready": False, "serving": False})])
+def test_the_order_of_slices_does_not_matter(turn: int, more, less):
+    slices = [a_slice(name=name, endpoints=[an_endpoint("10.244.1.5", **conditions)]) for name, conditions in (("a", more), ("b", less))]
+    (found,) = merged([slice_endpoints(each, "IPv4") for each in slices[::turn]], PORT)
+    assert (found.ready, found.serving) == (more.get("ready", True), more.get("serving", True))
+
+
 def test_a_slice_without_the_label_is_nobodys():
     orphan = a_slice()
     orphan["metadata"]["labels"] = {}
