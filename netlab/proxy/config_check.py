@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from netlab.errors import Unsupported, UsageError
-from netlab.proxy.addresses import family, is_everything, network
+from netlab.proxy.addresses import Family, family, is_everything, network
 from netlab.proxy.config_table import DETECT_MODES, MODES, ROWS
 
 _MOST_PORT = 65535
@@ -32,6 +32,24 @@ def refuse(values: dict[str, object], mode: str, backend: str) -> None:
         raise UsageError(f"--{flag} ({field}): {trouble}", hint=hint)
     if backend not in ("auto", "nft", "legacy"):
         raise UsageError(f"--iptables-backend: unknown backend {backend!r}", hint="auto, nft or legacy")
+
+
+def doubts(values: Mapping[str, object], mode: str, primary: Family, *, dual: bool) -> Iterator[str]:
+    """Yield what works and is probably not meant (kubernetes: cmd/kube-proxy/app/server.go, checkBadConfig)."""
+    ports = _texts(values["nodePortAddresses"])
+    if not ports and mode != "nftables":
+        yield ("nodePortAddresses is not set: node ports are served on every address of this node; "
+               "--nodeport-addresses=primary limits them")
+    limited = {family(each) for each in ports if each != "primary"}
+    if limited and (primary not in limited or (dual and len(limited) == 1)):
+        missing = sorted({"IPv4", "IPv6"} - limited)
+        yield f"nodePortAddresses holds no {missing[0]} network: {missing[0]} node ports are served on every address"
+    cidrs = {family(each) for each in _texts(values["clusterCIDR"])}
+    if str(values["detectLocalMode"] or "ClusterCIDR") == "ClusterCIDR":
+        if not cidrs:
+            yield "clusterCIDR is not set: Pods cannot be told from others, so nothing to a ClusterIP is masqueraded"
+        elif primary not in cidrs:
+            yield f"clusterCIDR holds no {primary} network, and this node's first family is {primary}"
 
 
 def port_range(text: str) -> range:

@@ -7,13 +7,14 @@ import gc
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
 
 from netlab import __version__, daemon, klog
-from netlab.api.meta import Object
+from netlab.api.meta import Object, split_key
 from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.client.events import Recorder
@@ -23,6 +24,7 @@ from netlab.kernel import iptables, nft_table
 from netlab.proxy import cleanup, host, nft_names, status
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import PROGRAM, Config, read, written
+from netlab.proxy.config_check import doubts
 from netlab.proxy.config_table import FLAGS
 from netlab.proxy.family import AnyProxier
 from netlab.proxy.health import ProxyHealth, application
@@ -95,6 +97,8 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
     for proxier in proxiers:
         host.prepare(config, proxier.settings)
     host.guard(config["oomScoreAdj"])
+    for doubt in doubts(config.values, config.mode, proxiers[0].family, dual=len(proxiers) > 1):
+        log.info(doubt)
     health = ProxyHealth(2 * config.sync_period())
     health.expect(*(proxier.family for proxier in proxiers))
     hard = bool(config["bindAddressHardFail"])
@@ -102,16 +106,15 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
                await _serve(config["metricsBindAddress"], status.application(config, metrics, proxiers), hard=hard)]
     try:
         async with Client(_client_config(config), PROGRAM) as client:
-            log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode,
-                     ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers))
-            checks = ServiceHealth(health, lambda: host.listens(each.settings for each in proxiers))
+            written = ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers)
+            log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode, written)
+            recorder = Recorder(client, PROGRAM, config.node)
+            recorder.event(_reference("Node", config.node), "Normal", "Starting", "", action="StartKubeProxy")
+            checks = ServiceHealth(health, lambda: host.listens(each.settings for each in proxiers), _teller(recorder))
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
                         look_every=config.sync_period(), health=health, checks=checks, metrics=metrics,
                         settings=settings, service_cidrs=nftables,
                         standing=lambda: cleanup.take_over(config.mode, _backend(config)))
-            recorder = Recorder(client, PROGRAM, config.node)
-            recorder.event({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node, "uid": config.node}},
-                           "Normal", "Starting", "", action="StartKubeProxy")
             try:
                 await sync.run(stop)
             finally:
@@ -123,6 +126,21 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
             if runner is not None:
                 await runner.cleanup()
     return 0
+
+
+def _reference(kind: str, name: str, namespace: str = "") -> Object:
+    """Return what an event is about, as upstream names it: with a uid that is made of the name."""
+    uid = f"{namespace}/{name}" if namespace else name
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace, "uid": uid}}
+
+
+def _teller(recorder: Recorder) -> Callable[[str, str], None]:
+    def tell(service: str, words: str) -> None:
+        namespace, name = split_key(service)
+        recorder.event(_reference("Service", name, namespace), "Warning", "FailedToStartServiceHealthcheck", words,
+                       action="Listen")
+
+    return tell
 
 
 def find_tools(config: Config) -> dict[Family, iptables.Iptables]:

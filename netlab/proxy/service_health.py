@@ -19,9 +19,15 @@ log = logging.getLogger(__name__)
 
 
 class ServiceHealth:
-    """The servers, one per port. `addresses` returns what they listen on: where node ports are served."""
+    """The servers, one per port.
 
-    def __init__(self, health: ProxyHealth, addresses: Callable[[], tuple[str, ...]] = lambda: ("0.0.0.0",)) -> None:
+    `addresses` returns what they listen on: where node ports are served. `refused` is told of a Service whose port
+    cannot be listened on, and why.
+    """
+
+    def __init__(self, health: ProxyHealth, addresses: Callable[[], tuple[str, ...]] = lambda: ("0.0.0.0",),
+                 refused: Callable[[str, str], None] = lambda _service, _words: None) -> None:
+        self._tell = refused
         self._health = health
         self._addresses = addresses
         self._runners: dict[str, tuple[int, tuple[str, ...], web.AppRunner]] = {}
@@ -61,7 +67,9 @@ class ServiceHealth:
         except OSError as error:
             await runner.cleanup()
             if (service, port) not in self._refused:
-                log.error("Cannot serve the health check of %s on port %d: %s", service, port, error.strerror)
+                words = f"cannot serve the health check of {service} on port {port}: {error.strerror}"
+                log.error(words)
+                self._tell(service, words)
                 self._refused.add((service, port))
             return
         self._runners[service] = (port, addresses, runner)

@@ -8,7 +8,9 @@ import pytest
 from netlab.errors import ManifestError, NetlabError, Unsupported, UsageError
 from netlab.kernel import netns, sysctl
 from netlab.proxy import host
+from netlab.proxy.addresses import Family
 from netlab.proxy.config import read
+from netlab.proxy.config_check import doubts
 from netlab.proxy.config_table import FLAGS
 from netlab.proxy.main import main
 from tests.proxy.builders import a_node
@@ -265,3 +267,17 @@ def test_init_only_sets_the_sysctls_and_ends(flags, changed, caplog):
             if value != before[name]} == changed
     refused = [record.message for record in caplog.records if "does not take" in record.message]
     assert len(refused) <= 1, "what only the first namespace has is said once"
+
+
+@pytest.mark.parametrize(("flags", "primary", "dual", "words"), [
+    ([], "IPv4", True, ["nodePortAddresses is not set", "clusterCIDR is not set"]),
+    (["--proxy-mode=nftables", "--cluster-cidr=10.0.0.0/8"], "IPv4", True, []),
+    (["--nodeport-addresses=primary", "--detect-local-mode=NodeCIDR"], "IPv4", True, []),
+    (["--nodeport-addresses=10.0.0.0/8", "--cluster-cidr=10.0.0.0/8"], "IPv4", True, ["holds no IPv6 network"]),
+    (["--nodeport-addresses=10.0.0.0/8", "--cluster-cidr=10.0.0.0/8"], "IPv4", False, []),
+    (["--nodeport-addresses=10.0.0.0/8", "--cluster-cidr=10.0.0.0/8"], "IPv6", False, ["no IPv6 network: IPv6 node ports", "clusterCIDR holds no IPv6"])])
+def test_what_works_and_is_probably_not_meant(flags, primary: Family, dual: bool, words: list[str]):
+    config, _ = read(flags)
+    found = list(doubts(config.values, config.mode, primary, dual=dual))
+    assert len(found) == len(words), found
+    assert all(each in line for each, line in zip(words, found, strict=True))

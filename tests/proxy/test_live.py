@@ -227,6 +227,27 @@ def test_health_checks_of_services():
     run(body)
 
 
+def test_a_health_check_whose_port_is_taken_is_told_once(caplog):
+    async def body() -> None:
+        import socket
+
+        told: list[tuple[str, str]] = []
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            checks = ServiceHealth(ProxyHealth(60.0), lambda: ("127.0.0.1",), lambda service, words: told.append((service, words)))
+            for _ in range(3):
+                await checks.serve({"default/web": port}, {"default/web": 1})
+        ((service, words),) = told
+        assert service == "default/web"
+        assert words.startswith(f"cannot serve the health check of default/web on port {port}: ")
+        await checks.serve({"default/web": port}, {"default/web": 1})
+        async with aiohttp.ClientSession() as http:
+            assert (await asked(http, port))[0] == 503, "the proxy has not written anything yet"
+        await checks.close()
+
+    run(body)
+
+
 async def asked(http: aiohttp.ClientSession, port: int):
     try:
         async with http.get(f"http://127.0.0.1:{port}/anything") as answer:

@@ -20,7 +20,7 @@ from netlab.kernel import iptables, netns, nft_table
 from netlab.netfilter import parse
 from netlab.proxy import cleanup, nft_names
 from tests.proxy.api_stub import ApiStub
-from tests.proxy.builders import a_node, a_service, a_slice, an_endpoint
+from tests.proxy.builders import a_node, a_port, a_service, a_slice, an_endpoint
 from tests.proxy.network import PODS, Network
 from tests.proxy.test_live import run, until
 
@@ -149,8 +149,9 @@ def test_every_mode_to_every_other(node: Network, tmp_path: Path):
         sock = netns.socket_in(node.places["node"], socket.AF_INET, socket.SOCK_STREAM)
         sock.bind(("127.0.0.1", 0))
         api = ApiStub()
-        api.put(a_node(), a_service(), a_slice(endpoints=[an_endpoint(PODS["web-1"])],
-                                               ports=[{"name": "http", "port": 9443, "protocol": "TCP"}]))
+        api.put(a_node(), a_service(ports=[a_port(), a_port(53, "dns", "UDP")]),
+                a_slice(endpoints=[an_endpoint(PODS["web-1"])], ports=[{"name": "http", "port": 9443, "protocol": "TCP"},
+                                                                       {"name": "dns", "port": 5353, "protocol": "UDP"}]))
         runner = await api.start(sock)
         it = Node(node, api, tmp_path / "log")
         it.start(CYCLE[0])
@@ -165,6 +166,7 @@ def test_every_mode_to_every_other(node: Network, tmp_path: Path):
 
     async def switch(it: Node, old: str, new: str) -> None:
         kept = await asyncio.to_thread(connect, node)
+        assert await asyncio.to_thread(says), "a UDP client that keeps its port"
         caller = Caller(node)
         length = len(it.text())
         await asyncio.to_thread(it.stop)
@@ -173,6 +175,7 @@ def test_every_mode_to_every_other(node: Network, tmp_path: Path):
         said = it.text()[length:]
         await asyncio.to_thread(caller.close)
         assert await asyncio.to_thread(answers, node), (old, new)
+        assert await asyncio.to_thread(says), f"{old} to {new}: a UDP client that kept its port"
         alive = await asyncio.to_thread(echoed, kept)
         kept.close()
         assert alive == (old != "userspace"), (old, new, said)
@@ -182,6 +185,9 @@ def test_every_mode_to_every_other(node: Network, tmp_path: Path):
         else:
             assert caller.failures == 0, f"{old} to {new}: {caller.failures} of {caller.tries} did not get through"
         await until(lambda: f"mode {new} took over" in it.text()[length:], 10, it.text)
+
+    def says() -> str:
+        return node.ask("client", SERVICE, 53, "udp", source_port=5301, wait=3.0).server
 
     def answers(net: Network) -> bool:
         try:
