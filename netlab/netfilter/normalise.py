@@ -91,6 +91,9 @@ _VALUES: Mapping[tuple[str, str], Callable[[tuple[str, ...]], tuple[object, ...]
 }
 
 
+_WHOLE_IPV6 = (":".join(["ffff"] * 8),)
+
+
 def _match_part(term: Term) -> Iterator[tuple[str, str, bool, tuple[object, ...]]]:
     module, option, negated, values = term
     if module == "state":
@@ -98,6 +101,8 @@ def _match_part(term: Term) -> Iterator[tuple[str, str, bool, tuple[object, ...]
     if option == "--syn":
         option, values = "--tcp-flags", _SYN
     if _DEFAULTS.get((module, option)) == values and not negated:
+        return
+    if (module, option, values) == ("recent", "--mask", _WHOLE_IPV6):  # what IPv6 has for 255.255.255.255
         return
     if option in ("-s", "-d") and not negated and values and network(values[0]) in ("0.0.0.0/0", "::/0"):
         return

@@ -19,6 +19,8 @@ from tests.proxy.builders import recorded
                  "-m statistic --mode random --probability 0.33333333349 -j A", id="probability in the kernel's steps"),
     pytest.param("-m recent --name L --rcheck --seconds 9 --reap -j A",
                  "-m recent --rcheck --seconds 9 --reap --name L --mask 255.255.255.255 --rsource -j A", id="recent"),
+    pytest.param("-m recent --name L --set -j A",
+                 "-m recent --set --name L --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j A", id="recent in IPv6"),
     pytest.param("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                  "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", id="states in any order"),
     pytest.param("-m state --state NEW -j ACCEPT", "-m conntrack --ctstate NEW -j ACCEPT", id="state is conntrack"),
