@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Iterable
+from itertools import chain
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -68,11 +69,8 @@ class Numbers:
         if low >= high:
             return None
         start = random.randrange(low, high)
-        for number in (*range(start, min(high, start + 4096)), *range(low, min(start, low + 65536)),
-                       *range(start, high)):
-            if number not in self._held:
-                return int(number)
-        return None
+        from_there = chain(range(start, high), range(low, start))
+        return next((number for number in from_there if number not in self._held), None)
 
 
 class Addresses:

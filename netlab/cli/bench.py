@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 
 import click
 
@@ -12,11 +13,14 @@ from netlab.cli.options import output as output_option
 BENCHES = {
     "up": ("netlab.lab.bench", "a cold start of a lab, and its memory"),
     "api": ("netlab.apiserver.bench", "the API server: requests per second, latency, memory"),
-    "proxy": ("netlab.proxy.bench", "kube-proxy: full syncs and single changes against a raw restore"),
+    "proxy": ("netlab.lab.bench_proxy", "kube-proxy in each mode against raw writes, and from the API to the kernel"),
     "pods": ("netlab.cni.bench", "the network of a Pod, made and removed"),
     "trace": ("netlab.trace.bench", "one trace through a Service"),
 }
-"""Name → (module with `run(*, repeat)`, what it measures). A module yields {"what", "value", "unit", "note"}."""
+"""Name → (module with `run(*, repeat)`, what it measures). A module yields {"what", "value", "unit", "note"}.
+
+One that measures several sizes or modes has `run(*, repeat, sizes, modes)`.
+"""
 
 
 def present() -> list[str]:
@@ -27,8 +31,12 @@ def present() -> list[str]:
 @click.command("bench")
 @click.argument("what", required=False)
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True, metavar="N", help="How often.")
+@click.option("--size", "sizes", type=click.IntRange(1), multiple=True, metavar="N",
+              help="proxy: how many Services (1000, unless given; may be given several times).")
+@click.option("--mode", "modes", multiple=True, metavar="MODE",
+              help="proxy: iptables-nft, iptables-legacy or nftables (all, unless given).")
 @output_option()
-def command(what: str | None, repeat: int, output: str) -> None:
+def command(what: str | None, repeat: int, sizes: tuple[int, ...], modes: tuple[str, ...], output: str) -> None:
     """Measure netlab on this machine. Without WHAT: list what can be measured."""
     from netlab.cli.output import emit, table
 
@@ -38,7 +46,12 @@ def command(what: str | None, repeat: int, output: str) -> None:
         return
     if what not in names:
         raise click.UsageError(f'there is no bench "{what}": choose {", ".join(names)}')
-    rows = list(importlib.import_module(BENCHES[what][0]).run(repeat=repeat))
+    run = importlib.import_module(BENCHES[what][0]).run
+    wished = {name: values for name, values in (("sizes", sizes), ("modes", modes)) if values}
+    unknown = set(wished) - set(inspect.signature(run).parameters)
+    if unknown:
+        raise click.UsageError(f"bench {what} knows no {' and no '.join(f'--{name[:-1]}' for name in sorted(unknown))}")
+    rows = list(run(repeat=repeat, **wished))
     if output:
         emit(rows, output)
     else:

@@ -74,7 +74,7 @@ def _rows(mode: str, count: int, repeat: int) -> Iterator[Row]:
     middle = {name: statistics.median(times) for name, times in found.items()}
     for name, seconds in middle.items():
         base = _BASES.get(name, "")
-        yield {"what": f"{mode}, {count} Services x {ENDPOINTS}: {name}", "value": round(1e3 * seconds, 1),
+        yield {"what": f"{mode}, {count} Services x {ENDPOINTS}: {name}", "value": round(1e3 * seconds, 2),
                "unit": "ms", "note": f"{seconds / middle[base]:.2f} of: {base}" if base else ""}
 
 

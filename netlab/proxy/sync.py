@@ -24,6 +24,8 @@ from netlab.proxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", namespaced=False)
 """Where an API server says which networks it takes cluster addresses from (KEP-1880); not every one does."""
 
@@ -57,8 +59,8 @@ class Sync:
         self._health, self._checks, self._metrics = health, checks, metrics
         self._settings = settings
         self._wake = asyncio.Event()
-        self._services = Informer(client, "services", labels=SELECTOR)
-        self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=SELECTOR)
+        self._services = Informer(client, "services", labels=SELECTOR, transform=_slim)
+        self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=SELECTOR, transform=_slim)
         self._nodes = Informer(client, "nodes", fields=f"metadata.name={node}")
         self._services.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.service(key, new)))
         self._slices.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.slice(key, new)))
@@ -184,6 +186,15 @@ class Sync:
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
+
+
+def _slim(obj: Object) -> Object:
+    """Return an object without what nobody here reads and what is most of its size: who set which field."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    if LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {name: value for name, value in metadata["annotations"].items()
+                                   if name != LAST_APPLIED}
+    return {**obj, "metadata": metadata}
 
 
 async def _either(*events: asyncio.Event) -> None:
