@@ -107,8 +107,9 @@ def vtep(cidr: str) -> str:
 
 def vtep_mac(pod_cidrs: Sequence[str]) -> str:
     """Return the Ethernet address of a node's VTEP: all nodes can work it out, so none has to publish its own."""
-    raw = ip_network(pod_cidrs[0]).network_address.packed
-    return "0e:6c:" + (raw if len(raw) == 4 else raw[4:8]).hex(":")
+    network = ip_network(pod_cidrs[0])
+    end = max(4, -(-network.prefixlen // 8))  # the last bytes that the prefix reaches: those tell nodes apart
+    return "0e:6c:" + network.network_address.packed[end - 4:end].hex(":")
 
 
 def masquerade(cluster_cidrs: Sequence[str], family: Literal[4, 6], *, random_fully: bool) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from netlab.cni import conflist
@@ -34,6 +36,13 @@ def test_the_overlay_goes_by_vteps_that_everybody_can_work_out() -> None:
     assert plan.tunnels(ONE, [ONE, TWO, NEW]) == (Tunnel("10.244.1.0", "0e:6c:0a:f4:01:00", "172.18.0.3"),
                                                  Tunnel("fd44:1::", "0e:6c:0a:f4:01:00", "172.18.0.3"))
     assert plan.vtep_mac(TWO.pod_cidrs) == "0e:6c:0a:f4:01:00"
+
+
+def test_each_node_has_an_ethernet_address_of_its_own_in_the_overlay_however_small_its_range_is():
+    for cluster, prefix in (("fd00:10:244::/56", 64), ("fd00::/100", 104), ("fd00::/108", 110), ("10.244.0.0/20", 26)):
+        subnets = ip_network(cluster).subnets(new_prefix=prefix)
+        macs = [plan.vtep_mac((str(subnet),)) for subnet in subnets]
+        assert len(set(macs)) == len(macs)
 
 
 @pytest.mark.parametrize("mtu", [0, 1450])
