@@ -33,10 +33,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Where a packet has to die (`*` stands for anything), and a part of the reason that the trace gives."""
+    """Where a packet has to die (`*` stands for anything), and a part of the reason that the trace gives.
+
+    `reason` is a pattern of the kernel's own name for the drop, compared where the tracer may ask for it (BPF, root).
+    """
 
     where: str
     why: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,11 @@ def _connection(fields: dict[str, Field]) -> dict[str, Any]:
     if "seenAs" in fields:
         given["seen_as"] = fields["seenAs"].text(PLACES, "a place such as node/worker1, or a pattern: node/*")
     if "dropped" in fields:
-        parts = fields["dropped"].fields(("where", "why"), required=("where", "why"))
+        parts = fields["dropped"].fields(("where", "why", "reason"), required=("where", "why"))
         given["dropped"] = Dropped(parts["where"].text(PLACES, "a place such as node/worker1, or a pattern: node/*"),
-                                   parts["why"].text())
+                                   parts["why"].text(), parts["reason"].parsed(
+                                       _pattern, "a name such as NETFILTER_DROP, or a pattern of it")
+                                   if "reason" in parts else "")
     return given
 
 

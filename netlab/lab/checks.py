@@ -148,8 +148,10 @@ async def _dropped(lab: LabRecord, check: Check) -> tuple[bool, str]:
                         timeout=_TRACE_SECONDS)
     outcome = (await tracing.trace(lab, wish)).trace.outcome
     seen = f"{outcome.status} at {outcome.place or 'no place'}: {outcome.why or 'no reason'}"
+    seen += f" ({outcome.reason})" if outcome.reason else ""
     here = fnmatch.fnmatchcase(outcome.place, _full(check.dropped.where))
-    return here and check.dropped.why.lower() in outcome.why.lower(), seen
+    named = not check.dropped.reason or not outcome.reason or re.fullmatch(check.dropped.reason, outcome.reason)
+    return here and bool(named) and check.dropped.why.lower() in outcome.why.lower(), seen
 
 
 async def _target(lab: LabRecord, client: Client, netns: int, place: Place, check: Check) -> Target:

@@ -23,8 +23,11 @@ def written(folder: Path, *, networking: dict, backend: str, keep) -> str:
     both = () if networking["ipFamily"] == "dual" else ("both", "six-first")  # those that ask for two families
     objects = [obj for obj in manifests if obj["kind"] != "Service" or obj["metadata"]["name"] not in both]
     (folder / "objects.yaml").write_text(yaml.safe_dump_all(objects))
+    worker = {"role": "worker", "labels": {"tier": "front"},
+              "taints": [{"key": "dedicated", "value": "lesson", "effect": "PreferNoSchedule"}]}
     document |= {"networking": networking, "network": {"backend": backend}, "manifests": ["objects.yaml"],
-                 "nodes": 2, "checks": [one for one in document["checks"] if keep(one)]}
+                 "kubeProxy": {"metricsBindAddress": "[::1]:10249"}, "nodes": [{"role": "control-plane"}, worker],
+                 "checks": [one for one in document["checks"] if keep(one)]}
     (folder / "scenario.yaml").write_text(yaml.safe_dump(document))
     return str(folder / "scenario.yaml")
 
@@ -72,6 +75,10 @@ def test_ipv6_alone(netlab, tmp_path):
         assert "fd00:10:96::a" in said("exec", "pod/guest", "--", "cat", "/etc/resolv.conf")
         assert "inet " not in said("exec", "node/worker1", "--", "ip", "-4", "addr", "show", "dev", "eth0")
         assert said("exec", "node/worker1", "--", "curl", "-sg", "http://[::1]:10256/healthz").startswith("{")
+        assert said("exec", "node/worker1", "--", "curl", "-sg", "http://[::1]:10249/proxyMode") == "iptables"
+        node = json.loads(said("kubectl", "get", "node", "worker1", "-o", "json"))
+        assert node["metadata"]["labels"]["tier"] == "front"
+        assert node["spec"]["taints"] == [{"key": "dedicated", "value": "lesson", "effect": "PreferNoSchedule"}]
         assert "deployed" in said("exec", "pod/guest", "--", "sh", "-c", "wget -qO- http://six/echo?msg=deployed")
         assert failed(netlab, file, name) == []
         refused = netlab("--name", name, "kubectl", "create", "-f", "-", check=False, input=json.dumps(
