@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -93,6 +94,12 @@ def words(total: Total, write: str) -> str:
     return f"{packets}{to}, {lost}; {total.interfaces} interfaces of {places}"
 
 
+def _began(places: int) -> None:
+    what = f"listening in {'1 place' if places == 1 else f'{places} places'}" if places else \
+        "no such Pod runs yet: waiting for one"
+    click.echo(f"{what}; Ctrl-C ends", err=True)
+
+
 @contextlib.contextmanager
 def _opened(write: str) -> Iterator[BinaryIO | None]:
     from netlab.errors import UsageError
@@ -106,8 +113,12 @@ def _opened(write: str) -> Iterator[BinaryIO | None]:
             stream = open(write, "wb")  # noqa: SIM115 - closed below; errors of the body are not errors of opening
         except OSError as error:
             raise UsageError(f"can't write {write}: {error.strerror}") from None
-        with stream:
-            yield stream
+        try:
+            with stream:
+                yield stream
+        finally:
+            if os.path.isfile(write) and not os.path.getsize(write):  # it never came to a capture
+                os.unlink(write)
 
 
 class _Task:
@@ -146,7 +157,7 @@ class _Task:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         recorder: Recorder = Recorder(self._sink(links), clock=time.time_ns, program=self._program,
                                       interfaces=self._interfaces, snap_length=self._snaplen, most=self._count)
-        return await record(recorder, source, stop, duration=self._duration)
+        return await record(recorder, source, stop, duration=self._duration, began=_began)
 
     def _sink(self, links: Callable[[], Mapping[str, str]]) -> Pcapng | Lines:
         from netlab.trace.sinks import Lines, Pcapng

@@ -238,8 +238,16 @@ def named(spots: Sequence[Spot], known: Sequence[Object], hostnames: Mapping[int
             place = f"{place}@{spot.inode}"
         taken.add(place)
         placed[spot.inode] = replace(spot, place=place)
-    return [replace(spot, node=placed[node_of[spot.inode]].place) if node_of.get(spot.inode) in placed else spot
-            for spot in placed.values()]
+    return [replace(spot, node=_node(spot, placed, known, node_of)) for spot in placed.values()]
+
+
+def _node(spot: Spot, placed: Mapping[int, Spot], known: Iterable[Object], node_of: Mapping[int, int]) -> str:
+    """Return the place of a Pod's node: by its ancestor's namespace, else by the API, if that node is here."""
+    if node_of.get(spot.inode) in placed:
+        return placed[node_of[spot.inode]].place
+    said = next((f"node/{each['spec'].get('nodeName', '')}" for each in known
+                 if each.get("kind") == "Pod" and each.get("spec") and f"pod/{meta.key(each)}" == spot.place), "")
+    return said if any(each.place == said for each in placed.values()) else ""
 
 
 def _place(spot: Spot, by_uid: Mapping[str, str], by_ip: Mapping[str, str], hostnames: Mapping[int, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -34,8 +34,11 @@ class Source(Protocol):
         """Wait until there is reason to look again."""
 
 
-async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, duration: float = 0) -> Total:
+async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, duration: float = 0,
+                 began: Callable[[int], None] = lambda _: None) -> Total:
     """Capture until `stop` is set, `duration` seconds are over (0: no end), or the recorder is full.
+
+    `began` is told how many places are listened in, once that is so.
 
     Raises:
         NetnsGone, OSError: nothing can be listened to; BrokenPipeError: nobody reads what is written.
@@ -43,6 +46,7 @@ async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, dur
     loop = asyncio.get_running_loop()
     try:
         more = await _follow_once(recorder, source, loop)
+        began(len(recorder.places))
         follow = asyncio.ensure_future(_follow(recorder, source, loop, soon=more))
         deadline = loop.time() + duration if duration else None
         try:
