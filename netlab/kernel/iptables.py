@@ -13,7 +13,9 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -163,13 +165,14 @@ def _plain(tool: Iptables) -> str:
     return tool.restore.removesuffix("-restore")
 
 
-def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = False, wait: int = 5,
+def restore(tool: Iptables, text: str | Iterable[str], *, netns: Place = None, flush: bool = False, wait: int = 5,
             where: str = "here") -> None:
     """Give tables to the kernel. Each `*table ... COMMIT` is taken as a whole or not at all.
 
     Args:
         tool: which family and backend.
-        text: what iptables-restore reads.
+        text: what iptables-restore reads, in parts as they come to be: it works on one while the next is made. When the
+            iterable raises, the transaction that is open is dropped.
         netns: where.
         flush: throw away what the named tables hold; otherwise only the chains that the text declares are emptied.
         wait: seconds to wait for the lock that legacy iptables share.
@@ -183,7 +186,8 @@ def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = Fal
     command = [tool.restore, "-w", str(wait), "--counters"]
     if not flush:
         command.append("--noflush")
-    done = _run(command, netns=netns, timeout=600, given=text)
+    parts = [text] if isinstance(text, str) else []
+    done = _fed(command, netns, 600, parts if isinstance(text, str) else _kept(text, parts))
     if done.returncode == 0:
         return
     said = " ".join(line for line in done.stderr.splitlines() if line and not line.startswith("#")).strip()
@@ -191,7 +195,7 @@ def restore(tool: Iptables, text: str, *, netns: Place = None, flush: bool = Fal
         raise TemporaryError(f"{where}: {said or 'iptables is busy'}")
     found = _LINE.search(said)
     if found:
-        lines = text.splitlines()
+        lines = "".join(parts).splitlines()
         number = _culprit(lines, int(found[1]), said)
         bad = lines[number - 1] if 0 < number <= len(lines) else ""
         raise RestoreRejected(netns=where, line=number, text=bad, message=_reason(said))
@@ -300,6 +304,51 @@ def _run(command: list[str], *, netns: Place, timeout: float, given: str = "") -
     except OSError as error:
         raise KernelError(f"cannot run {command[0]}: {error.strerror}", errno=error.errno or 0) from None
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(late: threading.Event, process: subprocess.Popen[bytes]) -> None:
+    late.set()
+    process.kill()
+
+
+def _kept(text: Iterable[str], parts: list[str]) -> Iterator[str]:
+    for part in text:
+        parts.append(part)
+        yield part
+
+
+def _fed(command: list[str], netns: Place, timeout: float, given: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that reads text as it comes. It is killed before its input ends if the text does not come whole."""
+    with tempfile.TemporaryFile() as errors:  # not a pipe: nobody reads while the input is written
+        try:
+            with _inside(netns):
+                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        except OSError as error:
+            raise KernelError(f"cannot run {command[0]}: {error.strerror}", errno=error.errno or 0) from None
+        assert process.stdin is not None
+        late = threading.Event()
+        timer = threading.Timer(timeout, _end, (late, process))
+        timer.daemon = True
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended before its input did; its exit code says why
+                for part in given:
+                    process.stdin.write(part.encode())
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            timer.cancel()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        if late.is_set():
+            raise TemporaryError(f"{command[0]} did not end within {timeout:g} s")
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, "", errors.read().decode(errors="replace"))
 
 
 def _checked(command: list[str], netns: Place) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netlab.netfilter import normalise
 from netlab.netfilter.model import HOOKS, Chain, Rule, Ruleset, Table
@@ -88,6 +88,15 @@ class Wanted:
             self._blocks[service] = tuple(blocks)
         else:
             self._blocks.pop(service, None)
+
+    def services(self) -> Iterable[str]:
+        """Return the keys of the Services that need something."""
+        return self._blocks.keys()
+
+    def blocks_of(self, services: Iterable[str]) -> Iterator[Block]:
+        """Yield the blocks of some Services."""
+        for service in services:
+            yield from self._blocks.get(service, ())
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks of all Services, in a stable order."""
@@ -224,6 +233,37 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
         for at in range(0, len(stale), size):
             piece = stale[at:at + size]
             yield _transaction("nat", [f":{name} - [0:0]" for name in piece], (f"-X {name}" for name in piece))
+
+
+def opening(settings: Settings) -> str:
+    """Return the lines of nat's chain that chains of Services jump to, which has to come before them."""
+    return _lines({chain: [rule] for (table, chain), rule in layout.fixed_rules(settings) if (table, chain) == _FIRST})
+
+
+def service_lines(blocks: Iterable[Block]) -> tuple[str, int]:
+    """Return the lines of nat for the own chains of some Service ports, each behind those it jumps to; and how many."""
+    chains = _chains(blocks)
+    return _lines(chains), len(chains)
+
+
+def transaction(table: str, lines: str) -> str:
+    """Return lines as one transaction."""
+    return f"*{table}\n{lines}COMMIT\n"
+
+
+def closing_texts(change: Change) -> Iterator[str]:
+    """Yield what is left to write of all rules when the own chains of all Services are written; nat comes first."""
+    shared = {place: rules for place, rules in change.shared.items() if place != _FIRST}
+    rest = list(texts(replace(change, chains={}, shared=shared), size=len(change.stale) + 1))
+    yield from sorted(rest, key=lambda text: not text.startswith("*nat"))
+
+
+def _lines(chains: Mapping[str, Iterable[Rule]]) -> str:
+    parts = []
+    for name, rules in chains.items():
+        parts.append(f":{name} - [0:0]")
+        parts += [rule.text for rule in rules]
+    return "\n".join((*parts, ""))
 
 
 def deletions(change: Change) -> Iterator[str]:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import replace
+from queue import SimpleQueue
 
 from netlab.errors import KernelError, RestoreRejected
 from netlab.kernel import iptables, nfacct
 from netlab.netfilter import parse
+from netlab.netfilter.model import Ruleset
 from netlab.proxy import layout, names
 from netlab.proxy.family import FamilyProxier
 from netlab.proxy.metrics import Metrics
-from netlab.proxy.plan import PIECE, Change, Wanted, deletions, piece_size, texts
+from netlab.proxy.plan import (
+    PIECE,
+    Change,
+    Wanted,
+    closing_texts,
+    deletions,
+    opening,
+    piece_size,
+    service_lines,
+    texts,
+    transaction,
+)
 from netlab.proxy.settings import INVALID_COUNTER, LOCALHOST_COUNTER, Settings
 from netlab.proxy.tracker import LARGE, rebuild
 
@@ -21,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _ONE_PIECE = 1 << 30
 """Chains of one transaction for legacy iptables, which reads and writes the whole table whatever is changed."""
+
+_GROUP = 100
+"""Services whose rules are worked out at a time."""
 
 _HOOKS = {table: tuple(hook for owner, hook in layout.JUMPS if owner == table) for table, _ in layout.JUMPS}
 
@@ -50,18 +66,13 @@ class Proxier(FamilyProxier[Change]):
 
     async def _full(self, large: bool) -> Change:
         self._make_counters()
-        # While a child process looks at the kernel, the rules are worked out here.
-        looking = asyncio.create_task(asyncio.to_thread(iptables.outline, self.tool, _HOOKS, netns=self.netns))
-        await asyncio.sleep(0)
-        changed: Iterable[str] = self.tracker.take_changed()
+        looking = asyncio.create_task(asyncio.to_thread(self._look))
+        changed = self.tracker.take_changed()
         if (self.settings, large) != (self._wanted.settings, self._large):
             self._wanted, self._large = Wanted(self.settings), large
-            changed = self.tracker.services()
-        rebuild(self.tracker, self._wanted, changed)
-        kernel = parse.outline(await looking)
-        change = self._wanted.take_all(kernel)
+            changed = set(self.tracker.services())
         try:
-            await self._write(change, piece_size(len(kernel.table("nat").chains)))
+            change = await (self._with_care(looking, changed) if self._complained else self._streamed(looking, changed))
         except RestoreRejected as error:
             if "nfacct" not in error.text or not self._countable:
                 raise
@@ -71,6 +82,68 @@ class Proxier(FamilyProxier[Change]):
         log.info("%s: wrote all rules of %d Services%s (%s)", self.family, len(set(self.tracker.services())),
                  f", more than {LARGE} endpoints" if large else "", self.tool)
         return change
+
+    def _look(self) -> Ruleset:
+        """Return what the kernel holds, as far as a full sync needs to know."""
+        return parse.outline(iptables.outline(self.tool, _HOOKS, netns=self.netns))
+
+    async def _with_care(self, looking: Awaitable[Ruleset], changed: Iterable[str]) -> Change:
+        rebuild(self.tracker, self._wanted, changed)
+        kernel = await looking
+        change = self._wanted.take_all(kernel)
+        await self._write(change, piece_size(len(kernel.table("nat").chains)))
+        return change
+
+    async def _streamed(self, looking: Awaitable[Ruleset], changed: set[str]) -> Change:
+        """Write everything in one process, which works on one part while the next is worked out here."""
+        parts: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        kernel = await looking if self.tool.backend == "nft" else None
+        restoring = asyncio.create_task(self._restore(_taken(parts)))
+        try:
+            size = piece_size(len(kernel.table("nat").chains)) if kernel is not None else 0
+            for part in self._service_parts(changed, size):
+                parts.put(part)
+                await asyncio.sleep(0)
+            change = self._wanted.take_all(kernel if kernel is not None else await looking)
+            closing = closing_texts(change)
+            if kernel is None:  # legacy has one transaction for nat, which is open still
+                parts.put(next(closing).removeprefix("*nat\n"))
+            for part in closing:
+                parts.put(part)
+        except BaseException as error:
+            parts.put(error)
+            await asyncio.gather(restoring, return_exceptions=True)
+            raise
+        parts.put(None)
+        await restoring
+        return change
+
+    def _service_parts(self, changed: set[str], size: int) -> Iterator[str]:
+        """Yield nat's text with the own chains of all Services, those that changed worked out anew.
+
+        `size` is the least number of chains of a transaction; 0 makes one transaction of all, and leaves it open.
+        """
+        lines, count = [opening(self._wanted.settings)], 0
+        if not size:
+            yield "*nat\n"
+        services = sorted(changed.union(self._wanted.services()))
+        for at in range(0, len(services), _GROUP):
+            group = services[at:at + _GROUP]
+            rebuild(self.tracker, self._wanted, [service for service in group if service in changed])
+            text, chains = service_lines(self._wanted.blocks_of(group))
+            lines.append(text)
+            count += chains
+            if not size:
+                yield "".join(lines)
+            elif count >= size or at + _GROUP >= len(services):
+                yield transaction("nat", "".join(lines))
+            else:
+                continue
+            lines, count = [], 0
+        if not size:
+            yield "".join(lines)
+        elif lines:
+            yield transaction("nat", "".join(lines))
 
     async def _partial(self) -> Change:
         rebuild(self.tracker, self._wanted, self.tracker.take_changed())
@@ -95,7 +168,7 @@ class Proxier(FamilyProxier[Change]):
                     "%s: a chain that nobody needs stays: %s", self.family, error)
                 self._stuck.add(error.text)
 
-    async def _restore(self, text: str) -> None:
+    async def _restore(self, text: str | Iterable[str]) -> None:
         """Run all transactions of a text in one process: on a node of many chains, starting it is what costs."""
         await asyncio.to_thread(iptables.restore, self.tool, text, netns=self.netns, wait=self.lock_wait,
                                 where=self.settings.node)
@@ -128,6 +201,14 @@ class Proxier(FamilyProxier[Change]):
             lacking = sum(policy in block.no_local for block in self._wanted.blocks())
             metrics.put("sync_proxy_rules_no_local_endpoints_total", lacking, policy, family)
         self._report_pending()
+
+
+def _taken(parts: SimpleQueue[str | BaseException | None]) -> Iterator[str]:
+    """Yield what is put into a queue until None; an error is raised here too, so that no half of a text is taken."""
+    while (part := parts.get()) is not None:
+        if isinstance(part, BaseException):
+            raise part
+        yield part
 
 
 def count_nfacct(metrics: Metrics, netns: int | None = None) -> None:

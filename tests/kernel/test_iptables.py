@@ -56,6 +56,30 @@ def test_a_refused_line_is_named_and_the_table_stays_as_it_was(namespace: int, t
     assert iptables.save(tool, netns=namespace, tables=["filter"]).splitlines()[1:-1] == before
 
 
+def test_text_comes_in_parts(namespace: int, tool):
+    iptables.restore(tool, iter(["*nat\n:A - [0:0]\n-A A -j ", "RETURN\n", "COMMIT\n*filter\n:B - [0:0]\nCOMMIT\n"]), netns=namespace)
+    assert iptables.chain_exists(tool, "nat", "A", netns=namespace)
+    assert iptables.chain_exists(tool, "filter", "B", netns=namespace)
+    with pytest.raises(RestoreRejected) as caught:
+        iptables.restore(tool, (part for part in ["*nat\n:C - [0:0]\n", "-A C -j NOWHERE\n", "COMMIT\n"]), netns=namespace)
+    assert (caught.value.line, caught.value.text) == (3, "-A C -j NOWHERE")
+
+
+def test_text_that_does_not_come_whole_is_not_taken(namespace: int, tool):
+    def broken() -> Iterator[str]:
+        yield "*filter\n:WHOLE - [0:0]\nCOMMIT\n*nat\n:HALF - [0:0]\n"
+        raise ValueError("the rest could not be worked out")
+
+    with pytest.raises(ValueError, match="the rest"):
+        iptables.restore(tool, broken(), netns=namespace)
+    assert not iptables.chain_exists(tool, "nat", "HALF", netns=namespace)
+
+
+def test_a_program_that_ends_before_its_input_does(namespace: int, tool):
+    with pytest.raises(KernelError):
+        iptables.restore(tool, ("-A NOWHERE -j RETURN\n" * 1000 for _ in range(500)), netns=namespace)
+
+
 def test_garbage_is_an_error(namespace: int, tool):
     with pytest.raises(KernelError):
         iptables.restore(tool, "what is this\n", netns=namespace)
