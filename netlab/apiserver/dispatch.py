@@ -86,7 +86,7 @@ class Dispatcher:
             raise status.bad_request("the body is nested too deeply") from None
         except StorageFull as error:
             code = 507
-            raise ApiError(507, "InsufficientStorage", f"the store's disk is full: {error}") from None
+            raise ApiError(507, "InsufficientStorage", f"etcdserver: mvcc: database space exceeded: {error}") from None
         except (StorageFailed, StoreClosed) as error:
             code = 503
             raise status.unavailable(str(error)) from None

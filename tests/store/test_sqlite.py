@@ -40,10 +40,12 @@ def write_until_killed(path: Path, synchronous: str, acknowledge: int) -> None:
         os._exit(1)
 
 
-@pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_an_acknowledged_write_survives_kill_9(tmp_path: Path, synchronous: str) -> None:
+@pytest.mark.parametrize(("synchronous", "kills"), [
+    ("normal", 12), ("full", 12), pytest.param("normal", 1000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    pytest.param("full", 1000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_an_acknowledged_write_survives_kill_9(tmp_path: Path, synchronous: str, kills: int) -> None:
     dice, revision = random.Random(1), 0
-    for _ in range(12):
+    for _ in range(kills):
         acknowledged, acknowledge = os.pipe()
         child = os.fork()
         if child == 0:
