@@ -14,6 +14,7 @@ import orjson
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.errors import ApiError
 from netlab.store import KeyValue, Store
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
@@ -92,9 +93,21 @@ class Folder:
         return obj  # type: ignore[no-any-return]
 
     def fresh(self, kv: KeyValue) -> Object:
-        """Return a decoded copy that the caller may change."""
-        obj: Object = orjson.loads(kv.value)
-        if self._settle is not None:
-            obj = self._settle(obj)
-        obj.setdefault("metadata", {})["resourceVersion"] = str(kv.mod_revision)
+        """Return a decoded copy that the caller may change.
+
+        Raises:
+            ApiError: 500, another hand than ours has written what is no object.
+        """
+        try:
+            obj: Object = orjson.loads(kv.value)
+            obj.setdefault("metadata", {})["resourceVersion"] = str(kv.mod_revision)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._unreadable(kv, error) from None
+        if "kind" not in obj or "apiVersion" not in obj:
+            obj = {"kind": self.resource.kind, "apiVersion": self.resource.api_version} | obj
         return obj
+
+    def _unreadable(self, kv: KeyValue, error: Exception) -> ApiError:
+        key = kv.key.decode(errors="backslashreplace")
+        return ApiError(500, "InternalError", f"Internal error occurred: unable to decode the object at revision "
+                                              f"{kv.mod_revision} of {key}: {error} (etcdctl del {key} removes it)")

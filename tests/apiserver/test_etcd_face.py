@@ -85,6 +85,25 @@ def test_a_change_made_by_etcdctl_is_seen_by_watchers(ctl: Callable[..., str], c
     assert client.get(f"{path}/b").json["data"] == {"y": "1"}
 
 
+def test_what_is_no_object_is_said_and_can_be_removed(ctl: Callable[..., str], client: Client, ns: str):
+    path, folder = f"/api/v1/namespaces/{ns}/configmaps", f"/registry/configmaps/{ns}"
+    revision = client.get(path).json["metadata"]["resourceVersion"]
+    with client.watch(f"{path}?watch=1&resourceVersion={revision}&timeoutSeconds=20") as watching:
+        client.post(path, config_map("good"))
+        for name, text in (("bad", "not json"), ("list", "[1]"), ("null", '{"metadata":null}')):
+            ctl("put", f"{folder}/{name}", text)
+        events = list(watching)
+    assert [event["type"] for event in events] == ["ADDED", "ERROR"]
+    for name in ("", "/bad", "/list", "/null", "?labelSelector=a"):
+        answer = client.get(path + name)
+        assert answer.status == 500
+        assert "unable to decode" in answer.json["message"]
+    assert client.get(f"{path}/good").status == 200
+    for name in ("bad", "list", "null"):
+        ctl("del", f"{folder}/{name}")
+    assert client.get(path).status == 200
+
+
 def test_who_shows_no_certificate_is_turned_away(pki: Pki, server: Server, url: str):
     context = ssl.create_default_context(cafile=pki.path("ca.crt"))
     with pytest.raises(OSError):

@@ -66,6 +66,8 @@ async def watch(call: Call) -> Response:
                     if initial and bookmarks:
                         await sink.write(_bookmark(call, snapshot.revision, initial_end=True))
                 await _follow(call, sink, source, chosen, line, start=start, seconds=seconds, bookmarks=bookmarks)
+        except ApiError as error:  # an object that can't be read: say so, and end
+            await sink.write(_error_line(error))
         except WatchCut:
             return  # too slow, or the server stops: the client comes back with what it has seen last
         finally:
