@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli import trace_views
+from netlab.cli import trace_follow, trace_views
 from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @click.command("trace", short_help="Send one connection and show every interface and rule that it crosses")
 @click.argument("source", metavar="FROM", required=False, default="")
 @click.argument("target", metavar="TO[:PORT]", required=False, default="")
-@click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]), default="tcp", show_default=True,
-              help="What to send.")
+@click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]),
+              help="What to send: by default tcp. With --follow: only this.")
 @click.option("-6", "--ipv6", is_flag=True, help="To the IPv6 address of what has both.")
 @click.option("--timeout", type=click.FloatRange(0.1, 60), default=3.5, show_default=True, metavar="SECONDS",
               help="How long to wait for an answer. An unanswered ARP request takes the kernel 3 seconds.")
@@ -34,18 +34,20 @@ if TYPE_CHECKING:
 @click.option("--fragment", type=click.IntRange(8, 65000), metavar="BYTES",
               help="By hand: in pieces of so many bytes.")
 @click.option("--source-port", type=click.IntRange(1, 65535), metavar="N", help="By hand: the source port.")
-@click.option("--count", type=click.IntRange(1, 1000), metavar="N", help="By hand: send it N times.")
+@click.option("--count", type=click.IntRange(1, 1000), metavar="N",
+              help="By hand: send it N times. With --follow: stop after N flows.")
 @click.option("--bpf/--no-bpf", default=None, help="Insist on the kernel's drop reasons, or do without. "
               "By default they are shown where this kernel and user may have them (netlab doctor).")
 @click.option("--policies", is_flag=True, help="Also show the chain policies that let the packet pass.")
+@trace_follow.options
 @trace_views.options
 @attach_options
 @lab_name
-def command(source: str, target: str, protocol: str, timeout: float, data: str | None, source_address: str,
+def command(source: str, target: str, protocol: str | None, timeout: float, data: str | None, source_address: str,
             flags: str | None, ttl: int | None, size: int | None, fragment: int | None, source_port: int | None,
             count: int | None, color: str, output: str, save: tuple[str, ...], write: str, from_json: str,
             attach: tuple[str, ...], kubeconfig: str, objects: str, name: str, *, ipv6: bool, no_data: bool,
-            df: bool, bpf: bool | None, policies: bool) -> int:
+            df: bool, bpf: bool | None, policies: bool, follow: bool, **following: Any) -> int:
     """Send one real packet, or open one connection, and show every interface and rule it crosses, both ways.
 
     \b
@@ -58,6 +60,7 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     netlab trace pod/client svc/web --save a.json --save a.svg --save a.html -w a.pcapng
     netlab trace --from-json a.json -o mermaid
     netlab trace --attach auto --kubeconfig FILE pod/client svc/web     on a real node, or where kind runs
+    netlab trace --follow svc/web --drops-only   live traffic, flow by flow, until Ctrl-C
 
     FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
     lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a Service), a DNS name or an address. No tool
@@ -69,6 +72,11 @@ def command(source: str, target: str, protocol: str, timeout: float, data: str |
     from netlab.lab import state, tracing
     from netlab.trace.views import Subject
 
+    if follow:
+        return trace_follow.run(state.find(name), tuple(filter(None, (source, target))), {
+            **following, "protocol": protocol, "count": count, "bpf": bpf, "color": color, "output": output,
+            "policies": policies})
+    protocol = protocol or "tcp"
     trace_views.check(save, source, target, from_json)
     if from_json:
         return trace_views.show(trace_views.load(from_json), output=output, save=save, write=write, color=color,

@@ -76,7 +76,7 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         here = source.name
         if here not in {tap.place for tap in taps}:
             here = f"node/{source.node}"  # a Pod on its node's own network
-        known = replace(known, places=_addresses(namespaces))
+        known = replace(known, places=addresses_of_places(namespaces))
         target = resolve(wish.target, known, protocol=wish.protocol, ipv6=wish.ipv6)
         payload = _payload(wish, target) if wish.payload is None else wish.payload
         request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, payload,
@@ -143,7 +143,7 @@ def _node(record: NodeRecord) -> Object:
             "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in record.ips]}}
 
 
-def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
+def addresses_of_places(namespaces: Sequence[Namespace]) -> dict[str, str]:
     """Return the address of `outside`, which is no API object."""
     found: dict[str, str] = {}
     for entry in namespaces:

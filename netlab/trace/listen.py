@@ -143,6 +143,14 @@ class Ears:
             self.take(place, source)
         self.heard.lost = sum(source.count_lost() for _, source in self._sources)
 
+    def lost_by_kind(self) -> dict[str, int]:
+        """Return how many frames, rule messages and drops the kernel could not hand over."""
+        found = {"frames": 0, "rules": 0, "drops": 0}
+        for _, source in self._sources:
+            kind = {PacketTap: "frames", DropTrace: "drops"}.get(type(source), "rules")
+            found[kind] += source.count_lost()
+        return found
+
     def close(self) -> None:
         """Close everything. The kernel takes some 10 ms for each tap and each table that goes, so all go at once."""
         self.loop.close()

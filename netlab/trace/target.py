@@ -51,7 +51,7 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
         UsageError: the words are off, or a port is missing that nothing gives.
         NotFound: there is no such object, or it has no address yet.
     """
-    name, port = _split(text)
+    name, port = split(text)
     kind, _, rest = name.partition("/")
     if kind in ("svc", "service", "services") and rest:
         return _service(text, rest, port, known, protocol, namespace, ipv6=ipv6)
@@ -60,7 +60,7 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
     if kind in ("pod", "po", "pods") and rest:
         return _pod(text, rest, port, known.pods, namespace, ipv6=ipv6)
     if kind in ("node", "no", "nodes") and rest:
-        found = _find(known.nodes, "", rest, "node")
+        found = find(known.nodes, "", rest, "node")
         addresses = [a["address"] for a in found.get("status", {}).get("addresses", []) if a["type"] == "InternalIP"]
         if not addresses:
             raise NotFound(f"node {rest} has no InternalIP yet")
@@ -109,7 +109,8 @@ def _named(text: str, name: str, port: int, known: Objects, protocol: str, names
     return Target("" if address == "None" else address, port, text, name, http=_speaks_http(service, port))
 
 
-def _split(text: str) -> tuple[str, int]:
+def split(text: str) -> tuple[str, int]:
+    """Return the name and the port (0 for none) of `NAME[:PORT]` or `[ADDRESS]:PORT`."""
     bracketed = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d+))?", text)
     if bracketed:
         return bracketed[1], _port(bracketed[2] or "0", text)
@@ -128,7 +129,7 @@ def _port(digits: str, text: str) -> int:
 def _service(text: str, rest: str, port: int, known: Objects, protocol: str, namespace: str, kind: str = "", *,
              ipv6: bool = False) -> Target:
     space, _, name = rest.rpartition("/")
-    service = _find(known.services, space or namespace, name, "Service")
+    service = find(known.services, space or namespace, name, "Service")
     spec = service.get("spec", {})
     if kind:
         address, port = _way_in(kind, service, port, known, protocol, text)
@@ -198,7 +199,7 @@ def addresses(service: Object) -> list[str]:
 
 def _pod(text: str, rest: str, port: int, pods: Iterable[Object], namespace: str, *, ipv6: bool) -> Target:
     space, _, name = rest.rpartition("/")
-    pod = _find(pods, space or namespace, name, "Pod")
+    pod = find(pods, space or namespace, name, "Pod")
     status = pod.get("status", {})
     own = [entry["ip"] for entry in status.get("podIPs") or [{"ip": status.get("podIP", "")}] if entry["ip"]]
     address = _pick(own, ipv6=ipv6) if own else ""
@@ -216,7 +217,12 @@ def _pick(addresses: Sequence[str], *, ipv6: bool) -> str:
     return next((address for address in addresses if (":" in address) == ipv6), addresses[0])
 
 
-def _find(objects: Iterable[Object], namespace: str, name: str, kind: str) -> Object:
+def find(objects: Iterable[Object], namespace: str, name: str, kind: str) -> Object:
+    """Return an object by namespace ("" for none) and name.
+
+    Raises:
+        NotFound: there is none; the hint has near names.
+    """
     others = []
     for obj in objects:
         meta = obj["metadata"]

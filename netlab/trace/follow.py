@@ -1,0 +1,231 @@
+"""`netlab trace --follow`: the live traffic of all namespaces, told flow by flow as it ends.
+
+Only what opens, answers or refuses flows is listened to. The tables that have rules traced belong to our sockets, and
+go with them, however this process ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from netlab.errors import KernelError
+from netlab.kernel.filters import FLOWS
+from netlab.trace import proxied
+from netlab.trace.event import Trace
+from netlab.trace.facts import Facts
+from netlab.trace.flows import SETTLED, Flow, Flows
+from netlab.trace.listen import Ears, Heard, Tap, legacy_in_use
+from netlab.trace.packet import NAMES, Packet, join
+from netlab.trace.story import Opened, Story
+from netlab.trace.verdict import GOOD
+from netlab.trace.visits import Collector, Visit
+from netlab.trace.watch import Watch
+
+REFRESH: Final = 2.0
+"""Seconds between two looks for namespaces that have come or gone."""
+
+TICK: Final = 0.05
+
+TOGETHER: Final = 20_000_000
+"""Events are sorted once they are so old (ns): sockets are read one after the other, and a later one knows more."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A flow that has ended, or was answered: its trace, and what became of it.
+
+    `status`: the trace's own, but "dropped" for what died on its way without a word, and "silent" for what arrived and
+    was not answered (which UDP need not be).
+    """
+
+    at: int
+    status: str
+    trace: Trace
+
+    @property
+    def good(self) -> bool:
+        """Tell whether nothing was lost."""
+        return self.status in (*GOOD, "silent")
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What there was to see: `lost` counts events that the kernel could not hand over, by kind."""
+
+    seconds: float
+    flows: int
+    shown: int
+    dropped: int
+    sample: int
+    lost: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: after `count` flows shown, after `duration` seconds (0: never), or when `stop` says so."""
+
+    count: int = 0
+    duration: float = 0.0
+    patience: float = 3.5
+    stop: Callable[[], bool] = lambda: False
+
+
+def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Callable[[Told], None], *,
+           limits: Limits | None = None, bpf: bool | None = None,
+           refresh: Callable[[], Sequence[Tap]] | None = None) -> Closing:
+    """Listen until a limit is reached, and hand every flow that is asked for to `tell`.
+
+    Args:
+        watch: which flows.
+        taps: the namespaces to listen in.
+        names: names by IP address.
+        tell: called in this thread, in the order in which flows end.
+        limits: when to stop.
+        bpf: ask for drop reasons; None where it is possible.
+        refresh: returns the namespaces of now, for those that come later; asked every other second.
+
+    Raises:
+        Unsupported: no drop reasons although they are insisted on.
+    """
+    following = _Following(watch, names, tell, limits or Limits())
+    try:
+        if bpf is not False:
+            following.ears.ask_for_drops(taps, insist=bool(bpf))
+        for tap in taps:
+            following.listen(tap)
+        return following.run(refresh)
+    finally:
+        following.ears.close()
+
+
+class _Following:
+    """The state of one `follow`."""
+
+    def __init__(self, watch: Watch, names: Mapping[str, str], tell: Callable[[Told], None], limits: Limits) -> None:
+        self.ears = Ears()
+        self._watch, self._names, self._tell, self._limits = watch, names, tell, limits
+        self._flows = Flows(watch, limits.patience)
+        self._places: dict[str, int] = {}
+        self._legacy: dict[str, bool] = {}
+        self._translated: dict[str, int] = {}
+        self._collectors: dict[str, Collector] = {}
+        self._facts = Facts(self._places, lambda place: self._legacy.get(place, False))
+        self._began = time.monotonic()
+        self._shown = self._dropped = self._ended = 0
+
+    def listen(self, tap: Tap) -> None:
+        """Add a namespace."""
+        self._places[tap.place] = tap.netns_fd
+        self._legacy[tap.place] = legacy_in_use(tap.netns_fd)
+        self.ears.open(tap, self._watch.matches(), FLOWS, armed=tap.place != "host")
+
+    def run(self, refresh: Callable[[], Sequence[Tap]] | None) -> Closing:
+        """Listen and tell until a limit is reached."""
+        renewed = self._began
+        while not self._over():
+            for key, _ in self.ears.loop.select(TICK):
+                self.ears.take(*key.data)
+            now = time.monotonic()
+            if now - renewed > REFRESH:
+                renewed = now
+                self._facts.renew()
+                for tap in refresh() if refresh is not None else ():
+                    if tap.place not in self._places:
+                        self.listen(tap)
+            self._sort(now)
+            self._tell_due(now)
+        last = time.monotonic() + SETTLED
+        while (now := time.monotonic()) < last and not self._enough():
+            for key, _ in self.ears.loop.select(last - now):
+                self.ears.take(*key.data)
+            self._sort(now)
+        self._tell_due(time.monotonic(), all=True)
+        return Closing(time.monotonic() - self._began, self._flows.begun, self._shown, self._dropped,
+                       self._watch.sample, self.ears.lost_by_kind())
+
+    def _over(self) -> bool:
+        limits = self._limits
+        return bool(limits.stop() or self._enough() or
+                    (limits.duration and time.monotonic() - self._began >= limits.duration))
+
+    def _enough(self) -> bool:
+        return 0 < self._limits.count <= self._shown
+
+    def _sort(self, now: float) -> None:
+        """Hand what was heard to the flows; the ears are empty then."""
+        heard = self.ears.heard
+        for place, entries in heard.flows.items():
+            self._flows.translate(entries[self._translated.get(place, 0):])
+            self._translated[place] = len(entries)
+        settled = time.time_ns() - TOGETHER
+        self._flows.hear(sorted((e for e in heard.seen if e.at <= settled), key=lambda event: event.at), now)
+        self._flows.mourn(heard.deaths, now)
+        for place, hits in heard.hits.items():
+            if hits:
+                try:
+                    hooks = self._facts.hooks(place)
+                except KernelError:  # the namespace is gone
+                    continue
+                collector = self._collectors.setdefault(place, Collector(place))
+                collector.feed(hits, hooks)
+                self._flows.judge(collector.visits, now)
+        heard.seen, heard.hits, heard.deaths = [e for e in heard.seen if e.at > settled], {}, []
+
+    def _tell_due(self, now: float, *, all: bool = False) -> None:
+        due = list(self._flows.due(now, all=all))
+        for flow in due:
+            if self._enough():
+                break
+            self._ended += 1
+            if not self._watch.wants(flow.talk.tuples, flow.first.protocol):
+                continue
+            told = self._told(flow)
+            self._dropped += not told.good
+            if told.good and self._watch.drops_only:
+                continue
+            self._shown += 1
+            self._tell(told)
+        if due:
+            awaited = self._flows.keys
+            for collector in self._collectors.values():
+                collector.keep(lambda visit: visit.first.key in awaited)
+            for place, flows in self.ears.heard.flows.items():
+                self.ears.heard.flows[place] = flows[-1000:]
+                self._translated[place] = min(len(flows), 1000)
+        elif not self._flows:
+            for collector in self._collectors.values():
+                if len(collector.visits) > 1000:
+                    collector.keep(lambda visit: False)  # noqa: ARG005
+
+    def _told(self, flow: Flow) -> Told:
+        first = flow.first
+        stays = [visit for collector in self._collectors.values() for visit in collector.visits
+                 if flow.talk.direction(visit.first)]
+        heard = Heard(seen=flow.seen, flows=self.ears.heard.flows, deaths=flow.deaths)
+        origin = _origin(flow, stays)
+        target = self._names.get(first.destination, "")
+        asked = Opened(flow.place, first.destination, first.dport if not first.is_icmp else 0,
+                       NAMES.get(first.protocol, str(first.protocol)).replace("icmpv6", "icmp"))
+        answer = proxied.answer(flow.answer)
+        story = Story(heard, self._facts, self._names, stays)
+        wanted = first.key, origin.addresses
+        trace = story.tell(asked, lambda packet: (packet.key, packet.addresses) == wanted, answer,
+                           target=join(target, asked.port) if target else "")
+        trace = replace(trace, bpf=self.ears.bpf)
+        status = trace.outcome.status
+        if status == "timeout":
+            status = "dropped" if trace.request and trace.request[-1].kind == "drop" else "silent"
+            if trace.outcome.why.startswith("the answer died"):
+                status = "dropped"
+        return Told(flow.at, status, trace)
+
+
+def _origin(flow: Flow, stays: Sequence[Visit]) -> Packet:
+    """Return the first packet as it was made, before any NAT of its own namespace."""
+    for visit in stays:
+        if visit.place == flow.place and visit.local and visit.first.key == flow.first.key:
+            return visit.first
+    return flow.first
