@@ -26,7 +26,7 @@ def options(function: F) -> F:
                      help="With --follow: flows of the Pods with these labels."),
         click.option("--drops-only", is_flag=True, help="With --follow: only what failed."),
         click.option("--sample", metavar="1/N", default="1/1", help="With --follow: look at one flow in N."),
-        click.option("--duration", type=click.FloatRange(0.1), metavar="SECONDS", default=0.0,
+        click.option("--duration", type=click.FloatRange(0.1), metavar="SECONDS",
                      help="With --follow: stop after so long (--count N: after N flows)."),
         click.option("--hops", is_flag=True, help="With --follow: every hop and rule of each flow."),
     ]
@@ -51,7 +51,7 @@ def run(lab: LabRecord, targets: tuple[str, ...], given: dict[str, Any]) -> int:
 
     numbers = {number for number, name in NAMES.items() if name.removesuffix("v6") == given["protocol"]}
     wish = following.Wish(targets, given["selector"], frozenset(numbers), parse_sample(given["sample"]),
-                          given["drops_only"], given["count"] or 0, given["duration"], given["bpf"])
+                          given["drops_only"], given["count"] or 0, given["duration"] or 0.0, given["bpf"])
     color = given["color"] == "always" or (given["color"] == "auto" and sys.stdout.isatty()
                                            and not os.environ.get("NO_COLOR"))
 

@@ -92,7 +92,7 @@ def with_tables(rules: Ruleset, tables: Iterable[NftTable], *, ipv6: bool = Fals
     family = "ip6" if ipv6 else "ip"
     mine = [each for each in tables if each.family in (family, "inet", "netdev", "bridge")]
     proxys = next((each for each in mine if each.family == family and each.name == nft_names.TABLE), None)
-    native = tuple(each for each in mine if each is not proxys and each.name != _PRIVATE
+    native = tuple(each for each in mine if each is not proxys and not each.name.startswith(_PRIVATE)
                    and not (each.family == family and is_iptables(each)))
     return Holding(node, rules, other, proxys, native, sysctls or {}, ipv6)
 

@@ -53,7 +53,7 @@ def read(node: str, netns: int, *, ipv6: bool = False, both: bool = False, only:
 def _nft_tables(netns: int, ipv6: bool, only: str) -> tuple[list[nft.NftTable], bool]:
     family = "ip6" if ipv6 else "ip"
     there = [each for each in nft_table.names(netns) if each[0] in (family, "inet", "netdev", "bridge")
-             and not (each[0] == family and each[1] in HOOKS) and each[1] != "netlab-trace"]
+             and not (each[0] == family and each[1] in HOOKS) and not each[1].startswith("netlab-trace")]
     proxys = (family, nft_names.TABLE) in there
     wanted = [(family, nft_names.TABLE)] if only and proxys else [] if only else there
     if not wanted:

@@ -23,7 +23,12 @@ from netlab.errors import KernelError, Unsupported
 from netlab.kernel import nfnetlink
 from netlab.kernel.netns import inside
 
-TRACE_TABLE: Final = "netlab-trace"
+TRACE_TABLES: Final = "netlab-trace"
+"""What the names of all tracers' tables begin with."""
+
+TRACE_TABLE: Final = f"{TRACE_TABLES}-{os.urandom(4).hex()}"
+"""This process' own: several may trace at the same time."""
+
 HANDLES: Final = 1 << 3
 NFT_MSG_GETCHAIN: Final = 4
 NFT_MSG_GETRULE: Final = 7

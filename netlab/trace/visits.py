@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from netlab.kernel.nft import TRACE_TABLE
+from netlab.kernel.nft import TRACE_TABLE, TRACE_TABLES
 from netlab.kernel.taps import RuleHit
 from netlab.trace.packet import Key, Packet, parse_headers
 
@@ -102,6 +102,8 @@ class Collector:
             if hit.legacy:
                 legacy.append(hit)
                 continue
+            if hit.table.startswith(TRACE_TABLES) and hit.table != TRACE_TABLE:
+                continue  # somebody else traces as well
             if hit.network:  # the headers come with the first message of each base chain
                 packet = parse_headers(hit.network, hit.transport)
                 if packet is None:

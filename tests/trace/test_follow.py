@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -144,6 +148,30 @@ def test_kernel_and_we_agree_about_the_sample(network: Network) -> None:
     for flow in (*udp, *tcp):
         assert any(hop.kind == "rule" and hop.place == "node/node1" for hop in flow.trace.request)
     assert closing.sample == 4
+
+
+@pytest.mark.root
+def test_somebody_else_may_trace_at_the_same_time(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    other: list[list[object]] = []
+    program = ("import sys, json; from tests.trace import drops; from netlab.trace.run import Request, Tap, trace; "
+               "taps = [Tap(place, fd) for place, fd in json.loads(sys.argv[1]).items()]; "
+               "found = trace(Request('pod/default/client', '10.96.0.10', 80), taps); "
+               "print(json.dumps([found.warnings, found.outcome.status, "
+               "[h.chain for h in found.request if h.kind == 'rule' and h.place == 'node/node1']]))")
+
+    def traffic() -> None:
+        done = subprocess.run([sys.executable, "-P", "-c", program, json.dumps(network.places)], capture_output=True,
+                              text=True, check=True, pass_fds=list(network.places.values()), cwd="/",
+                              env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+        other.append(json.loads(done.stdout))
+
+    told, _ = while_following(network, Watch(), traffic, count=1)
+    chains = ["PREROUTING", "KUBE-SERVICES", "KUBE-SVC-WEB", "KUBE-SEP-TWO"]
+    warnings, status, met = other[0]
+    assert (warnings, status, met[:4]) == ([], "connected", chains)
+    mine = [hop.chain for hop in told[0].trace.request if hop.kind == "rule" and hop.place == "node/node1"]
+    assert (told[0].status, mine) == ("connected", met)
 
 
 @pytest.mark.root
