@@ -40,6 +40,15 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
         return 1
 
 
+def listen_host(text: str) -> str | None:
+    """Return a bind address as asyncio wants it: None, every address of both families, for the wildcard of either.
+
+    So does Go's net.Listen: 0.0.0.0 is heard on IPv6 too, unless the network is called tcp4.
+    """
+    host = text.strip("[]")
+    return None if host in ("", "0.0.0.0", "::") else host
+
+
 async def first(*awaitables: Awaitable[object]) -> None:
     """Wait until the first of these ends, cancel the others, and re-raise what the ended ones raised."""
     tasks = [asyncio.ensure_future(a) for a in awaitables]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from netlab import daemon
 from netlab.api.meta import Object
 from netlab.errors import NetlabError
 from netlab.kernel.inotify import Inotify
@@ -74,7 +75,7 @@ class Server:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True).start()
+            await web.TCPSite(runner, daemon.listen_host(host), port, ssl_context=tls, reuse_address=True).start()
         except OSError as error:
             raise NetlabError(f"can't listen on {host}:{port}: {error.strerror}") from error
         self._runners.append(runner)

@@ -196,7 +196,7 @@ async def _serve(address: str, app: web.Application, *, hard: bool) -> web.AppRu
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, name.strip("[]") or None, int(port)).start()
+        await web.TCPSite(runner, daemon.listen_host(name), int(port)).start()
     except OSError as error:
         await runner.cleanup()
         if hard:
