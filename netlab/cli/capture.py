@@ -89,14 +89,17 @@ def words(total: Total, write: str) -> str:
     """Return how a capture ended, in a line."""
     to = f" written to {write}" if write and write != "-" else ""
     lost = f"{total.lost} dropped by the kernel for want of room" if total.lost else "none dropped"
-    packets = "1 packet" if total.frames == 1 else f"{total.frames} packets"
-    places = "1 place" if total.places == 1 else f"{total.places} places"
-    return f"{packets}{to}, {lost}; {total.interfaces} interfaces of {places}"
+    packets, interfaces, places = (_count(number, word) for number, word in (
+        (total.frames, "packet"), (total.interfaces, "interface"), (total.places, "place")))
+    return f"{packets}{to}, {lost}; {interfaces} of {places}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _began(places: int) -> None:
-    what = f"listening in {'1 place' if places == 1 else f'{places} places'}" if places else \
-        "no such Pod runs yet: waiting for one"
+    what = f"listening in {_count(places, 'place')}" if places else "no such Pod runs yet: waiting for one"
     click.echo(f"{what}; Ctrl-C ends", err=True)
 
 

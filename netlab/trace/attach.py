@@ -19,7 +19,7 @@ from netlab.api.meta import Object
 from netlab.errors import NetlabError, NotFound, UsageError
 from netlab.inspect import foreign
 from netlab.inspect.foreign import Spot
-from netlab.kernel import logbinding
+from netlab.kernel import logbinding, procs
 from netlab.kernel.process import read_file
 from netlab.trace import byname, cables, run
 from netlab.trace import resolve as resolvers
@@ -30,7 +30,7 @@ from netlab.trace.target import Objects, names, resolve
 from netlab.trace.views import Subject
 
 LOOK_AGAIN: Final = 1.0
-"""Seconds between two looks at /proc for namespaces that came and went during a capture."""
+"""Seconds between two looks at /proc's list for namespaces that came and went during a capture."""
 
 
 @dataclass(frozen=True)
@@ -167,10 +167,15 @@ class AttachSource:
             first.labelled(labels, namespace)
         self.links: dict[str, str] = {}
         self._first = True
+        self._pids = procs.pids()
 
     async def changed(self) -> None:
-        """Wait a second."""
-        await asyncio.sleep(LOOK_AGAIN)
+        """Wait until processes have come or gone, and at least a second."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            if (now := procs.pids()) != self._pids:
+                self._pids = now
+                return
 
     async def look(self) -> tuple[Sequence[Found], bool]:
         """Return the namespaces that are there now; those of the first look are there as they were found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -57,6 +58,21 @@ def test_lines_of_a_node_by_count(netlab: Netlab, services: tuple[str, object]) 
     assert len(lines) == 5
     assert {line["place"] for line in lines} == {"node/control-plane"}
     assert done.stderr.startswith("listening in 1 place; Ctrl-C ends\n5 packets, ")
+
+
+def test_a_trace_is_saved_shown_again_and_read_by_wireshark(netlab: Netlab, services: tuple[str, object], tmp_path) -> None:
+    files = {end: str(tmp_path / f"a.{end}") for end in ("json", "svg", "html", "mmd", "pcapng")}
+    done = netlab("trace", "--name", services[0], "outside", "node/worker1:30080", "-o", "json",
+                  *(word for file in files.values() for word in ("--save", file)))
+    assert json.loads(done.stdout) == json.loads((tmp_path / "a.json").read_text())
+    for end, form in (("svg", "svg"), ("html", "html"), ("mmd", "mermaid")):
+        assert netlab("trace", "--from-json", files["json"], "-o", form).stdout == (tmp_path / f"a.{end}").read_text()
+    data = (tmp_path / "a.pcapng").read_bytes()
+    assert {"outside:eth0", "fabric:outside", "fabric:worker1", "node/worker1:eth0"} <= set(names(data))
+    comments = [value.decode() for kind, body in blocks(data) if kind == 6
+                for code, value in options(body[20 + -(-int.from_bytes(body[12:16], sys.byteorder) // 4) * 4:]) if code == 1]
+    assert any(text.startswith("=> DNAT ") for text in comments)
+    assert any("KUBE-NODEPORTS" in text for text in comments)
 
 
 def test_a_service_without_pods_is_waited_for(netlab: Netlab, services: tuple[str, object]) -> None:

@@ -160,7 +160,7 @@ def test_capture_there_with_labels(machine: Machine, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 0
-    assert "none dropped; 1 interfaces of 2 places" in said
+    assert "none dropped; 1 interface of 2 places" in said
     names = [dict(options(body[8:]))[2].decode() for kind, body in blocks(path.read_bytes()) if kind == 1]
     assert names == ["pod/default/web-2:eth0"]
     assert machine.left() == []

@@ -62,7 +62,8 @@ def _stay(steps: list[Step]) -> Stay:
 def short(hop: Hop) -> str:
     """Return a hop in few words; a rule without its comment."""
     if hop.kind in ("rule", "policy"):
-        return f"{hop.table} {hop.chain}: {bare(hop.text)}"
+        element = f"  [{hop.element}]" if hop.element else ""
+        return f"{hop.table} {hop.chain}: {bare(hop.text)}{element}"
     return hop.text
 
 
