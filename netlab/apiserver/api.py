@@ -43,7 +43,8 @@ class Api:
             (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}
         self.definitions = Keeper(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
-        self.admission: Chain = plugins.chain(disabled=options.disabled_plugins)
+        self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,
+                                              disabled=options.disabled_plugins)
         if self.rbac is not None:
             self.admission.steps.append(Escalation(self.rbac))
         self.tokens = ServiceAccountTokens(

@@ -125,6 +125,7 @@ class Options:
     node_ports: tuple[int, int]
     authorization_modes: tuple[str, ...]
     anonymous_auth: bool
+    enabled_plugins: tuple[str, ...]
     disabled_plugins: tuple[str, ...]
     ready_file: str
     verbosity: int
@@ -172,6 +173,7 @@ def parse(argv: Sequence[str]) -> Options | str:
         service_networks=_networks(found["service-cluster-ip-range"]),
         node_ports=_ports(found["service-node-port-range"]),
         authorization_modes=_modes(found["authorization-mode"]), anonymous_auth=found["anonymous-auth"],
+        enabled_plugins=tuple(found["enable-admission-plugins"]),
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
 

@@ -28,6 +28,7 @@ from netlab.controllers.nodeipam import NodeIpam
 from netlab.controllers.nodelifecycle import NodeLifecycle
 from netlab.controllers.podgc import PodCollector
 from netlab.controllers.replicaset import ReplicaSets, ReplicationControllers
+from netlab.controllers.resourcequota import ResourceQuotas
 from netlab.controllers.rootca import RootCaPublisher
 from netlab.controllers.serviceaccount import ServiceAccounts, Tokens
 from netlab.controllers.tainteviction import TaintEviction
@@ -41,10 +42,10 @@ PROGRAM = "kube-controller-manager"
 CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpam, ServiceAccounts, RootCaPublisher, DaemonSets, Deployments, ReplicaSets, ReplicationControllers,
     EndpointSlices, EndpointsController, EndpointSliceMirroring, NodeLifecycle, TaintEviction, Namespaces,
-    PodCollector, Tokens, GarbageCollector)
+    PodCollector, Tokens, ResourceQuotas, GarbageCollector)
 
 _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
-    "endpointslicemirroring": "endpointslice-mirroring-controller",
+    "endpointslicemirroring": "endpointslice-mirroring-controller", "resourcequota": "resourcequota-controller",
     "endpoint": "endpoints-controller", "endpointslice": "endpointslice-controller",
     "replicationcontroller": "replicationcontroller-controller", "podgc": "pod-garbage-collector-controller",
     "namespace": "namespace-controller", "serviceaccount": "serviceaccount-controller",
@@ -57,7 +58,7 @@ _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be na
     "bootstrapsigner", "bootstrap-signer-controller", "tokencleaner", "token-cleaner-controller", "job",
     "job-controller", "cronjob", "cronjob-controller", "statefulset", "statefulset-controller", "disruption",
     "disruption-controller", "ttl", "ttl-controller", "ttl-after-finished", "ttl-after-finished-controller",
-    "resourcequota", "resourcequota-controller", "attachdetach", "persistentvolume-attach-detach-controller",
+    "attachdetach", "persistentvolume-attach-detach-controller",
     "persistentvolume-binder", "persistentvolume-binder-controller", "persistentvolume-expander",
     "persistentvolume-expander-controller", "pv-protection", "persistentvolume-protection-controller",
     "pvc-protection", "persistentvolumeclaim-protection-controller", "ephemeral-volume",

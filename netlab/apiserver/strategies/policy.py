@@ -154,17 +154,17 @@ class ResourceQuotaStrategy(Strategy):
 
 
 class LimitRangeStrategy(Strategy):
-    """LimitRanges: maxima stand in for defaults."""
+    """LimitRanges."""
 
     create_on_update = True
 
     def default(self, obj: Object) -> None:
-        """Containers: default from max, defaultRequest from default, then from min."""
+        """For containers, a maximum stands in for the default limit, that and a minimum for the default request."""
         for item in (obj.get("spec") or {}).get("limits") or []:
-            if item.get("type") == "Container":
-                default = {**(item.get("max") or {}), **(item.get("default") or {})}
-                request = {**(item.get("min") or {}), **default, **(item.get("defaultRequest") or {})}
-                if default:
-                    item["default"] = default
-                if request:
-                    item["defaultRequest"] = request
+            if item.get("type") != "Container":
+                continue
+            for part, source in (("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")):
+                missing = {name: value for name, value in (item.get(source) or {}).items()
+                           if name not in (item.get(part) or {})}
+                if missing:
+                    item[part] = {**(item.get(part) or {}), **missing}

@@ -7,6 +7,7 @@ import orjson
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, status
+from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.validation.errors import FieldError, invalid
@@ -38,6 +39,8 @@ async def create(call: Call) -> Reply:
                                      "may not specify a duration larger than 2^32 seconds"))
     if not call.api.options.signing_key:
         raise status.internal("no --service-account-signing-key-file: this server cannot issue tokens")
+    await call.api.admission.validate(Attempt(call, "CREATE", request, None, call.endpoint.resource, call.namespace,
+                                              call.name, "token"))
     bound, node = await _bound(call, account, spec.get("boundObjectRef") or {})
     audiences = spec.get("audiences") or list(call.api.tokens.audiences)
     token = call.api.tokens.mint(account=account, audiences=audiences, seconds=seconds, now=call.now, bound=bound,
