@@ -2,7 +2,8 @@
 
     client, web-1, web-2 ── cni0 ─ node ─ eth0 ── wire ── far (Pods of the other node), outside
 
-The node has the rules under test. Every server answers with its own address and the one it saw the client under.
+All have an IPv4 and an IPv6 address. The node has the rules under test. Every server answers with its own address and the
+one it saw the client under.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ BRIDGE_IP = "10.244.1.1"
 PODS = {"client": "10.244.1.9", "web-1": "10.244.1.5", "web-2": "10.244.1.6"}
 FAR = ("10.244.2.5", "10.244.2.6")
 OUTSIDE = "192.0.2.77"
+BRIDGE_IP6, NODE_IP6, OUTSIDE6 = "fd00:10:244:1::1", "fd00:172::11", "2001:db8:77::77"
+PODS6 = {"client": "fd00:10:244:1::9", "web-1": "fd00:10:244:1::5", "web-2": "fd00:10:244:1::6"}
+FAR6 = ("fd00:10:244:2::5", "fd00:10:244:2::6")
+SERVICES6, BALANCERS6 = "fd00:96::/64", "2001:db8:99::/64"
 TCP_PORTS, UDP_PORTS = (8080, 8443), (5353,)
 HOST = Host(frozenset({NODE_IP, BRIDGE_IP}), {
     "10.244.1.0/24": Route("cni0", BRIDGE_IP), "172.30.0.0/24": Route("eth0", NODE_IP),
@@ -71,7 +76,7 @@ class Network:
             source_port: int = 0) -> Answer:
         """Try once from a place; `wait` is how long a try without any answer takes to count as dropped."""
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-        with netns.socket_in(self.places[place], socket.AF_INET, kind) as sock:
+        with netns.socket_in(self.places[place], socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as sock:
             sock.settimeout(wait)
             try:
                 if source_port:
@@ -90,11 +95,12 @@ class Network:
                 return Answer(failure="DROP")
 
     def serve(self) -> None:
-        for place, ips in {**{name: (ip,) for name, ip in PODS.items() if name != "client"}, "far": FAR}.items():
+        for place, ips in {**{name: (ip, PODS6[name]) for name, ip in PODS.items() if name != "client"}, "far": FAR + FAR6}.items():
             for ip in ips:
+                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
                 for kind, ports in ((socket.SOCK_STREAM, TCP_PORTS), (socket.SOCK_DGRAM, UDP_PORTS)):
                     for port in ports:
-                        sock = netns.socket_in(self.places[place], socket.AF_INET, kind)
+                        sock = netns.socket_in(self.places[place], family, kind)
                         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                         sock.bind((ip, port))
                         if kind == socket.SOCK_STREAM:
@@ -114,7 +120,8 @@ class Network:
                     sock = key.fileobj
                     if not isinstance(sock, socket.socket):
                         return
-                    me = "{}:{}".format(*sock.getsockname())
+                    host, number = sock.getsockname()[:2]
+                    me = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
                     with suppress(OSError):
                         if sock.type == socket.SOCK_STREAM:
                             taken, peer = sock.accept()
@@ -140,6 +147,7 @@ def build() -> Network:
     net = Network()
     net.places = {place: netns.new_netns() for place in ("wire", "node", "far", "outside", *PODS)}
     for place in net.places:
+        net.sysctl(place, ipv6__conf__default__accept_dad="0", ipv6__conf__default__dad_transmits="0")
         net.ip(place, "link set lo up")
     net.ip("wire", "link add br0 type bridge", "link set br0 up")
     for place, address in (("node", NODE_IP), ("far", "172.30.0.12"), ("outside", "172.30.0.77")):
@@ -161,5 +169,21 @@ def build() -> Network:
         net.ip(pod, f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {BRIDGE_IP}")
     net.sysctl("node", ipv4__ip_forward="1", ipv4__conf__all__route_localnet="1", ipv4__conf__all__rp_filter="0",
                ipv4__conf__all__send_redirects="0", ipv4__icmp_ratelimit="0", **{"bridge__bridge-nf-call-iptables": "1"})
+    second_family(net)
     net.serve()
     return net
+
+
+def second_family(net: Network) -> None:
+    """Give every place an IPv6 address beside its IPv4 one, with the same routes; none is to wait for its duplicates."""
+    net.sysctl("node", ipv6__conf__all__forwarding="1", ipv6__icmp__ratelimit="0", **{"bridge__bridge-nf-call-ip6tables": "1"})
+    for place, address in (("node", NODE_IP6), ("far", "fd00:172::12"), ("outside", "fd00:172::77")):
+        net.ip(place, f"addr add {address}/64 dev eth0 nodad")
+    net.ip("node", f"addr add {BRIDGE_IP6}/64 dev cni0 nodad", "route add fd00:10:244:2::/64 via fd00:172::12",
+           "route add 2001:db8:77::/64 via fd00:172::77", "route add default via fd00:172::12")
+    net.ip("far", "route add fd00:10:244:1::/64 via fd00:172::11", f"route add 2001:db8:77::/64 via {NODE_IP6}",
+           *(f"addr add {ip}/128 dev lo nodad" for ip in FAR6))
+    net.ip("outside", f"addr add {OUTSIDE6}/128 dev lo nodad", f"route add {NODE_IP6}/128 dev eth0 src {OUTSIDE6}",
+           *(f"route add {to} via {NODE_IP6} src {OUTSIDE6}" for to in (SERVICES6, BALANCERS6, "fd00:10:244:1::/64")))
+    for pod, address in PODS6.items():
+        net.ip(pod, f"addr add {address}/64 dev eth0 nodad", f"route add default via {BRIDGE_IP6}")

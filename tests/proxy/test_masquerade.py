@@ -9,27 +9,54 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from netlab.kernel import conntrack, iptables
 from netlab.proxy import cleanup
+from netlab.proxy.addresses import Family, join
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.nft_proxier import NftProxier
 from netlab.proxy.settings import LocalDetector
-from tests.proxy.builders import CLUSTER, NODE_IP, a_port, a_service, a_settings, a_slice, an_endpoint, rules_for
-from tests.proxy.network import BRIDGE_IP, FAR, OUTSIDE, PODS, Network
+from tests.proxy.builders import NODE_IP, a_port, a_service, a_settings, a_slice, an_endpoint, rules_for
+from tests.proxy.network import BRIDGE_IP, BRIDGE_IP6, FAR, FAR6, NODE_IP6, OUTSIDE, OUTSIDE6, PODS, PODS6, Network
 
 pytestmark = pytest.mark.root
 
 PLACES = {"pod": "client", "node": "node", "external": "outside", "localhost": "node"}
-SOURCES = {"pod": PODS["client"], "node": NODE_IP, "external": OUTSIDE}
 POLICIES = ("", "eTP:Local", "iTP:Local")
 SERVICES = {policy: f"svc{n}" for n, policy in enumerate(POLICIES, 1)}
-LOCAL = {"": (PODS["web-1"], 8080), "eTP:Local": (PODS["web-2"], 8080), "iTP:Local": (PODS["web-1"], 8443)}
-REMOTE = {"": (FAR[0], 8080), "eTP:Local": (FAR[1], 8080), "iTP:Local": (FAR[0], 8443)}
+
+
+@dataclass(frozen=True)
+class World:
+    """The addresses of one family: of Pods here and there, of the node on both sides, of Services and balancers."""
+
+    family: Family
+    pods: Mapping[str, str]
+    far: tuple[str, str]
+    node: str
+    bridge: str
+    outside: str
+    cluster: str
+    balancer: str
+    detector: LocalDetector
+
+    @property
+    def sources(self) -> dict[str, str]:
+        return {"pod": self.pods["client"], "node": self.node, "external": self.outside}
+
+    def ends(self, policy: str) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return the endpoint here and the one on the other node of a Service; each Service has others."""
+        place, at, port = {"": ("web-1", 0, 8080), "eTP:Local": ("web-2", 1, 8080), "iTP:Local": ("web-1", 0, 8443)}[policy]
+        return (self.pods[place], port), (self.far[at], port)
+
+
+WORLDS = {
+    "IPv4": World("IPv4", PODS, FAR, NODE_IP, BRIDGE_IP, OUTSIDE, "10.96.1.", "198.51.100.1", LocalDetector("-s 10.244.0.0/16")),
+    "IPv6": World("IPv6", PODS6, FAR6, NODE_IP6, BRIDGE_IP6, OUTSIDE6, "fd00:96::", "2001:db8:99::", LocalDetector("-s fd00:10::/32"))}
 
 
 @dataclass(frozen=True)
@@ -93,87 +120,102 @@ NO_DETECTOR = {f"{source} to ClusterIP{policy}": ("", False) for source in ("nod
 NO_SHORT_CUT = {f"pod to {to} with eTP:Local": ("local", False) for to in ("NodePort", "LB")}
 ALL = {f"pod to ClusterIP{policy}": ("", True) for policy in ("", " with eTP:Local", " with iTP:Local")}
 CONFIGURATIONS = {
-    "base": (CLUSTER, False, {}),
-    "no local detector": (LocalDetector(), False, NO_DETECTOR | NO_SHORT_CUT),
-    "masquerade all": (CLUSTER, True, ALL),
-    "masquerade all, no local detector": (LocalDetector(), True, ALL | NO_SHORT_CUT),
+    "base": (True, False, {}),
+    "no local detector": (False, False, NO_DETECTOR | NO_SHORT_CUT),
+    "masquerade all": (True, True, ALL),
+    "masquerade all, no local detector": (False, True, ALL | NO_SHORT_CUT),
 }
 
 _ports = itertools.count(20001)
 
 
-def objects():
+def objects(world: World):
     for n, (policy, name) in enumerate(SERVICES.items(), 1):
         more = {"externalTrafficPolicy": "Local"} if policy == "eTP:Local" else {}
         more |= {"internalTrafficPolicy": "Local"} if policy == "iTP:Local" else {}
-        yield a_service(name, ip=f"10.96.1.{n}", type="LoadBalancer", ingress=[f"198.51.100.{10 + n}"],
+        yield a_service(name, ip=f"{world.cluster}{n}", type="LoadBalancer", ingress=[f"{world.balancer}{n}"],
                         ports=[a_port(node_port=30100 + n)], **more)
-        (local, port), (remote, _) = LOCAL[policy], REMOTE[policy]
-        yield a_slice(name, [an_endpoint(local), an_endpoint(remote, "node2")],
+        (local, port), (remote, _) = world.ends(policy)
+        yield a_slice(name, [an_endpoint(local), an_endpoint(remote, "node2")], family=world.family,
                       ports=[{"name": "http", "port": port, "protocol": "TCP"}])
 
 
-def target(flow: Flow) -> tuple[str, int]:
+def target(world: World, flow: Flow) -> tuple[str, int]:
     n = POLICIES.index(flow.policy) + 1
-    return {"ClusterIP": (f"10.96.1.{n}", 80), "LB": (f"198.51.100.{10 + n}", 80),
-            "NodePort": ("127.0.0.1" if flow.source == "localhost" else NODE_IP, 30100 + n)}[flow.to]
+    loopback = "::1" if world.family == "IPv6" else "127.0.0.1"
+    return {"ClusterIP": (f"{world.cluster}{n}", 80), "LB": (f"{world.balancer}{n}", 80),
+            "NodePort": (loopback if flow.source == "localhost" else world.node, 30100 + n)}[flow.to]
 
 
-def seen(net: Network, flow: Flow, wanted: set[tuple[str, str]]) -> tuple[set[tuple[str, str]], list[int]]:
+def seen(net: Network, world: World, flow: Flow, wanted: set[tuple[str, str]]) -> tuple[set[tuple[str, str]], list[int]]:
     """Try until everything that is wanted was seen, or often enough; return (endpoint, source that it saw) and ports."""
     found: set[tuple[str, str]] = set()
     used = []
     for _ in range(60):
         used.append(next(_ports))
-        answer = net.ask(PLACES[flow.source], *target(flow), wait=2.0, source_port=used[-1])
+        answer = net.ask(PLACES[flow.source], *target(world, flow), wait=2.0, source_port=used[-1])
         found.add((answer.server or answer.failure, answer.seen))
-        if len(used) >= 3 and found >= wanted:
+        if len(used) >= 2 and found >= wanted:
             break
     return found, used
 
 
-@pytest.fixture(scope="module", params=["iptables", "nftables"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return request.param
+# What differs between configurations is the same code for both families: one of IPv6 will do by default.
+SETUPS = [pytest.param((mode, family, name), id=f"{mode}, {family}, {name}", marks=[pytest.mark.soak] * (family == "IPv6" and name != "base"))
+          for mode in ("iptables", "nftables") for family in WORLDS for name in CONFIGURATIONS]
 
 
-@pytest.fixture(scope="module", params=list(CONFIGURATIONS))
-def configured(request: pytest.FixtureRequest, net: Network, mode: str) -> Iterator[tuple[Network, str, dict]]:
+@dataclass(frozen=True)
+class Setup:
+    net: Network
+    mode: str
+    world: World
+    changes: Mapping[str, tuple[str, bool]]
+
+
+@pytest.fixture(scope="module", params=SETUPS)
+def setup(request: pytest.FixtureRequest, net: Network) -> Iterator[Setup]:
     """The node under one configuration. Its neighbour answers everybody through it, as behind a real load balancer."""
-    detector, everything, changes = CONFIGURATIONS[request.param]
-    fd = net.places["node"]
-    net.load(rules_for())
+    mode, family, name = request.param
+    world = WORLDS[family]
+    detecting, everything, changes = CONFIGURATIONS[name]
+    settings = {"family": world.family, "node_ip": world.node, "detector": world.detector if detecting else LocalDetector(),
+                "masquerade_all": everything}
+    fd, tool = net.places["node"], iptables.find(world.family)
+    empty = "*filter\nCOMMIT\n*nat\nCOMMIT\n"
+    iptables.restore(tool, empty, netns=fd, flush=True)
     cleanup.run("auto", fd)
     net.ip("far", "route replace 192.0.2.0/24 via 172.30.0.11")
     if mode == "iptables":
-        net.load(rules_for(*objects(), detector=detector, masquerade_all=everything))
+        net.load(rules_for(*objects(world), **settings, localhost_node_ports=world.family == "IPv4"), tool)
     else:
-        proxier = NftProxier(a_settings(detector=detector, masquerade_all=everything, node_port_addresses=(f"{NODE_IP}/32",),
-                                        node_addresses=(NODE_IP,), localhost_node_ports=False), Metrics(), netns=fd)
-        for each in objects():
+        limited = {"node_port_addresses": (f"{world.node}/{128 if world.family == 'IPv6' else 32}",), "node_addresses": (world.node,)}
+        proxier = NftProxier(a_settings(**settings, **limited, localhost_node_ports=False), Metrics(), netns=fd)
+        for each in objects(world):
             (proxier.service if each["kind"] == "Service" else proxier.slice)(f"default/{each['metadata']['name']}", each)
         asyncio.run(proxier.sync(0.0))
-    yield net, mode, changes
+    yield Setup(net, mode, world, changes)
     cleanup.run_nft(fd)
-    iptables.restore(iptables.find(), "*filter\nCOMMIT\n*nat\nCOMMIT\n", netns=fd, flush=True)
+    iptables.restore(tool, empty, netns=fd, flush=True)
     net.ip("far", "route replace 192.0.2.0/24 via 172.30.0.77")
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
-def test_flow(configured: tuple[Network, str, dict], flow: Flow):
-    net, mode, changes = configured
-    if flow.source == "localhost" and mode == "nftables":
-        assert seen(net, flow, {("REJECT", "")})[0] == {("REJECT", "")}, "nftables mode serves no node ports on loopback"
+def test_flow(setup: Setup, flow: Flow):
+    net, world, changes = setup.net, setup.world, setup.changes
+    if flow.source == "localhost" and (setup.mode == "nftables" or world.family == "IPv6"):
+        assert seen(net, world, flow, {("REJECT", "")})[0] == {("REJECT", "")}, "no node ports on loopback"
         return
     ends, masquerade = changes.get(flow.name, ("", flow.masquerade))
     ends = ends or flow.ends
-    places = [LOCAL[flow.policy]] + ([REMOTE[flow.policy]] if ends == "both" else [])
-    wanted = {(f"{ip}:{port}", (NODE_IP if ip in FAR else BRIDGE_IP) if masquerade else SOURCES[flow.source])
-              for ip, port in places}
-    found, ports = seen(net, flow, wanted)
+    here, there = world.ends(flow.policy)
+    wanted = {(join(ip, port), (world.node if ip in world.far else world.bridge) if masquerade else world.sources[flow.source])
+              for ip, port in ((here, there) if ends == "both" else (here,))}
+    found, ports = seen(net, world, flow, wanted)
     assert found == wanted
-    rewritten = {bool(each.status & conntrack.SRC_NAT) for each in conntrack.flows(net.places["node"], protocol="tcp")
-                 if each.original.sport in ports and each.original.dst == target(flow)[0]}
+    rewritten = {bool(each.status & conntrack.SRC_NAT)
+                 for each in conntrack.flows(net.places["node"], protocol="tcp", ipv6=world.family == "IPv6")
+                 if each.original.sport in ports and each.original.dst == target(world, flow)[0]}
     assert rewritten == {masquerade}
 
 
