@@ -6,20 +6,26 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netlab.cli.options import complete_scenario
 from netlab.cli.options import output as output_option
 
+if TYPE_CHECKING:
+    from netlab.lab.plan import IpFamily
+
 
 @click.command("test")
 @click.argument("scenarios", nargs=-1, metavar="SCENARIO...", shell_complete=complete_scenario)
 @click.option("--name", metavar="LAB", default="", help="Check a lab that runs, instead of starting one.")
 @click.option("--nodes", type=int, metavar="N", help="How many nodes, whatever the scenario says.")
+@click.option("--ip-family", type=click.Choice(("ipv4", "ipv6", "dual")), help="Address families, whatever it says.")
+@click.option("--proxy-mode", metavar="MODE", default="", help="kube-proxy's mode, whatever the scenario says.")
 @output_option()
-def command(scenarios: tuple[str, ...], name: str, nodes: int | None, output: str) -> int:
+def command(scenarios: tuple[str, ...], name: str, nodes: int | None, ip_family: IpFamily | None, proxy_mode: str,
+            output: str) -> int:
     """Bring each scenario up under a fresh name, run its checks, take it down.
 
     The exit code is 1 when a check failed or a scenario did not come up. Without SCENARIO all that come with netlab
@@ -34,6 +40,7 @@ def command(scenarios: tuple[str, ...], name: str, nodes: int | None, output: st
     wanted = [asked.load(text) for text in (scenarios or asked.names())]
     if nodes is not None:
         wanted = [scenario.with_nodes(nodes) for scenario in wanted]
+    wanted = [scenario.with_networking(family=ip_family, mode=proxy_mode) for scenario in wanted]
     if name and len(wanted) != 1:
         raise click.UsageError("--name takes one SCENARIO: the one whose checks are to be run")
     rows: list[dict[str, Any]] = []

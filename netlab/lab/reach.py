@@ -50,7 +50,7 @@ def split(url: str) -> tuple[str, str, int, str]:
     else:
         parts = urlsplit(f"//{rest}")
         host = parts.hostname or ""
-    return protocol, host, parts.port or 80, parts.path or "/"
+    return protocol, host, parts.port or 80, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 async def ask(netns: int, target: Target) -> Answer:
