@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from netlab.errors import KernelError
 from netlab.kernel import nfnetlink
 from netlab.kernel.netns import OWN, inside, open_netns
-from netlab.kernel.nft import HANDLES, Nft
+from netlab.kernel.nfnetlink import attribute
+from netlab.kernel.nft import Nft
 from netlab.kernel.nft_batch import Writer
+from netlab.kernel.nft_wire import element_words, key_types
 
 _GETTABLE: Final = 1
 _GETCHAIN: Final = 4
 _GETSET: Final = 10
+_GETSETELEM: Final = 13
+_SET_KEY_TYPE: Final = 4
+_SETELEM_ELEMENTS: Final = 3
 _SET_TIMEOUT: Final = 11
 """NFTA_SET_TIMEOUT, in milliseconds; a table's and a chain's name are the attributes 1 and 3, a set's 1 and 2."""
 
@@ -27,19 +32,25 @@ Place = int | str | None
 
 @dataclass(frozen=True)
 class Held:
-    """A table's chains, and its named sets and maps with their timeouts in seconds (0 without one)."""
+    """A table's chains, and its named sets and maps with their timeouts in seconds (0 without one).
+
+    `elements` are those of sets that keep theirs, by set and key, with what nft has behind the key:
+    {("service-ips", "10.96.0.1 . tcp . 443"): " : goto service-X"}.
+    """
 
     chains: frozenset[str] = frozenset()
     sets: Mapping[str, int] = field(default_factory=dict)
+    elements: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-def held(family: int, table: str, netns: Place = None) -> Held | None:
+def held(family: int, table: str, netns: Place = None, *, elements: bool = False) -> Held | None:
     """Return what a table holds; None when there is no such table.
 
     Args:
         family: AF_INET or AF_INET6.
         table: its name.
         netns: where.
+        elements: whether elements are asked for, too.
 
     Raises:
         KernelError: the kernel refused; NetnsGone: there is no such namespace.
@@ -50,44 +61,20 @@ def held(family: int, table: str, netns: Place = None) -> Held | None:
         if table not in (_text(found, 1) for found in _dump(sock, _GETTABLE, family)):
             return None
         chains = frozenset(_text(found, 3) for found in _dump(sock, _GETCHAIN, family) if _text(found, 1) == table)
+        made = [found for found in _dump(sock, _GETSET, family) if _text(found, 1) == table]
         sets = {_text(found, 2): int.from_bytes(found.get(_SET_TIMEOUT, b""), "big") // 1000
-                for found in _dump(sock, _GETSET, family) if _text(found, 1) == table}
-    return Held(chains, {name: seconds for name, seconds in sets.items() if not name.startswith("__")})
-
-
-FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-"""NFPROTO_ numbers as nft says them."""
-
-
-def names(netns: Place = None) -> list[tuple[str, str]]:
-    """Return all tables of a namespace as (family, name). Asked by netlink: 0.3 ms, and no library is needed.
-
-    Raises:
-        KernelError: the kernel refused; NetnsGone: there is no such namespace.
-    """
-    with inside(OWN if netns is None else netns):
-        sock = nfnetlink.open_socket()
-    with sock:
-        try:
-            bodies = list(nfnetlink.families(sock, nfnetlink.SUBSYS_NFTABLES, _GETTABLE))
-        except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return []
-            raise
-    return [(FAMILIES.get(family, str(family)), _text(dict(nfnetlink.attributes(body)), 1)) for family, body in bodies]
-
-
-def listing(tables: Iterable[tuple[str, str]], netns: Place = None) -> str:
-    """Return what `nft -a list table` prints of these tables, (family, name) each.
-
-    Raises:
-        Unsupported: libnftables is not installed; KernelError: nft's own words; NetnsGone: there is no such namespace.
-    """
-    nft = open_nft(netns)
-    try:
-        return "\n".join(nft.run(f"list table {family} {name}", flags=HANDLES) for family, name in tables)
-    finally:
-        nft.close()
+                for found in made if not _text(found, 2).startswith("__")}
+        kept: dict[tuple[str, str], str] = {}
+        for found in made if elements else ():
+            name = _text(found, 2)
+            if name in sets and not sets[name]:
+                types = key_types(int.from_bytes(found.get(_SET_KEY_TYPE, b""), "big"))
+                place = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
+                for each in _dump(sock, _GETSETELEM, family, place):
+                    for _, one in nfnetlink.attributes(each.get(_SETELEM_ELEMENTS, b"")):
+                        key, then = element_words(one, types)
+                        kept[name, key] = then
+    return Held(chains, sets, kept)
 
 
 def open_nft(netns: Place = None) -> Nft:
@@ -121,10 +108,10 @@ def delete(family: int, table: str, netns: Place = None) -> bool:
     return True
 
 
-def _dump(sock: socket.socket, message: int, family: int) -> list[dict[int, bytes]]:
+def _dump(sock: socket.socket, message: int, family: int, body: bytes = b"") -> list[dict[int, bytes]]:
     try:
-        return [dict(nfnetlink.attributes(body))
-                for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, message, family=family)]
+        return [dict(nfnetlink.attributes(answer)) for answer in nfnetlink.dump(
+            sock, nfnetlink.SUBSYS_NFTABLES, message, family=family, body=body)]
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return []

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Mapping, Sequence
-from socket import AF_INET, AF_INET6, inet_pton
+from collections.abc import Iterator, Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
 from netlab.errors import Unsupported
-from netlab.kernel.nfnetlink import attribute
+from netlab.kernel.nfnetlink import attribute, attributes
 
 NESTED: Final = 0x8000
 LIST_ELEM: Final = 1
@@ -28,6 +28,8 @@ INTEGER, VERDICT = 4, 0xFFFFFF00
 ANONYMOUS, CONSTANT, INTERVAL, MAP = 1, 2, 4, 8
 """Flags of sets."""
 
+_TYPES = {number: name for name, number in TYPE_IDS.items()}
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct("!I")
 
@@ -93,6 +95,61 @@ def element(key: bytes, data: bytes = b"", *, flags: int = 0, comment: str = "")
     if comment:
         body += attribute(6, tlv(0, comment.encode() + b"\0"))
     return nested(LIST_ELEM, body)
+
+
+def key_types(number: int) -> tuple[str, ...]:
+    """Return the types that are concatenated in a set's key; "" for one that is not known here.
+
+    >>> key_types(0x730d)
+    ('ipv4_addr', 'inet_proto', 'inet_service')
+    """
+    found = []
+    while number:
+        found.append(_TYPES.get(number & 63, ""))
+        number >>= 6
+    return tuple(reversed(found))
+
+
+def key_words(key: bytes, types: Sequence[str]) -> str:
+    """Return a key in nft's words: `10.96.0.1 . tcp . 80`; in hexadecimal digits if its types are not known."""
+    words, at = [], 0
+    for each in types:
+        if not each:
+            return key.hex()
+        part = key[at:at + TYPE_SIZES[each]]
+        at += len(part)
+        if each in ("ipv4_addr", "ipv6_addr"):
+            words.append(inet_ntop(AF_INET if each == "ipv4_addr" else AF_INET6, part))
+        elif each == "inet_proto":
+            words.append(_PROTOCOL_NAMES.get(part[0], str(part[0])))
+        else:
+            words.append(str(int.from_bytes(part[:2], "big")))
+    return " . ".join(words)
+
+
+def element_words(data: bytes, types: Sequence[str]) -> tuple[str, str]:
+    """Return an element of a set or of a map to verdicts in nft's words: its key and what stands behind it."""
+    found = dict(attributes(data))
+    key = key_words(dict(attributes(found.get(1, b""))).get(1, b""), types)
+    then = ""
+    for kind, value_ in records(found.get(6, b"")):
+        if kind == 0:
+            then = f' comment "{value_.rstrip(bytes(1)).decode(errors="replace")}"'
+    if 2 in found:
+        said = dict(attributes(dict(attributes(found[2])).get(2, b"")))
+        code = int.from_bytes(said.get(1, bytes(4)), "big", signed=True)
+        chain = said.get(2, b"").rstrip(b"\0").decode()
+        word = next((word for word, number in VERDICTS.items() if number == code), str(code))
+        then += f" : {word} {chain}".rstrip()
+    return key, then
+
+
+def records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Decode user data (`tlv`); a torn record ends it."""
+    at = 0
+    while at + 2 <= len(data) and at + 2 + data[at + 1] <= len(data):
+        yield data[at], data[at + 2:at + 2 + data[at + 1]]
+        at += 2 + data[at + 1]
 
 
 def words_of(line: str) -> list[str]:

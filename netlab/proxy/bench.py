@@ -123,8 +123,8 @@ def _raw_nft(count: int, where: int) -> Times:
     writer = Writer(where)
     try:
         yield RAW, _send(writer, nft_plan.full_texts(wanted, (), {}))
-        held = nft_table.held(socket.AF_INET, nft_names.TABLE, where) or nft_table.Held()
-        yield RAW_AGAIN, _send(writer, nft_plan.full_texts(wanted, held.chains, held.sets))
+        held = nft_table.held(socket.AF_INET, nft_names.TABLE, where, elements=True) or nft_table.Held()
+        yield RAW_AGAIN, _send(writer, nft_plan.full_texts(wanted, held.chains, held.sets, held.elements))
         name, rules = next(iter(wanted.chains().items()))
         yield ONE_CHAIN, _send(writer, [nft_plan.change_text(nft_plan.Change(chains={name: rules}), _SETTINGS)])
     finally:

@@ -19,6 +19,10 @@ PIECE = 100
 """Chains of one transaction: the kernel looks for what a transaction made from its beginning, again and again."""
 
 
+ELEMENTS = 1000
+"""Elements of one transaction: without root the kernel takes 400 KiB at a time (net.core.wmem_max)."""
+
+
 @dataclass(frozen=True)
 class Change:
     """What to write: new sets, chains with their rules, elements that go, elements that come.
@@ -167,17 +171,18 @@ def change_text(change: Change, settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def full_texts(wanted: NftWanted, chains: Collection[str], sets: Mapping[str, int], *, size: int = PIECE,
-               ) -> Iterator[str]:
+def full_texts(wanted: NftWanted, chains: Collection[str], sets: Mapping[str, int],
+               elements: Mapping[Key, str] | None = None, *, size: int = PIECE) -> Iterator[str]:
     """Yield the transactions that make the kernel's table into the wanted one, whatever it holds.
 
-    Chains of Services come first, some hundred at a time: nothing leads there before the last transaction, which
-    replaces the maps and the shared chains as a whole. Affinity sets that are there keep what they remember.
+    Chains of Services come first, some hundred at a time, and then the elements that lead there; those that are right
+    are left alone. The chains that all Services share come last. Affinity sets that are there keep what they remember.
 
     Args:
         wanted: what should be.
         chains: the chains that the kernel's table has.
         sets: its sets and maps, with their timeouts in seconds.
+        elements: the elements of its sets and maps that do not time out, as `NftWanted.elements` has them.
         size: chains of one transaction.
     """
     settings, table = wanted.settings, _table(wanted.settings)
@@ -199,11 +204,33 @@ def full_texts(wanted: NftWanted, chains: Collection[str], sets: Mapping[str, in
         yield "\n".join((*lines, *_chain_lines(dict(piece), settings)))
         lines = []
     lines += _chain_lines(dict(todo), settings)
+    lines += (f'add {kind.word} {table} {name} {{ type {kind.type} ; comment "{kind.comment}" ; }}'
+              for name, kind in wanted.fixed.sets.items())
+    lines += _helper_lines(wanted.fixed, settings)
+    for piece_of in _element_pieces(wanted, elements or {}):
+        yield "\n".join((*lines, *piece_of))
+        lines = []
     lines += _fixed_lines(wanted.fixed, settings)
-    lines += _element_lines("add", wanted.elements(), settings)
     lines += [f"flush chain {table} {name}" for name in stale]
     lines += [f"delete set {table} {name}" for name in gone]
     yield "\n".join(lines)
+
+
+def _element_pieces(wanted: NftWanted, held: Mapping[Key, str]) -> Iterator[list[str]]:
+    """Yield the commands for the elements that are not as they should be; what is exchanged is so in one piece."""
+    now = wanted.elements()
+    keys = [key for key, value in now.items() if held.get(key) != value]
+    keys += [key for key in held if key not in now and key[0] in wanted.fixed.sets]
+    for at in range(0, len(keys), ELEMENTS):
+        piece = keys[at:at + ELEMENTS]
+        yield [*_element_lines("delete", {key: "" for key in piece if key in held}, wanted.settings),
+               *_element_lines("add", {key: now[key] for key in piece if key in now}, wanted.settings)]
+
+
+def _helper_lines(made: Fixed, settings: Settings) -> Iterator[str]:
+    """Yield the chain that elements lead to besides chains of Services."""
+    name = names.REJECT
+    yield f'add chain {_table(settings)} {name} {{ comment "{made.comments[name]}" ; }}'
 
 
 def deletions(chains: Iterable[str], settings: Settings) -> str:
@@ -217,9 +244,6 @@ def _table(settings: Settings) -> str:
 
 def _fixed_lines(made: Fixed, settings: Settings) -> Iterator[str]:
     table = _table(settings)
-    for name, kind in made.sets.items():
-        yield f'add {kind.word} {table} {name} {{ type {kind.type} ; comment "{kind.comment}" ; }}'
-        yield f"flush {kind.word} {table} {name}"
     for name in made.chains:
         said = f'comment "{made.comments[name]}" ; ' if name in made.comments else ""
         hook = made.hooks.get(name, "")

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import replace
 
-from netlab.errors import KernelError, Unsupported
+from netlab.errors import KernelError
 from netlab.kernel import nft_table
 from netlab.kernel.nft_batch import Writer
 from netlab.proxy import nft_names
@@ -68,14 +68,14 @@ class NftProxier(FamilyProxier[Change]):
         wanted = self._wanted
         rebuild(self.tracker, wanted, changed)
         wanted.forget_changes()
-        held = await self._held()
+        held = await self._held(elements=True)
         if self._anew and held is not None:  # what is there stood in the way once: replace it, in one step
             text = f"delete table {ip_word(self.settings)} {nft_names.TABLE}\n"
-            texts: Iterable[str] = [text + "".join(full_texts(wanted, (), {}, size=_WHOLE))]
+            texts: Iterable[str] = [text + "\n".join(full_texts(wanted, (), {}, size=_WHOLE))]
             self._stale.clear()
         else:
             held = held or nft_table.Held()
-            texts = full_texts(wanted, held.chains, held.sets)
+            texts = full_texts(wanted, held.chains, held.sets, held.elements)
             self._stale = set(held.chains) - {*wanted.chains(), *wanted.fixed.chains}
         self._anew = True
         await asyncio.to_thread(self._run, texts)
@@ -96,12 +96,7 @@ class NftProxier(FamilyProxier[Change]):
         """Run transactions, and then delete what chains are left empty."""
         nft = Writer(self.netns)
         try:
-            for text in texts:
-                try:
-                    nft.run(text)
-                except Unsupported as error:
-                    log.debug("%s: by libnftables: %s", self.family, error)
-                    self._run_by_library(text)
+            nft.run_all(texts, otherwise=self._run_by_library)
             if not self._stale:
                 return
             try:
@@ -115,15 +110,16 @@ class NftProxier(FamilyProxier[Change]):
             nft.close()
 
     def _run_by_library(self, text: str) -> None:
+        log.debug("%s: libnftables runs what our own messages cannot say: %s", self.family, text)
         nft = nft_table.open_nft(self.netns)
         try:
             nft.run(text)
         finally:
             nft.close()
 
-    async def _held(self) -> nft_table.Held | None:
+    async def _held(self, *, elements: bool = False) -> nft_table.Held | None:
         family = socket.AF_INET6 if self.family == "IPv6" else socket.AF_INET
-        return await asyncio.to_thread(nft_table.held, family, nft_names.TABLE, self.netns)
+        return await asyncio.to_thread(nft_table.held, family, nft_names.TABLE, self.netns, elements=elements)
 
     def _count_failure(self, *, partial: bool) -> None:  # noqa: ARG002 - one counter for both
         self._metrics.add("sync_proxy_rules_nftables_sync_failures_total", self.family)

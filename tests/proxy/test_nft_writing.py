@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import Iterator
 
 import pytest
 
+from netlab.errors import Unsupported
 from netlab.kernel import netns, nft_table
-from netlab.kernel.nft_batch import Writer
+from netlab.kernel import nft as kernel_nft
+from netlab.kernel.nft_batch import Encoder, Writer
+from netlab.proxy import cleanup, nft_render
+from netlab.proxy.metrics import Metrics
 from netlab.proxy.nft_plan import NftWanted, change_text, deletions, full_texts, rebuild
+from netlab.proxy.nft_proxier import NftProxier
 from netlab.proxy.nft_render import nft_wanted_for
 from netlab.proxy.settings import LocalDetector
 from netlab.proxy.tracker import Tracker
@@ -46,6 +52,11 @@ class Writers:
             assert ours[table].keys() == sections.keys()
             for name, section in sections.items():
                 assert ours[table][name] == section, name
+
+    def held(self, *, v6: bool) -> nft_table.Held:
+        found = nft_table.held(10 if v6 else 2, "kube-proxy", self.places[1], elements=True)
+        assert found is not None
+        return found
 
     def close(self) -> None:
         for each in (self.nft, self.own, self.reader):
@@ -88,11 +99,58 @@ def test_random_clusters_change_by_change(writers: Writers, settings, seed: int)
         for text in texts:
             writers.run(text)
         writers.same()
-    held = nft_table.held(10 if v6 else 2, "kube-proxy", writers.places[1])
-    assert held is not None
-    for text in full_texts(wanted, held.chains, held.sets, size=5):
+    # What a new process finds: things that are not wanted, things that lack, things that lead elsewhere.
+    table = f"{'ip6' if v6 else 'ip'} kube-proxy"
+    assert writers.held(v6=v6).elements == wanted.elements()
+    key = "fd00:96::99 . tcp . 1" if v6 else "10.96.0.99 . tcp . 1"
+    writers.run("\n".join((f"add chain {table} service-OLD", f"add element {table} service-ips {{ {key} : goto service-OLD }}",
+                           f"flush set {table} cluster-ips", f"flush map {table} service-nodeports",
+                           *(f"delete element {table} service-ips {{ {name} }}\nadd element {table} service-ips {{ {name} : drop }}"
+                             for (where, name) in wanted.elements() if where == "service-ips"))))
+    held = writers.held(v6=v6)
+    for text in full_texts(wanted, held.chains, held.sets, held.elements, size=5):
         writers.run(text)
     writers.same()
+    assert writers.held(v6=v6).elements == wanted.elements()
+    assert {*wanted.chains(), *wanted.fixed.chains, "service-OLD"} == writers.held(v6=v6).chains
+
+
+def test_a_cluster_of_thousands_of_elements_fits_what_a_user_without_rights_may_send(writers: Writers):
+    made = a_settings()
+    tracker, wanted = Tracker("IPv4"), NftWanted(made)
+    for n in range(2500):
+        tracker.service(f"default/s{n}", a_service(f"s{n}", f"10.96.{n >> 8}.{n & 255}"))
+        tracker.slice(f"default/s{n}-1", a_slice(f"s{n}", [an_endpoint("10.244.2.5", "node2")]))
+    rebuild(tracker, wanted, tracker.take_changed())
+    batches = [Encoder().encode(text) for text in full_texts(wanted, (), {})]
+    assert max(map(len, batches)) < 400_000
+    assert sum(map(len, batches)) > 1_000_000
+    for batch in batches:
+        writers.own.send(batch)
+    assert writers.held(v6=False).elements == wanted.elements()
+
+
+def test_neither_nft_nor_its_library_is_needed(monkeypatch: pytest.MonkeyPatch):
+    def absent() -> None:
+        raise Unsupported("libnftables is not installed")
+
+    fd = netns.new_netns()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel_nft, "_load", absent)
+            proxier = NftProxier(a_settings(), Metrics(), netns=fd)
+            for at in range(3):
+                proxier.service("default/web", a_service())
+                proxier.slice("default/web-1", a_slice(endpoints=[an_endpoint(f"10.244.1.{at + 5}")]))
+                proxier.full |= at == 2
+                asyncio.run(proxier.sync(0.0))
+        reader = nft_table.open_nft(fd)
+        wanted = nft_render.text(nft_wanted_for([a_service(), a_slice(endpoints=[an_endpoint("10.244.1.7")])], a_settings()))
+        assert tables(reader.run("list ruleset")) == tables(wanted)
+        reader.close()
+        assert cleanup.run_nft(fd) == 1
+    finally:
+        os.close(fd)
 
 
 def shake(dice: random.Random, tracker: Tracker, *, v6: bool) -> None:
