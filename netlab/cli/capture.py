@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from netlab.cli import complete
 from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name, output
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 
 @click.command("capture", short_help="Capture packets of many Pods and nodes at once, for Wireshark or as lines")
-@click.argument("places", metavar="[PLACE]…", nargs=-1)
+@click.argument("places", metavar="[PLACE]…", nargs=-1, shell_complete=complete.destinations)
 @click.option("-l", "--selector", metavar="LABELS", default="", help="Also the Pods with these labels, and those that "
               "come to have them, as long as they live.")
 @click.option("-n", "--namespace", metavar="NS", default="default", show_default=True, help="Of the Pods of -l.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="The Pods of -l in all namespaces.")
-@click.option("-w", "--write", metavar="FILE", default="", help="Write one pcapng with an interface for each of each "
-              "place (- is standard output, for Wireshark); without it a line for each packet is printed.")
+@click.option("-w", "--write", metavar="FILE", type=click.Path(allow_dash=True), default="",
+              help="Write one pcapng with an interface for each of each place (- is standard output, for "
+              "Wireshark); without it a line for each packet is printed.")
 @click.option("-f", "--filter", "expression", metavar="EXPR", default="",
               help="Only what this matches, in tcpdump's words: 'tcp port 80 and not host 10.244.1.2'.")
 @click.option("-i", "--interface", metavar="IFACE", multiple=True,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from netlab.cli import complete
 from netlab.cli.options import lab_name
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.option("-T", "--no-tty", is_flag=True, help="Pipes even where there is a terminal.")
 @lab_name
-@click.argument("place")
+@click.argument("place", shell_complete=complete.places)
 @click.argument("argv", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED)
 def command(place: str, argv: tuple[str, ...], name: str, *, no_tty: bool) -> int:
     """Run one command in a node, a Pod, the outside host or the fabric; its exit code is ours.

@@ -30,10 +30,10 @@ def lab_name(function: F) -> F:
 def attach(function: F) -> F:
     """Add `--attach`, `--kubeconfig` and `--objects`: a machine that is no lab, and who knows its names."""
     every: list[Callable[[F], F]] = [
-        click.option("--objects", metavar="FILE", default="", help="With --attach: the names from a file, made by "
-                     "kubectl get pods,nodes,services -A -o yaml."),
-        click.option("--kubeconfig", metavar="FILE", default="", help="With --attach: whose API server knows "
-                     "the names."),
+        click.option("--objects", metavar="FILE", type=click.Path(), default="",
+                     help="With --attach: the names from a file, made by kubectl get pods,nodes,services -A -o yaml."),
+        click.option("--kubeconfig", metavar="FILE", type=click.Path(), default="",
+                     help="With --attach: whose API server knows the names."),
         click.option("--attach", metavar="WHERE", multiple=True, help="A machine that is no lab: auto, host, pid:N, "
                      "tree:N or netns:PATH; several times if need be (see netlab/docs/capture.md)."),
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from netlab.cli import complete
 from netlab.cli.options import lab_name
 
 
 @click.command("shell")
-@click.argument("place")
+@click.argument("place", shell_complete=complete.places)
 @lab_name
 def command(place: str, name: str) -> int:
     """Open a shell in a node, a Pod, the outside host or the fabric.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli import trace_follow, trace_views
+from netlab.cli import complete, trace_follow, trace_views
 from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command("trace", short_help="Send one connection and show every interface and rule that it crosses")
-@click.argument("source", metavar="FROM", required=False, default="")
-@click.argument("target", metavar="TO[:PORT]", required=False, default="")
+@click.argument("source", metavar="FROM", required=False, default="", shell_complete=complete.places)
+@click.argument("target", metavar="TO[:PORT]", required=False, default="", shell_complete=complete.destinations)
 @click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]),
               help="What to send: by default tcp. With --follow: only this.")
 @click.option("-6", "--ipv6", is_flag=True, help="To the IPv6 address of what has both.")

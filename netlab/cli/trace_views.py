@@ -22,16 +22,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def options(function: F) -> F:
     """Add `-o`, `--save`, `-w`, `--from-json` and `--color`."""
+    file = click.Path(allow_dash=True)
     every: list[Callable[[F], F]] = [
         click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
                      help="Colours: by default on a terminal, unless NO_COLOR is set."),
-        click.option("--from-json", metavar="FILE", default="", help="Show a trace that was saved as JSON (- reads "
-                     "standard input); needs no lab and no root."),
-        click.option("-w", "--write", metavar="FILE.pcapng", default="", help="Also write all packets on all "
-                     "interfaces for Wireshark, with hops and rules as comments (- writes nothing else to standard "
+        click.option("--from-json", metavar="FILE", type=file, default="", help="Show a trace that was saved as JSON "
+                     "(- reads standard input); needs no lab and no root."),
+        click.option("-w", "--write", metavar="FILE.pcapng", type=file, default="", help="Also write all packets on "
+                     "all interfaces for Wireshark, with hops and rules as comments (- writes nothing else to standard "
                      "output)."),
-        click.option("--save", metavar="FILE", multiple=True, help="Also save it, in the format that the name ends "
-                     "with: .json .yaml .txt .mmd .svg .html .pcapng; may be given several times."),
+        click.option("--save", metavar="FILE", type=file, multiple=True, help="Also save it, in the format that the "
+                     "name ends with: .json .yaml .txt .mmd .svg .html .pcapng; may be given several times."),
         output("json", "yaml", "mermaid", "svg", "html"),
     ]
     for option in every:

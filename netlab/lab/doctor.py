@@ -74,6 +74,7 @@ TOOLS = (
     ("iptables-restore", "iptables", "no kube-proxy: no Services"),
     ("nft", "nftables", "no nftables mode, no rules in traces"),
     ("conntrack", "conntrack", "stale UDP connections"),
+    ("tcpdump", "tcpdump", "no filters in `netlab capture`: its libpcap compiles them"),
     ("busybox", "busybox-static", "no busybox image"),
     ("kubectl", "", "no `netlab kubectl`"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -90,3 +91,16 @@ def test_errors(netlab: Netlab, services: tuple[str, object], words: tuple[str, 
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("words", "offered"), [
+    ("netlab trace --name {lab} pod/cl", {"pod/client"}), ("netlab trace --name {lab} pod/client svc/we", {"svc/web"}),
+    ("netlab capture --name {lab} node/w", {"node/worker1", "node/worker2"}), ("netlab exec --name {lab} out", {"outside"}),
+    ("netlab trace --name nowhere pod/cl", set()),
+])
+def test_places_are_completed(netlab: Netlab, services: tuple[str, object], words: str, offered: set[str]) -> None:
+    line = words.format(lab=services[0])
+    env = netlab.env | {"_NETLAB_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    script = "from netlab.cli.main import netlab; netlab(prog_name='netlab')"
+    done = subprocess.run([sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert {each.partition(",")[2] for each in done.stdout.split()} == offered
