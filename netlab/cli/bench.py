@@ -16,6 +16,7 @@ BENCHES = {
     "proxy": ("netlab.lab.bench_proxy", "kube-proxy in each mode against raw writes, and from the API to the kernel"),
     "pods": ("netlab.cni.bench", "the network of a Pod, made and removed"),
     "trace": ("netlab.trace.bench", "one trace through a Service"),
+    "rules": ("netlab.inspect.bench", "rules svc/x on a node of 10,000 Services"),
 }
 """Name → (module with `run(*, repeat)`, what it measures). A module yields {"what", "value", "unit", "note"}.
 

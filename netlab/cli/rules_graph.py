@@ -35,7 +35,7 @@ def command(asked: Asked, service: str, file: str, output: str) -> None:
     key = services.full_name(service)
     names = source.names(key)
     for ipv6 in asked.families:
-        for held in rules_source.holdings(source, ipv6=ipv6, only=key):
+        for held in rules_source.holdings(source, ipv6=ipv6):
             found = nft_graph.graph(held.nft, key, names) if held.mode == "nftables" and held.nft is not None else (
                 graph.graph(held.rules, key, names))
             if not found.nodes:

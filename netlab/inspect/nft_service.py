@@ -69,14 +69,14 @@ def ports(table: NftTable, service: str, called: Names | None = None) -> tuple[P
     found: dict[tuple[str, str], list[Branch]] = {}
     seen: dict[tuple[str, str], dict[str, None]] = {}
     for name in MAPS:
-        for number, each in enumerate(table.elements(name).values(), 1):
+        for _, each in sorted(table.elements(name).items()):  # nft prints another order than the kernel tells
             key = owner_of(name, each)
             if key[0] and belongs(key[0], service):
                 reached = seen.setdefault(key, {})
-                found.setdefault(key, []).append(_entry(table, name, number, each, called or Names(), reached))
-    return tuple(PortRules(name, protocol, tuple(entries), endpoints(table, seen[name, protocol], called or Names()),
-                           tuple(seen[name, protocol]))
-                 for (name, protocol), entries in found.items())
+                found.setdefault(key, []).append(_entry(table, name, each, called or Names(), reached))
+    return tuple(PortRules(name, protocol, tuple(entries),
+                           endpoints(table, seen[name, protocol], called or Names()), tuple(seen[name, protocol]))
+                 for (name, protocol), entries in sorted(found.items()))
 
 
 def known(table: NftTable) -> Mapping[str, None]:
@@ -85,12 +85,12 @@ def known(table: NftTable) -> Mapping[str, None]:
                          if (port := owner_of(name, each)[0]))
 
 
-def _entry(table: NftTable, name: str, number: int, each: NftElement, called: Names, seen: dict[str, None]) -> Branch:
+def _entry(table: NftTable, name: str, each: NftElement, called: Names, seen: dict[str, None]) -> Branch:
     chain = each.target if port_of(each.target)[0] else ""
     repeated = chain in seen
     inner = () if repeated or not chain else tuple(_inside(table, chain, called, seen))
     text = f"{each.key} : {each.value}" if each.value else each.key
-    return Branch(table.name, f"@{name}", number, text, nft_words.element(name, each), each.packets or 0, 0, inner,
+    return Branch(table.name, f"@{name}", 0, text, nft_words.element(name, each), each.packets or 0, 0, inner,
                   repeated=repeated, counted=each.packets is not None)
 
 

@@ -5,23 +5,28 @@ Only looks. iptables' legacy tables are not read where nobody uses them, for the
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from netlab.errors import KernelError, NetlabError, Unsupported
-from netlab.inspect import service
+from netlab.inspect import nft_service, service
 from netlab.inspect.holding import Holding, with_tables
 from netlab.inspect.node_check import SYSCTLS
 from netlab.kernel import iptables, nft_table, sysctl
 from netlab.kernel import netns as namespaces
 from netlab.kernel.iptables import Iptables
+from netlab.kernel.nft_pick import Picker
 from netlab.netfilter import nft, parse
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.terms import comment
 from netlab.proxy import names, nft_names
 from netlab.proxy.addresses import Family
 
+LONG: Final = 1 << 20
+"""Characters of a listing from which on other Services' lines are left out before it is parsed."""
 MANY: Final = 3000
 """Chains from which on one Service's rules are picked out instead of reading all."""
 
@@ -58,7 +63,41 @@ def _nft_tables(netns: int, ipv6: bool, only: str) -> tuple[list[nft.NftTable], 
     wanted = [(family, nft_names.TABLE)] if only and proxys else [] if only else there
     if not wanted:
         return [], proxys
+    if only:
+        with contextlib.suppress(Unsupported):
+            return list(nft.parse(_few(netns, ipv6, only))), proxys
     return list(nft.parse(_picked(_listed(wanted, netns), only))), proxys
+
+
+def _few(netns: int, ipv6: bool, only: str) -> str:
+    """Return kube-proxy's table with one Service's chains and elements alone.
+
+    Raises:
+        Unsupported: a rule is not one of kube-proxy's own.
+    """
+    family = "ip6" if ipv6 else "ip"
+    picker = Picker(socket.AF_INET6 if ipv6 else socket.AF_INET, nft_names.TABLE, netns)
+    lines = [f"table {family} {nft_names.TABLE} {{"]
+    try:
+        chains: dict[str, list[str]] = {}
+        for name in nft_service.MAPS:
+            listed = []
+            for key, value in picker.elements(name, (f"-{only}/".encode(), only.encode())):
+                listed.append(f"{key} : {value}")
+                if value:
+                    chains.setdefault(value.rpartition(" ")[2], [])
+            lines += [f"map {name} {{", "type inet_proto : verdict", f"elements = {{ {', '.join(listed)} }}", "}"]
+        todo = [chain for chain in chains if nft_service.port_of(chain)[0]]
+        for chain in todo:  # grows
+            chains[chain] = picker.rules(chain)
+            new = [each for line in chains[chain] for each in nft.rule(chain, line).targets if each not in chains]
+            chains |= {each: [] for each in new}
+            todo += new
+        for chain in todo:
+            lines += [f"chain {chain} {{", *chains[chain], "}"]
+    finally:
+        picker.close()
+    return "\n".join((*lines, "}"))
 
 
 def _listed(tables: Iterable[tuple[str, str]], netns: int) -> str:
@@ -71,7 +110,7 @@ def _listed(tables: Iterable[tuple[str, str]], netns: int) -> str:
 
 def _picked(text: str, only: str) -> str:
     """Leave out the chains of other Services: parsing a hundred thousand lines takes longer than dropping them."""
-    if not only or len(text) < 1 << 20:
+    if not only or len(text) < LONG:
         return text
     kept, keeping = [], True
     for line in text.splitlines():
@@ -120,10 +159,10 @@ def _kubes(rules: Ruleset) -> bool:
 
 
 def _rules(tool: Iptables, netns: int, only: str) -> Ruleset:
-    if only and tool.backend == "nft" and iptables.chain_counts(tool, netns=netns) > MANY:
+    if only and tool.backend == "nft" and iptables.more_chains(tool, MANY, netns=netns):
         return of_service(tool, netns, only)
     text = iptables.save(tool, netns=netns, counters=True)
-    if only and len(text) > 1 << 20:
+    if only and len(text) > LONG:
         text = "\n".join(_of_saved(text, only))
     found = parse.parse(text)
     if found.backend:
@@ -139,8 +178,10 @@ def of_service(tool: Iptables, netns: int, only: str) -> Ruleset:
     found: dict[str, dict[str, list[str]]] = {}
     todo: list[tuple[str, str]] = []
     for table, chain in _SHARED:
-        lines = [line for line in iptables.chain_text(tool, table, chain, netns=netns) if only in line]
-        mine = found.setdefault(table, {})[chain] = [line for line in lines if _is_of(line, only)]
+        lines = iptables.chain_text(tool, table, chain, netns=netns)
+        # What is of others stays as an empty rule: places in a chain are counted.
+        mine = found.setdefault(table, {})[chain] = [
+            line if only in line and _is_of(line, only) else f"-A {chain}" for line in lines]
         todo += [(table, each) for line in mine if (each := _jump(line)).startswith(service.CHAINS)]
     for table, chain in todo:  # grows
         if chain not in found[table]:
@@ -174,8 +215,11 @@ def _of_saved(text: str, only: str) -> Iterator[str]:
         if start and line.startswith(service.CHAINS, start):
             if line[start:].partition(" ")[0] in wanted:
                 yield line
-        elif not start or "--comment" not in line or not line.startswith("KUBE-", start) or _is_of(line, only):
+        elif not start or "--comment" not in line or not line.startswith("KUBE-", start) or (
+                only in line and _is_of(line, only)):
             yield line
+        else:
+            yield f"-A {line[start:].partition(' ')[0]}"
 
 
 def _is_of(line: str, only: str) -> bool:

@@ -23,7 +23,9 @@ _SHARED = (("nat", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS"), ("filter", "KUBE
 
 @dataclass(frozen=True)
 class Branch:
-    """A rule in the tree. `number` counts from 1 in its chain; `rules` are those of the chain that it jumps to.
+    """A rule in the tree, or an element of a map (`number` 0).
+
+    `number` counts from 1 in its chain; `rules` are those of the chain that it jumps to.
 
     `endpoint` is the address that its chain rewrites to and `who` that address' name; `share` its part of new
     connections from 0 to 1, `observed` what the counters saw. `repeated` tells that the chain is shown above already,

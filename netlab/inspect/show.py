@@ -41,9 +41,9 @@ def tree(nodes: Sequence[str], backend: str, ports: Sequence[PortRules], service
         lines.append(f"{'packets':>9}")
         for at, entry in enumerate(port.entries):
             last = at == len(port.entries) - 1
-            what = "element" if entry.chain.startswith("@") else "rule"
+            what = f"rule {entry.number}" if entry.number else "element"
             branches = _branch(entry, _END if last else _TEE, _GAP if last else _BAR,
-                               f"{entry.table} {entry.chain} {what} {entry.number}: ", wide)
+                               f"{entry.table} {entry.chain} {what}: ", wide)
             lines += [f"{packets:>9}  {text}" for packets, text in branches]
         lines.append("")
     return "\n".join(lines[:-1])
@@ -113,7 +113,7 @@ def _fairness(found: Fairness | None) -> dict[str, Any] | None:
 
 
 def _data(branch: Branch) -> dict[str, Any]:
-    result: dict[str, Any] = {"table": branch.table, "chain": branch.chain, "number": branch.number,
+    result: dict[str, Any] = {"table": branch.table, "chain": branch.chain, "number": branch.number or None,
                               "packets": branch.packets if branch.counted else None,
                               "bytes": branch.bytes if branch.counted else None, "text": branch.text,
                               "words": branch.words}

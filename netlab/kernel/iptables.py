@@ -126,9 +126,16 @@ def outline(tool: Iptables, hooks: Mapping[str, Sequence[str]], *, netns: Place 
     return "\n".join(parts)
 
 
-def chain_counts(tool: Iptables, *, netns: Place = None) -> int:
-    """Return how many chains the nft backend holds for a family, quickly; 0 for the legacy one, which cannot tell."""
-    return sum(map(len, _nft_chains(tool, netns).values())) if tool.backend == "nft" else 0
+def more_chains(tool: Iptables, than: int, *, netns: Place = None) -> bool:
+    """Tell quickly whether the nft backend holds more chains for a family; False for legacy, which cannot tell."""
+    if tool.backend != "nft":
+        return False
+    family = socket.AF_INET if tool.family == "IPv4" else socket.AF_INET6
+    with _inside(netns):
+        sock = nfnetlink.open_socket()
+    with sock:  # one that is closed in the middle of a dump ends it
+        chains = nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=family)
+        return any(number >= than for number, _ in enumerate(chains))
 
 
 def chain_text(tool: Iptables, table: str, chain: str, *, netns: Place = None) -> list[str]:
