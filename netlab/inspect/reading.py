@@ -15,7 +15,7 @@ from netlab.errors import KernelError, NetlabError, Unsupported
 from netlab.inspect import nft_service, service
 from netlab.inspect.holding import Holding, with_tables
 from netlab.inspect.node_check import SYSCTLS
-from netlab.kernel import iptables, nft_table, sysctl
+from netlab.kernel import iptables, nft_listing, sysctl
 from netlab.kernel import netns as namespaces
 from netlab.kernel.iptables import Iptables
 from netlab.kernel.nft_pick import Picker
@@ -57,7 +57,7 @@ def read(node: str, netns: int, *, ipv6: bool = False, both: bool = False, only:
 
 def _nft_tables(netns: int, ipv6: bool, only: str) -> tuple[list[nft.NftTable], bool]:
     family = "ip6" if ipv6 else "ip"
-    there = [each for each in nft_table.names(netns) if each[0] in (family, "inet", "netdev", "bridge")
+    there = [each for each in nft_listing.names(netns) if each[0] in (family, "inet", "netdev", "bridge")
              and not (each[0] == family and each[1] in HOOKS) and not each[1].startswith("netlab-trace")]
     proxys = (family, nft_names.TABLE) in there
     wanted = [(family, nft_names.TABLE)] if only and proxys else [] if only else there
@@ -102,7 +102,7 @@ def _few(netns: int, ipv6: bool, only: str) -> str:
 
 def _listed(tables: Iterable[tuple[str, str]], netns: int) -> str:
     try:
-        return nft_table.listing(tables, netns)
+        return nft_listing.listing(tables, netns)
     except Unsupported:
         raise Unsupported("rules of nftables are there, and libnftables to read them is not installed",
                           hint="apt-get install nftables") from None
@@ -126,7 +126,7 @@ def _picked(text: str, only: str) -> str:
 
 def _own_names(netns: int, ipv6: bool) -> list[tuple[str, str]]:
     family = "ip6" if ipv6 else "ip"
-    return [each for each in nft_table.names(netns) if each[0] == family and each[1] in HOOKS]
+    return [each for each in nft_listing.names(netns) if each[0] == family and each[1] in HOOKS]
 
 
 def _iptables(netns: int, ipv6: bool, both: bool, only: str) -> tuple[Ruleset, Ruleset | None]:

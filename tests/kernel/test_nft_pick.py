@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from netlab.errors import Unsupported
-from netlab.kernel import netns, nft, nft_table
+from netlab.kernel import netns, nft, nft_listing
 from netlab.kernel.nft_pick import Picker
 from netlab.netfilter.nft import meaning, parse
 from netlab.proxy.nft_render import nft_wanted_for, text
@@ -43,7 +43,7 @@ def load(fd: int, commands: str) -> None:
     pytest.param("ip6", V6, {"family": "IPv6", "detector": type(a_settings().detector)("-s fd00:10:244::/56")}, id="IPv6")])
 def test_the_same_words_as_libnftables(fd: int, family: str, objects, settings):
     load(fd, text(nft_wanted_for(objects, a_settings(**settings))))
-    (whole,) = parse(nft_table.listing([(family, "kube-proxy")], fd))
+    (whole,) = parse(nft_listing.listing([(family, "kube-proxy")], fd))
     picker = Picker(socket.AF_INET6 if family == "ip6" else socket.AF_INET, "kube-proxy", fd)
     own = [chain for chain in whole.chains.values() if "/" in chain.name]
     assert len(own) >= 4
