@@ -51,6 +51,7 @@ class ApiStub:
         self.revision += 1
         gone = self.objects[kind].pop(key)
         gone["metadata"]["resourceVersion"] = str(self.revision)
+        self.gone.append((self.revision, kind, gone))
         self.tell(kind, "DELETED", gone)
 
     def tell(self, kind: str, verb: str, obj: dict[str, Any]) -> None:
@@ -79,6 +80,9 @@ class ApiStub:
         for obj in objects:
             if int(obj["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait(json.dumps({"type": "MODIFIED", "object": obj}).encode() + b"\n")
+        for revision, owner, obj in self.gone:  # who lists and then watches misses nothing in between
+            if owner == kind and revision > since:
+                queue.put_nowait(json.dumps({"type": "DELETED", "object": obj}).encode() + b"\n")
         self.watchers[kind].append(queue)
         await response.prepare(request)
         try:
