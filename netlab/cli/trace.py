@@ -72,10 +72,13 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
     from netlab.lab import state, tracing
     from netlab.trace.views import Subject
 
+    if follow and (from_json or save or write or output not in ("", "json")):
+        raise UsageError("--follow tells flows as they end: as lines, or with -o json",
+                         hint="leave out --save, -w and other formats; netlab capture writes packets")
     if follow:
-        return trace_follow.run(state.find(name), tuple(filter(None, (source, target))), {
-            **following, "protocol": protocol, "count": count, "bpf": bpf, "color": color, "output": output,
-            "policies": policies})
+        return trace_follow.run(None if attach else state.find(name), tuple(filter(None, (source, target))), {
+            **following, "attach": attach, "kubeconfig": kubeconfig, "objects": objects, "protocol": protocol,
+            "count": count, "bpf": bpf, "color": color, "output": output, "policies": policies})
     protocol = protocol or "tcp"
     trace_views.check(save, source, target, from_json)
     if from_json:

@@ -35,8 +35,8 @@ def options(function: F) -> F:
     return function
 
 
-def run(lab: LabRecord, targets: tuple[str, ...], given: dict[str, Any]) -> int:
-    """Follow until a limit or Ctrl-C; returns the exit code.
+def run(lab: LabRecord | None, targets: tuple[str, ...], given: dict[str, Any]) -> int:
+    """Follow a lab, or without one what `--attach` says, until a limit or Ctrl-C; returns the exit code.
 
     Raises:
         UsageError: a target or the share of a sample is none.
@@ -67,7 +67,13 @@ def run(lab: LabRecord, targets: tuple[str, ...], given: dict[str, Any]) -> int:
 
     if not given["output"]:
         click.echo("following; Ctrl-C ends it", err=True)
-    closing = asyncio.run(following.run(lab, wish, tell))
+    if lab is None:
+        from netlab.trace import attach_follow
+
+        closing = asyncio.run(attach_follow.run(given["attach"], wish, tell, kubeconfig=given["kubeconfig"],
+                                                file=given["objects"]))
+    else:
+        closing = asyncio.run(following.run(lab, wish, tell))
     if given["output"]:
         click.echo(json.dumps(flowtext.closing_json(closing)))
     else:

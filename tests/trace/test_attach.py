@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -181,3 +182,23 @@ def test_errors_name_what_is_wrong(machine: Machine, words: tuple[str, ...], say
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_live_traffic_there_is_followed(machine: Machine) -> None:
+    machine.net.serve("pod/default/web-2", 8080)
+    process = subprocess.Popen(machine.argv("trace", "--follow", "svc/web", "--count", "1", "-o", "json"),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: process.poll() is not None or len({line for line in machine.left() if "table" in line}) ==
+               len(machine.net.places), "it never listened")  # a namespace's packet socket comes before its table
+    with netns.inside(machine.net.places["pod/default/client"]):
+        client = socket.socket()
+    with client:
+        client.settimeout(10)
+        client.connect(("10.96.0.10", 80))
+    said, complaint = process.communicate(timeout=40)
+    assert process.returncode == 0, complaint
+    flow, end = (json.loads(line) for line in said.splitlines())
+    assert (flow["status"], flow["sourceName"], flow["endpointName"]) == ("connected", "pod/default/client",
+                                                                          "pod/default/web-2")
+    assert end["shown"] == 1
+    assert machine.left() == []
