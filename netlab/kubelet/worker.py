@@ -69,8 +69,10 @@ class Worker:
     # -- from outside --------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the Pod looked at."""
+        """Have the Pod looked at. While its end is under way nobody can look, but what changes is still reported."""
         self._wake.set()
+        if self.stage is Stage.ENDING and self._step is not None:
+            self._report()
 
     def retry(self) -> None:
         """Have it looked at, and tried again at once if it was in trouble: what the trouble was about has changed."""

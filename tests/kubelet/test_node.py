@@ -249,6 +249,25 @@ def test_probes(node: Node) -> None:
     node.run(body)
 
 
+def test_a_pod_that_is_going_is_probed_until_it_is_gone(node: Node) -> None:
+    """Whether it still serves is what kube-proxy goes by when nobody else does."""
+    async def body(api: Api) -> None:
+        check = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+        wait = {"preStop": {"exec": {"command": ["sh", "-c", "while :; do sleep 0.1; done"]}}}
+        await api.create("going", shell("touch /tmp/ok; sleep 60", readinessProbe=check, lifecycle=wait),
+                         terminationGracePeriodSeconds=60)
+        await api.running("going")
+        await api.client.delete("pods", "going", "default")
+        going = await api.until("going", lambda p: "deletionTimestamp" in p["metadata"])
+        assert ready(going)
+        for command, expected in (("rm", False), ("touch", True)):
+            await asyncio.to_thread(node.kubectl, "exec", "going", "--", command, "/tmp/ok")
+            await api.until("going", lambda p, expected=expected: ready(p) is expected)
+        await api.delete("going", grace=1)
+
+    node.run(body)
+
+
 def test_a_killed_kubelet_finds_everything_again(node: Node) -> None:
     async def body(api: Api) -> None:
         await api.create("stays", shell("sleep 60", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 30}))
