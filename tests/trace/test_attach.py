@@ -137,9 +137,12 @@ def test_without_names_they_are_called_by_what_the_machine_knows(machine: Machin
 
 
 @pytest.mark.parametrize("words", [
-    pytest.param(("trace", "pod/client", "10.244.2.99:80", "--timeout", "30"), id="trace"),
+    pytest.param(("trace", "pod/client", "10.244.2.3:7", "-p", "udp", "--data", "x", "--timeout", "60"), id="trace"),
     pytest.param(("capture", "-o", "json"), id="capture")])
 def test_nothing_is_left_after_kill_9(machine: Machine, words: tuple[str, ...]) -> None:
+    silent = netns.socket_in(machine.net.places["pod/default/web-2"], socket.AF_INET, socket.SOCK_DGRAM)
+    machine.net.stops.append(silent)
+    silent.bind(("0.0.0.0", 7))  # takes what comes and never answers
     process = subprocess.Popen(machine.argv(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         eventually(lambda: process.poll() is not None or len(machine.left()) >= 6, "it never listened")
