@@ -21,6 +21,7 @@ class ApiStub:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PATHS.values()}
         self.watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in PATHS.values()}
         self.url = ""
+        self.gone: list[tuple[int, str, dict[str, Any]]] = []
         self.oldest = 0
         self.hung: asyncio.Event | None = None
         self.runner: web.AppRunner | None = None
@@ -81,7 +82,8 @@ class ApiStub:
             if int(obj["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait(json.dumps({"type": "MODIFIED", "object": obj}).encode() + b"\n")
         for revision, owner, obj in self.gone:  # who lists and then watches misses nothing in between
-            if owner == kind and revision > since:
+            key = obj["metadata"].get("namespace", "") + "/" + obj["metadata"]["name"]
+            if owner == kind and revision > since and key not in self.objects[kind]:
                 queue.put_nowait(json.dumps({"type": "DELETED", "object": obj}).encode() + b"\n")
         self.watchers[kind].append(queue)
         await response.prepare(request)
