@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import re
 import shutil
 import socket
@@ -34,6 +35,7 @@ _LINE = re.compile(r"\bline:? (\d+)")
 _NO_CHAIN = re.compile(r"Chain '([^']+)' does not exist")
 _MANY_CHAINS = 500
 _SAID_COUNTERS = re.compile(r"^(-A .*?) -c (\d+) (\d+)(?= -[jg] |$)")
+_PIPE_BYTES = 1 << 20
 _GETCHAIN = 4
 _RESOURCE_PROBLEM = 4
 """What iptables exits with when the lock is held or the kernel is out of something."""
@@ -333,6 +335,8 @@ def _fed(command: list[str], netns: Place, timeout: float, given: Iterable[str])
         except OSError as error:
             raise KernelError(f"cannot run {command[0]}: {error.strerror}", errno=error.errno or 0) from None
         assert process.stdin is not None
+        with contextlib.suppress(OSError):  # room for it to read on while we work out what comes next
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         late = threading.Event()
         timer = threading.Timer(timeout, _end, (late, process))
         timer.daemon = True

@@ -19,8 +19,7 @@ import random
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -227,34 +226,6 @@ class Writer:
         batch = encoder.encode(commands)
         if encoder.messages:
             self.send(batch, commands)
-
-    def run_all(self, texts: Iterable[str], *, otherwise: Callable[[str], None]) -> None:
-        """Run transactions one after another; while the kernel takes one, the next is encoded.
-
-        Args:
-            texts: the commands of each.
-            otherwise: runs a transaction that only nft can say.
-
-        Raises:
-            KernelError: the kernel refused a command; the transactions before it are in.
-        """
-        with ThreadPoolExecutor(1) as pool:
-            under_way: Future[None] | None = None
-            for commands in texts:
-                encoder = Encoder()
-                try:
-                    batch = encoder.encode(commands)
-                except Unsupported:
-                    batch = b""
-                if under_way is not None:
-                    under_way.result()
-                    under_way = None
-                if not batch:
-                    otherwise(commands)
-                elif encoder.messages:
-                    under_way = pool.submit(self.send, batch, commands)
-            if under_way is not None:
-                under_way.result()
 
     def send(self, batch: bytes, commands: str = "") -> None:
         """Give a batch to the kernel. `commands` are what it was made of, for the error."""

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import replace
 
-from netlab.errors import KernelError
+from netlab.errors import KernelError, Unsupported
 from netlab.kernel import nft_table
 from netlab.kernel.nft_batch import Writer
 from netlab.proxy import nft_names
@@ -96,7 +96,12 @@ class NftProxier(FamilyProxier[Change]):
         """Run transactions, and then delete what chains are left empty."""
         nft = Writer(self.netns)
         try:
-            nft.run_all(texts, otherwise=self._run_by_library)
+            for text in texts:
+                try:
+                    nft.run(text)
+                except Unsupported as error:
+                    log.debug("%s: by libnftables: %s", self.family, error)
+                    self._run_by_library(text)
             if not self._stale:
                 return
             try:
@@ -110,7 +115,6 @@ class NftProxier(FamilyProxier[Change]):
             nft.close()
 
     def _run_by_library(self, text: str) -> None:
-        log.debug("%s: libnftables runs what our own messages cannot say: %s", self.family, text)
         nft = nft_table.open_nft(self.netns)
         try:
             nft.run(text)
