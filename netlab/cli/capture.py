@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
@@ -121,6 +122,10 @@ def _opened(write: str) -> Iterator[BinaryIO | None]:
         try:
             with stream:
                 yield stream
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise
+            raise UsageError(f"can't go on writing {write}: {error.strerror}") from None
         finally:
             if os.path.isfile(write) and not os.path.getsize(write):  # it never came to a capture
                 os.unlink(write)

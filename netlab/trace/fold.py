@@ -6,7 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
-_PIECE: Final = re.compile(r"(\x1b\[[0-9;]*m)|( +)|([^ \x1b]+)")
+_PIECE: Final = re.compile(r"(\x1b\[[0-9;]*m)|( +)|((?:(?:-[jg]|#) )?[^ \x1b]+)")
+"""Colours, blanks, words; a rule's target stays with its `-j`, a comment's first word with its `#`."""
 NARROWEST: Final = 40
 
 

@@ -27,6 +27,10 @@ def test_colours_end_with_the_line_and_go_on_in_the_next() -> None:
     assert second.startswith("  \x1b[31m")
 
 
+def test_a_target_stays_with_its_option() -> None:
+    assert fold("-p tcp --dport 80 --and so on and on -j TARGET", 42).split("\n")[1] == "  -j TARGET"
+
+
 def test_wide_characters_count_twice() -> None:
     assert columns("字a\x1b[1m✓\x1b[0m") == 4
 
