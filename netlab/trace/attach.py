@@ -26,7 +26,7 @@ from netlab.trace import resolve as resolvers
 from netlab.trace.event import Trace
 from netlab.trace.listen import Tap
 from netlab.trace.recording import Found
-from netlab.trace.target import Objects, names, resolve
+from netlab.trace.target import Objects, Target, names, resolve, split
 from netlab.trace.views import Subject
 
 LOOK_AGAIN: Final = 1.0
@@ -78,6 +78,11 @@ class Ground:
         places = {spot.place: spot.addresses[0] for spot in self.spots if spot.addresses and spot.place not in named}
         return Objects(by_kind["Service"], by_kind["Pod"], by_kind["Node"], places)
 
+    def address(self, place: str, *, ipv6: bool) -> str:
+        """Return an address of a place, of the wished family if it has one."""
+        mine = next(spot.addresses for spot in self.spots if spot.place == place)
+        return next((ip for ip in mine if (":" in ip) == ipv6), mine[0])
+
     def labelled(self, text: str, namespace: str) -> set[str]:
         """Return the places of the Pods that a label selector chooses; "" as namespace means all.
 
@@ -118,7 +123,11 @@ async def trace(attach: Sequence[str], request: run.Request, target: str, *, kub
     found = await ground(attach, kubeconfig=kubeconfig, file=file)
     source = found.find(request.source)
     known = found.known()
-    goal = resolve(target, known, protocol=request.protocol, ipv6=ipv6)
+    name, port = split(target)
+    if name in (known.places or {}):  # a place that the API does not know: `node/worker1`, `pod/2a9b1c3d`
+        goal = Target(found.address(name, ipv6=ipv6), port, target)
+    else:
+        goal = resolve(target, known, protocol=request.protocol, ipv6=ipv6)
     with foreign.opened(found.spots) as places:
         descriptors = [(spot.place, fd) for spot, fd in places]
         taps = [Tap(spot.place, fd, spot.node.removeprefix("node/")) for spot, fd in places]

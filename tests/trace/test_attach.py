@@ -127,7 +127,7 @@ def test_a_trace_there_is_as_in_a_lab(machine: Machine) -> None:
 
 
 def test_without_names_they_are_called_by_what_the_machine_knows(machine: Machine) -> None:
-    argv = [word for word in machine.argv("trace", "pod/00000001", "10.244.2.3:8080", "-o", "json")
+    argv = [word for word in machine.argv("trace", "pod/00000001", "pod/00000003:8080", "-o", "json")
             if word not in ("--objects", str(machine.file))]
     machine.net.serve("pod/default/web-2", 8080)
     told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout)
