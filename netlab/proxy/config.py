@@ -38,6 +38,7 @@ class Config:
     backend: str = "auto"
     verbosity: int = 0
     write_to: str = ""
+    file: str = ""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -114,7 +115,7 @@ def read(argv: Sequence[str]) -> tuple[Config, Flags]:
                 values[f"nftables.{field}"] = values[f"iptables.{field}"]
     _complete_addresses(values, flags, found)
     config = Config(values, flags["master"], flags["cleanup"], flags["init-only"], flags["iptables-backend"],
-                    flags["v"], flags["write-config-to"])
+                    flags["v"], flags["write-config-to"], flags["config"])
     refuse(dict(values), config.mode, config.backend)
     return config, flags
 

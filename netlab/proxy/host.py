@@ -70,7 +70,7 @@ def settings(config: Config, wanted: Family, *, node: Object | None, addresses: 
         masquerade_bit=config[f"{config.section}.masqueradeBit"], random_fully=random_fully,
         localhost_node_ports=(config["iptables.localhostNodePorts"] and loopback and wanted == "IPv4"
                               and config.mode == "iptables"),  # nothing but route_localnet would bring them that far
-        node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if family(ip) == wanted),
+        node_port_addresses=networks, node_addresses=tuple(ip for ip in addresses if networks and family(ip) == wanted),
         conntrack_liberal=conntrack_liberal)
 
 

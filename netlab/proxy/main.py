@@ -20,7 +20,7 @@ from netlab.client.client import Client
 from netlab.client.events import Recorder
 from netlab.errors import NetlabError, NotFound, Unsupported
 from netlab.flags import usage
-from netlab.kernel import iptables, nft_table
+from netlab.kernel import inotify, iptables, nft_table
 from netlab.proxy import cleanup, host, nft_names, status
 from netlab.proxy.addresses import FAMILIES, Family
 from netlab.proxy.config import PROGRAM, Config, read, written
@@ -75,11 +75,10 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         return 0
     nftables = config.mode == "nftables"
     tools = {} if nftables else find_tools(config)
-    addresses = host.own_addresses()
     liberal = bool(config["conntrack.tcpBeLiberal"]) or host.conntrack_liberal()
 
     def settings(node: Object | None, family: Family) -> Settings:
-        return host.settings(config, family, node=node, addresses=addresses,
+        return host.settings(config, family, node=node, addresses=host.own_addresses(),
                              random_fully=nftables or tools[family].random_fully,
                              conntrack_liberal=liberal)
 
@@ -115,17 +114,43 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
                         look_every=config.sync_period(), health=health, checks=checks, metrics=metrics,
                         settings=settings, service_cidrs=nftables,
                         standing=lambda: cleanup.take_over(config.mode, _backend(config)))
+            edited = _watch_file(config.file, stop)
             try:
                 await sync.run(stop)
             finally:
                 await recorder.close()
+                code = edited()
     finally:
         for proxier in proxiers:
             await proxier.close()
         for runner in runners:
             if runner is not None:
                 await runner.cleanup()
-    return 0
+    return code
+
+
+def _watch_file(path: str, stop: asyncio.Event) -> Callable[[], int]:
+    """End this process when its configuration file is edited, as upstream does: what starts it again reads the new one.
+
+    Returns what ends the watch and returns the exit code.
+    """
+    if not path:
+        return lambda: 0
+    seen: list[str] = []
+
+    def changed() -> None:
+        log.error("%s was edited: ending, so that it is read anew", path)
+        seen.append(path)
+        stop.set()
+
+    watcher = inotify.Inotify()
+    watcher.watch(path, changed, inotify.CLOSE_WRITE | inotify.MOVE_SELF)
+
+    def end() -> int:
+        watcher.close()
+        return 1 if seen else 0
+
+    return end
 
 
 def _reference(kind: str, name: str, namespace: str = "") -> Object:

@@ -119,15 +119,14 @@ def kubeconfig(path: Path, server: str) -> Path:
     return path
 
 
-def started(fd: int, config: Path, home: Path) -> subprocess.Popen[bytes]:
+def started(fd: int, flags: tuple[str, ...], home: Path) -> subprocess.Popen[bytes]:
     with netns.inside(fd), (home / "log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "netlab.cli.main", "kube-proxy", f"--kubeconfig={config}", "--hostname-override=node1",
-             "--cluster-cidr=10.244.0.0/16", "--iptables-min-sync-period=10ms"], stderr=log, env={**os.environ, "HOME": str(home)})
+        return subprocess.Popen([sys.executable, "-P", "-m", "netlab.cli.main", "kube-proxy", *flags], stderr=log,
+                                env={**os.environ, "HOME": str(home)})
 
 
 @asynccontextmanager
-async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any]) -> AsyncIterator[int]:
+async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any], flags: tuple[str, ...] = ()) -> AsyncIterator[int]:
     """Run kube-proxy against a server; yield the namespace that it writes into."""
     fd = netns.new_netns()
     with netns.inside(fd):
@@ -137,12 +136,14 @@ async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any]) -> 
     api.put(a_node(), *objects)
     runner = await api.start(sock)
     config = kubeconfig(tmp_path / "kubeconfig", api.url)
-    process = started(fd, config, tmp_path)
+    process = started(fd, flags or (f"--kubeconfig={config}", "--hostname-override=node1", "--cluster-cidr=10.244.0.0/16",
+                                    "--iptables-min-sync-period=10ms"), tmp_path)
     try:
         yield fd
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        if not flags:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == (1 if flags else 0)
         await api.stop(runner)
         os.close(fd)
 
@@ -180,5 +181,19 @@ def test_it_follows_a_foreign_server(tmp_path: Path, moods: dict[str, Any]):
         watches = [each for each in api.asked if each.get("watch")]
         assert all(each.get("allowWatchBookmarks") == "true" and each.get("resourceVersion") for each in watches)
         assert "Traceback" not in (tmp_path / "log").read_text()
+
+    run(body)
+
+
+def test_it_ends_when_its_configuration_is_edited(tmp_path: Path):
+    async def body() -> None:
+        api = ForeignApi()
+        file = tmp_path / "config.yaml"
+        file.write_text("kind: KubeProxyConfiguration\nhostnameOverride: node1\nclusterCIDR: 10.244.0.0/16\n"
+                        f"clientConnection: {{kubeconfig: {tmp_path / 'kubeconfig'}}}\n")
+        async with proxied(tmp_path, api, a_service(), a_slice(), flags=(f"--config={file}",)) as fd:
+            await until(lambda: not apart(fd, api), 20, lambda: (apart(fd, api), (tmp_path / "log").read_text()))
+            file.write_text(file.read_text() + "mode: nftables\n")
+            await until(lambda: "ending, so that it is read anew" in (tmp_path / "log").read_text(), 20)
 
     run(body)
