@@ -150,8 +150,23 @@ def duplicates(raw: bytes | str) -> tuple[str, ...]:
     found: list[str] = []
     if not raw.strip():
         return ()
+    try:
+        json.loads(raw, object_pairs_hook=_single)
+    except _Doubled:
+        pass
+    else:
+        return ()
     _doubled(json.loads(raw, object_pairs_hook=_Pairs), "", found)
     return tuple(found)
+
+
+class _Doubled(Exception):
+    """Some object has a member twice."""
+
+
+def _single(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _Doubled
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -23,10 +23,10 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 class Decoded:
     """Remembers the objects that were decoded last, so that many readers of one revision decode it once.
 
-    `limit` is in bytes of encoded values; what is decoded takes about four times as much.
+    `limit` is in bytes of encoded values; what is decoded takes about eight times as much.
     """
 
-    def __init__(self, limit: int = 8 << 20) -> None:
+    def __init__(self, limit: int = 2 << 20) -> None:
         self._limit, self._size = limit, 0
         self._kept: deque[KeyValue] = deque()
 

@@ -57,7 +57,12 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
     if form.shape == "object":
         kind = endpoint.resource.list_kind or f"{endpoint.resource.kind}List"
         head = orjson.dumps({"kind": kind, "apiVersion": endpoint.resource.api_version, "metadata": list_meta})
-        return _reply(form, head[:-1] + b',"items":[' + b",".join([endpoint.item(kv) for kv in kvs]) + b"]}")
+        items = [endpoint.item(kv) for kv in kvs]
+        if not items:
+            return _reply(form, head[:-1] + b',"items":[]}')
+        items[0] = b'%s,"items":[%s' % (head[:-1], items[0])  # so that megabytes are joined once, not three times
+        items[-1] += b"]}"
+        return _reply(form, b",".join(items))
     views = [endpoint.view(kv) for kv in kvs]
     if form.shape == "table":
         shown = table_of(endpoint, form, views, now=call.now, include=include_object(call))

@@ -12,7 +12,7 @@ from netlab.cli.options import output as output_option
 
 BENCHES = {
     "up": ("netlab.lab.bench", "a cold start of a lab, and its memory"),
-    "api": ("netlab.apiserver.bench", "the API server: requests per second, latency, memory"),
+    "api": ("netlab.lab.bench_api", "the API server: requests per second, latency, memory"),
     "proxy": ("netlab.lab.bench_proxy", "kube-proxy in each mode against raw writes, and from the API to the kernel"),
     "pods": ("netlab.cni.bench", "the network of a Pod, made and removed"),
     "trace": ("netlab.trace.bench", "one trace through a Service"),
