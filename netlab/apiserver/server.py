@@ -26,6 +26,7 @@ IDLE_SECONDS = 120.0
 SEND_SECONDS = 60.0
 """A client that takes nothing for so long is cut off."""
 _HIGH_WATER = 1024 * 1024
+_AT_ONCE = 32 * 1024
 _READING = ("GET", "HEAD")
 
 
@@ -178,7 +179,7 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
         raw.transport.set_write_buffer_limits(high=_HIGH_WATER)
     try:
         await stream.prepare(raw)
-        await response.run(_Sink(stream))
+        await response.run(_Sink(stream, raw.transport))
     except ConnectionError:
         stream.force_close()
     except Exception:
@@ -189,10 +190,13 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
 
 
 class _Sink:
-    def __init__(self, stream: web.StreamResponse) -> None:
-        self._stream = stream
+    def __init__(self, stream: web.StreamResponse, transport: asyncio.Transport | None) -> None:
+        self._stream, self._transport = stream, transport
 
     async def write(self, data: bytes) -> None:
+        if len(data) < _AT_ONCE and self._transport is not None and not self._transport.get_write_buffer_size():
+            await self._stream.write(data)  # does not wait: a timeout would cost more than the write
+            return
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._stream.write(data)

@@ -44,9 +44,9 @@ _NAMES = {"full": "own store, synchronous FULL", "normal": "own store, synchrono
 class Sizes:
     """How much is done for each figure."""
 
-    writes: int = 600
-    reads: int = 3000
-    lists: int = 20
+    writes: int = 400
+    reads: int = 2000
+    lists: int = 10
     watched: int = 100
     pods: tuple[int, ...] = (1000, 5000)
     watchers: int = _WATCHERS
@@ -100,8 +100,9 @@ async def _requests(target: Target, sizes: Sizes, add: Any) -> None:
         _rate(add, "create", clients, made)
         _rate(add, "get", clients, await load.run(target, clients, [
             target.request("GET", f"{_PODS}/{random.choice(names)}") for _ in range(sizes.reads)]))
-        changed = [target.request("PUT", f"{_PODS}/{name}", _relabelled(body)) for name, body in zip(
-            names, await load.bodies(target, [target.request("GET", f"{_PODS}/{name}") for name in names]), strict=True)]
+        found = await load.bodies(target, [target.request("GET", f"{_PODS}/{name}") for name in names])
+        changed = [target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
+                   for name, body in zip(names, found, strict=True)]
         _rate(add, "update", clients, await load.run(target, clients, changed))
         _rate(add, "merge patch", clients, await load.run(target, clients, [
             target.request("PATCH", f"{_PODS}/{name}", b'{"metadata":{"labels":{"v":"3"}}}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 
 import orjson
@@ -25,6 +26,10 @@ _PORTION = 256 * 1024
 
 Line = Callable[[str, KeyValue, int], bytes]
 """(type, object's revision, resourceVersion to show) → one line."""
+
+_SHARED = 256
+_recent: deque[Event] = deque()
+"""The events whose line is kept (`Event.memo`), for the other watchers that are about to ask for it."""
 
 
 async def watch(call: Call) -> Response:
@@ -55,7 +60,7 @@ async def watch(call: Call) -> Response:
         source.close()
         raise status.unavailable("the API server is shutting down")
     line = _table_lines(call) if call.form.shape == "table" else _partial_lines(call) if call.form.shape == "partial" \
-        else _object_lines(call.endpoint)
+        else _ObjectLines(call.endpoint)
 
     async def run(sink: Sink) -> None:
         call.api.watches.add(source)
@@ -110,20 +115,32 @@ def _event_line(endpoint: Endpoint, event: Event, chosen: Selection, line: Line)
     before = event.prev is not None and event.prev.value != b"" and (
         chosen.empty or chosen.matches(endpoint.view(event.prev)))
     after = not event.deleted and (chosen.empty or chosen.matches(endpoint.view(event.kv)))
-    if after:
-        return line("MODIFIED" if before else "ADDED", event.kv, event.revision)
-    if before and event.prev is not None:
-        return line("DELETED", event.prev, event.revision)
-    return b""
+    kv = event.kv if after else event.prev if before else None
+    if kv is None:
+        return b""
+    kind = "DELETED" if not after else "MODIFIED" if before else "ADDED"
+    if not isinstance(line, _ObjectLines):
+        return line(kind, kv, event.revision)
+    memo = event.memo
+    if memo is None or memo[0] is not endpoint or memo[1] != kind:
+        memo = event.memo = (endpoint, kind, line(kind, kv, event.revision))
+        _recent.append(event)
+        if len(_recent) > _SHARED:
+            _recent.popleft().memo = None
+    text: bytes = memo[2]
+    return text
 
 
-def _object_lines(endpoint: Endpoint) -> Line:
-    def line(kind: str, kv: KeyValue, revision: int) -> bytes:
+class _ObjectLines:
+    """Lines with whole objects: the same for all who watch them."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def __call__(self, kind: str, kv: KeyValue, revision: int) -> bytes:
         if revision != kv.mod_revision:
             kv = KeyValue(kv.key, kv.value, kv.create_revision, revision, kv.version)
-        return b'{"type":"%s","object":%s}\n' % (kind.encode(), endpoint.wire(kv))
-
-    return line
+        return b'{"type":"%s","object":%s}\n' % (kind.encode(), self._endpoint.wire(kv))
 
 
 def _partial_lines(call: Call) -> Line:
