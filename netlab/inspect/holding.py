@@ -14,7 +14,7 @@ from netlab.netfilter.nft import NftTable
 from netlab.proxy import names as chain_names
 from netlab.proxy import nft_names
 
-IPTABLES, NFTABLES = "iptables", "nftables"
+IPTABLES, NFTABLES, USERSPACE = "iptables", "nftables", "userspace"
 _PRIVATE = "netlab-trace"
 """The tracer's own table: its rules belong to nobody's cluster."""
 
@@ -38,9 +38,11 @@ class Holding:
 
     @property
     def mode(self) -> str:
-        """Return the mode that the rules of kube-proxy are in: iptables, nftables, or "" when there are none."""
+        """Return the mode that kube-proxy's rules are in: iptables, nftables, userspace, or "" when there are none."""
         if self.nft is not None and nft_names.SERVICE_IPS in self.nft.sets:
             return NFTABLES
+        if "KUBE-PORTALS-CONTAINER" in self.rules.table("nat").chains:
+            return USERSPACE
         return IPTABLES if self.in_iptables else ""
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from netlab.inspect import diff, guess, nft_service, nft_words, state
 from netlab.inspect.diff import Line, Part
-from netlab.inspect.holding import NFTABLES, Holding
+from netlab.inspect.holding import NFTABLES, USERSPACE, Holding
 from netlab.inspect.names import Names
 from netlab.netfilter import nft
 from netlab.netfilter.nft import NftTable
@@ -37,6 +38,8 @@ def modes(one: Holding, other: Holding, names: Names | None = None) -> tuple[Par
     """Return what one mode lets through and another does not, Service by Service; () when they serve alike."""
     before, after = (state.of_nft(each.nft) if each.mode == NFTABLES and each.nft is not None
                      else state.of_iptables(each.rules) for each in (one, other))
+    if USERSPACE in (one.mode, other.mode):  # who chooses there is kube-proxy itself: its rules say nothing of it
+        before, after = _without_endpoints(before), _without_endpoints(after)
     services = sorted({port.partition(" ")[0].partition(":")[0] for port in (*before, *after)})
     parts = []
     for service in services:
@@ -49,6 +52,10 @@ def modes(one: Holding, other: Holding, names: Names | None = None) -> tuple[Par
     if places[0] != places[1]:
         parts.append(Part("", (f"node ports are served on {places[1]}, on {places[0]} before",), ()))
     return tuple(parts)
+
+
+def _without_endpoints(states: state.States) -> dict[str, state.State]:
+    return {port: replace(each, endpoints={}, affinity=False) for port, each in states.items()}
 
 
 def _node_ports(held: Holding) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netlab.inspect import check, nft_check
+from netlab.inspect import check, nft_check, user_mode
 from netlab.inspect.check import Finding
-from netlab.inspect.holding import IPTABLES, NFTABLES, Holding
+from netlab.inspect.holding import IPTABLES, NFTABLES, USERSPACE, Holding
 from netlab.inspect.nft_world import NftWorld
 from netlab.inspect.world import World
 from netlab.netfilter.model import Ruleset
@@ -36,6 +36,9 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
             found += nft_check.check(held.nft, nft_world)
         found += [*check.foreign_drops(held.rules, everywhere=True), *check.policies(held.rules)]
         found += _leftovers(held)
+    elif held.mode == USERSPACE and world is not None:
+        found += user_mode.check(held.rules, world.services.values(), world.settings.family)
+        found += [*check.foreign_drops(held.rules, everywhere=True), *check.policies(held.rules)]
     elif world is not None:
         found += check.check(held.rules, world, other=held.other)
     elif held.mode == IPTABLES:

@@ -160,14 +160,15 @@ def _ports(rules: Ruleset) -> dict[tuple[str, str], tuple[tuple[str, ...], int, 
     addresses: dict[tuple[str, str], list[str]] = {}
     spreading: dict[tuple[str, str], str] = {}
     refused = set()
-    for table_name, chain in (("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS")):
+    for table_name, chain in (("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS"),
+                              ("nat", "KUBE-PORTALS-CONTAINER"), ("nat", "KUBE-NODEPORT-CONTAINER")):
         for rule in rules.chain(table_name, chain).rules:
             name = service.service_of(comment(rule.match))
             if not name:
                 continue
             key = (name, _option(rule, "-p"))
             where = _option(rule, "-d").partition("/")[0]
-            if not where or chain == "KUBE-SERVICES":
+            if not where or chain in ("KUBE-SERVICES", "KUBE-PORTALS-CONTAINER"):
                 text = f"{where or 'node'}:{_option(rule, '--dport')}"
                 if text not in addresses.setdefault(key, []):
                     addresses[key].append(text)

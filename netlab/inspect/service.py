@@ -17,8 +17,11 @@ from netlab.netfilter.model import Chain, Rule, Ruleset
 from netlab.netfilter.terms import comment
 
 CHAINS = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
+CHAINS_OF_USERSPACE = (("nat", "KUBE-PORTALS-CONTAINER"), ("nat", "KUBE-PORTALS-HOST"),
+                       ("nat", "KUBE-NODEPORT-CONTAINER"), ("nat", "KUBE-NODEPORT-HOST"))
 _SHARED = (("nat", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS"), ("filter", "KUBE-SERVICES"),
-           ("filter", "KUBE-EXTERNAL-SERVICES"), ("filter", "KUBE-PROXY-FIREWALL"), ("filter", "KUBE-NODEPORTS"))
+           ("filter", "KUBE-EXTERNAL-SERVICES"), ("filter", "KUBE-PROXY-FIREWALL"), ("filter", "KUBE-NODEPORTS"),
+           *(place for place in CHAINS_OF_USERSPACE))
 
 
 @dataclass(frozen=True)

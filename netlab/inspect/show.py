@@ -58,7 +58,9 @@ def _addresses(service: Object | None) -> str:
 
 def _endpoints(port: PortRules, *, live: bool = False) -> Iterator[str]:
     if not port.endpoints:
-        yield "  no endpoint: what comes is refused"
+        aside = any("--to-" in entry.text for entry in port.entries)
+        yield ("  the kernel knows no endpoint: kube-proxy itself takes connections and chooses one (userspace mode)"
+               if aside else "  no endpoint: what comes is refused")
     total = sum(each.packets for each in port.endpoints)
     for each in port.endpoints:
         observed = "" if each.observed is None else (

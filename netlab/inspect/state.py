@@ -14,6 +14,7 @@ from netlab.netfilter.nft import NftTable
 from netlab.netfilter.terms import comment
 from netlab.proxy import names as chain_names
 from netlab.proxy import nft_names
+from netlab.proxy.user_rules import NODE_PORT_CONTAINER, PORTALS_CONTAINER
 
 SERVED, REFUSED, DROPPED = "is served", "is refused", "is dropped"
 
@@ -36,7 +37,8 @@ def of_iptables(rules: Ruleset, service: str = "") -> dict[str, State]:
     addresses: dict[str, dict[str, str]] = {}
     chains: dict[str, dict[str, None]] = {}
     for table, chain in (("nat", chain_names.SERVICES), ("nat", chain_names.NODE_PORTS),
-                         ("filter", chain_names.SERVICES), ("filter", chain_names.EXTERNAL_SERVICES)):
+                         ("filter", chain_names.SERVICES), ("filter", chain_names.EXTERNAL_SERVICES),
+                         ("nat", PORTALS_CONTAINER), ("nat", NODE_PORT_CONTAINER)):
         for rule in rules.chain(table, chain).rules:
             name = service_of(comment(rule.match))
             if not name or (service and name.partition(":")[0] != service):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from netlab.errors import NotFound
-from netlab.inspect import nft_provenance, nft_words, provenance
-from netlab.inspect.holding import NFTABLES, Holding
+from netlab.inspect import nft_provenance, nft_words, provenance, user_mode
+from netlab.inspect.holding import NFTABLES, USERSPACE, Holding
 from netlab.inspect.nft_world import NftWorld
 from netlab.inspect.provenance import Origin
 from netlab.inspect.world import World
@@ -25,6 +25,8 @@ def why(asked: str, held: Holding, world: World, nft_world: NftWorld | None) -> 
     missing: NotFound | None = None
     try:
         for each in provenance.why(asked, held.rules, world):
+            if held.mode == USERSPACE:
+                each = user_mode.explained(each, held.rules, world)
             stale = held.mode == NFTABLES and each.maker in ("kube-proxy", "former") and each.chain.startswith("KUBE-")
             found.append(replace(each, maker="former", said=f"left from iptables mode, kube-proxy runs in nftables "
                                                             f"mode here: {each.said}") if stale else each)
