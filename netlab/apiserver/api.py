@@ -11,7 +11,7 @@ from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
 from netlab.apiserver.allocator import ServiceStock
-from netlab.apiserver.auth import modes
+from netlab.apiserver.auth import bearers, modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.crd.keeper import Keeper
@@ -50,6 +50,8 @@ class Api:
         self.tokens = ServiceAccountTokens(
             issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
             lookup=self.lookup)
+        fixed = bearers.read(options.token_file) if options.token_file else {}
+        self.bearers = bearers.Bearers(self.tokens, self.lookup, fixed=fixed, bootstrap=options.bootstrap_tokens)
         self.kubelets = kubelets
         self.hooks = Hooks(self.lookup)
         self.watches: set[Watch] = set()

@@ -97,7 +97,7 @@ class Dispatcher:
                 self.metrics.count(key, code, self.api.monotonic() - started)
 
     async def _answer(self, request: Request, asked: Target | None) -> Response:
-        request.user = await authenticate(request, self.api.tokens, now=self.api.clock())
+        request.user = await authenticate(request, self.api.bearers, now=self.api.clock())
         authorizer = self.api.authorizer
         request.user = await impersonated(request, authorizer)
         await authorizer.refresh(request.user)

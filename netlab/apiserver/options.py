@@ -21,7 +21,7 @@ authorization-webhook-config-file cert-dir cloud-config cloud-provider contentio
 cors-allowed-origins:list
 default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
 delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
-enable-bootstrap-token-auth:bool enable-garbage-collector:bool enable-priority-and-fairness:bool
+enable-garbage-collector:bool enable-priority-and-fairness:bool
 encryption-provider-config endpoint-reconciler-type
 event-ttl:duration external-hostname feature-gates:map goaway-chance:float
 http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet-timeout:duration
@@ -69,6 +69,9 @@ FLAGS: tuple[Flag, ...] = (
          "who decides what users may do, in order: AlwaysAllow, AlwaysDeny, Node, RBAC"),
     Flag("anonymous-auth", "bool", True, "judge requests without credentials as system:anonymous; else they may see "
          "the pages about health and version only, and get 401"),
+    Flag("token-auth-file", help="fixed bearer tokens: lines of token,user,uid,\"group1,group2\""),
+    Flag("enable-bootstrap-token-auth", "bool", False, "take the tokens in kube-system's Secrets of type "
+         "bootstrap.kubernetes.io/token"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
     Flag("etcd-servers", "list", help="the etcd to keep objects in (https://host:2379, ...); empty: this process"),
@@ -125,6 +128,8 @@ class Options:
     node_ports: tuple[int, int]
     authorization_modes: tuple[str, ...]
     anonymous_auth: bool
+    token_file: str
+    bootstrap_tokens: bool
     enabled_plugins: tuple[str, ...]
     disabled_plugins: tuple[str, ...]
     ready_file: str
@@ -173,6 +178,7 @@ def parse(argv: Sequence[str]) -> Options | str:
         service_networks=_networks(found["service-cluster-ip-range"]),
         node_ports=_ports(found["service-node-port-range"]),
         authorization_modes=_modes(found["authorization-mode"]), anonymous_auth=found["anonymous-auth"],
+        token_file=found["token-auth-file"], bootstrap_tokens=found["enable-bootstrap-token-auth"],
         enabled_plugins=tuple(found["enable-admission-plugins"]),
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])

@@ -78,7 +78,7 @@ async def _token(call: Call, spec: Object) -> Object:
     if not token:
         raise status.bad_request("token is required for TokenReview in authentication")
     try:
-        identity = await call.api.tokens.check(token, now=call.now, audiences=spec.get("audiences") or ())
+        identity = await call.api.bearers.check(token, now=call.now, audiences=spec.get("audiences") or ())
     except Rejected as error:
         return {"authenticated": False, "user": {}, "error": f"[invalid bearer token, {error}]"}
     return {"authenticated": True, "user": _user_info(identity.user), "audiences": list(identity.audiences)}

@@ -7,7 +7,8 @@ import logging
 
 from netlab.apiserver import status
 from netlab.apiserver.auth import certificate
-from netlab.apiserver.auth.tokens import Rejected, ServiceAccountTokens
+from netlab.apiserver.auth.bearers import Bearers
+from netlab.apiserver.auth.tokens import Rejected
 from netlab.apiserver.http import Request, User
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def bearer(request: Request) -> str:
     return ""
 
 
-async def authenticate(request: Request, tokens: ServiceAccountTokens, *, now: float) -> User:
+async def authenticate(request: Request, tokens: Bearers, *, now: float) -> User:
     """Return who asks.
 
     Raises:
