@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.apiserver import audit
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
@@ -52,6 +53,10 @@ class Api:
             lookup=self.lookup)
         fixed = bearers.read(options.token_file) if options.token_file else {}
         self.bearers = bearers.Bearers(self.tokens, self.lookup, fixed=fixed, bootstrap=options.bootstrap_tokens)
+        self.audit: audit.Log | None = None
+        if options.audit_log:
+            policy = audit.read(options.audit_policy) if options.audit_policy else audit.Policy()
+            self.audit = audit.Log(options.audit_log, policy, options.audit_megabytes << 20, options.audit_backups)
         self.kubelets = kubelets
         self.hooks = Hooks(self.lookup)
         self.watches: set[Watch] = set()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import orjson
 
-from netlab.apiserver import health, negotiate, openapi, reviews, status
+from netlab.apiserver import audit, health, negotiate, openapi, reviews, status
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
 from netlab.apiserver.auth.authorize import Attributes
@@ -63,6 +63,7 @@ class Dispatcher:
     def __init__(self, api: Api, git_version: str) -> None:
         self.api, self.metrics = api, Metrics()
         self._git_version = git_version
+        self._records: dict[int, audit.Record] = {}
         self._discovery = Discovery(api.catalog)
 
     async def __call__(self, request: Request) -> Response:
@@ -74,12 +75,14 @@ class Dispatcher:
         started = self.api.monotonic()
         asked = target(request, self.api.catalog)
         code = 500
+        response: Response | None = None
+        failed: ApiError | None = None
         try:
             response = await self._answer(request, asked)
             code = 101 if isinstance(response, Upgrade) else response.status
             return response
         except ApiError as error:
-            code = error.code
+            code, failed = error.code, error
             raise
         except RecursionError:
             code = 400
@@ -91,6 +94,12 @@ class Dispatcher:
             code = 503
             raise status.unavailable(str(error)) from None
         finally:
+            if self.api.audit is not None:
+                record = self._records.pop(id(request), None)
+                if record is not None:
+                    record.finish(response, code, failed, now=self.api.clock())
+                    if response is not None:
+                        response.headers["Audit-ID"] = record.audit_id
             if asked is not None:
                 verb = _METRIC_VERBS.get(asked.verb, asked.verb.upper())
                 key = (verb, asked.resource.group, asked.resource.plural, asked.subresource)
@@ -102,6 +111,8 @@ class Dispatcher:
         request.user = await impersonated(request, authorizer)
         await authorizer.refresh(request.user)
         wanted = attributes(request, asked)
+        if self.api.audit is not None:
+            await self._audited(request, wanted)
         self._permit(request, wanted)
         if wanted.subresource in _STREAMING and wanted.verb == "get" \
                 and request.headers.get("Upgrade", "").lower() == "websocket":
@@ -110,8 +121,19 @@ class Dispatcher:
             return await self._resource(request, asked)
         return await self._page(request)
 
+    async def _audited(self, request: Request, wanted: Attributes) -> None:
+        assert self.api.audit is not None
+        record = self.api.audit.start(request, wanted, now=self.api.clock())
+        if record is None:
+            return
+        self._records[id(request)] = record
+        if record.level in ("Request", "RequestResponse") and request.headers.get("Upgrade") is None:
+            record.sent = await request.body()
+
     def _permit(self, request: Request, wanted: Attributes) -> None:
         decision = self.api.authorizer.authorize(wanted)
+        request.note(audit.DECISION, "allow" if decision.allowed else "forbid")
+        request.note(audit.REASON, decision.reason)
         if not decision.allowed:
             judged = self.api.options.anonymous_auth and self.api.authorizer.takes_anonymous
             if request.user is ANONYMOUS and not judged:

@@ -50,6 +50,15 @@ class Request:
     certificate: Mapping[str, Any] | None = None
     user: User = User("system:anonymous", ("system:unauthenticated",))
     warnings: list[str] = field(default_factory=list)
+    notes: dict[str, str] | None = None
+    """What the audit log is to tell of the request's way; None when it is not logged."""
+    object_name: str = ""
+    """The name of the object that the request makes, where the path does not have it."""
+
+    def note(self, key: str, text: str) -> None:
+        """Note something for the audit log, if the request is in it."""
+        if self.notes is not None:
+            self.notes[key] = text
 
     def arg(self, name: str) -> str:
         """Return the first value of a query parameter, "" when absent."""

@@ -15,7 +15,7 @@ from netlab.flags import Flag
 
 _IGNORED = """
 allow-privileged:bool api-audiences:list apiserver-count:int audit-log-maxage:int
-audit-log-maxbackup:int audit-log-maxsize:int audit-log-path audit-policy-file authentication-config
+authentication-config
 authentication-token-webhook-config-file authorization-config
 authorization-webhook-config-file cert-dir cloud-config cloud-provider contention-profiling:bool
 cors-allowed-origins:list
@@ -74,6 +74,10 @@ FLAGS: tuple[Flag, ...] = (
          "bootstrap.kubernetes.io/token"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
+    Flag("audit-log-path", help="where to write the audit log; - is standard output, empty is nowhere"),
+    Flag("audit-policy-file", help="the audit.k8s.io/v1 Policy of what to log; empty logs every request's metadata"),
+    Flag("audit-log-maxsize", "int", 100, "megabytes after which a fresh audit log is begun; 0 never"),
+    Flag("audit-log-maxbackup", "int", 0, "how many old audit logs to keep; 0 keeps all"),
     Flag("etcd-servers", "list", help="the etcd to keep objects in (https://host:2379, ...); empty: this process"),
     Flag("etcd-prefix", default="/registry", help="what the keys in that etcd begin with"),
     Flag("etcd-cafile", help="the CA that signs the etcd's certificate"),
@@ -132,6 +136,10 @@ class Options:
     bootstrap_tokens: bool
     enabled_plugins: tuple[str, ...]
     disabled_plugins: tuple[str, ...]
+    audit_log: str
+    audit_policy: str
+    audit_megabytes: int
+    audit_backups: int
     ready_file: str
     verbosity: int
 
@@ -180,6 +188,8 @@ def parse(argv: Sequence[str]) -> Options | str:
         authorization_modes=_modes(found["authorization-mode"]), anonymous_auth=found["anonymous-auth"],
         token_file=found["token-auth-file"], bootstrap_tokens=found["enable-bootstrap-token-auth"],
         enabled_plugins=tuple(found["enable-admission-plugins"]),
+        audit_log=found["audit-log-path"], audit_policy=found["audit-policy-file"],
+        audit_megabytes=found["audit-log-maxsize"], audit_backups=found["audit-log-maxbackup"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
 

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "capture": Entry("See inside", "Capture packets of many Pods and nodes at once, for Wireshark or as lines"),
     "rules": Entry("See inside", "Show the rules of Services as the kernel holds them"),
     "render": Entry("See inside", "Print what kube-proxy would write for some objects, without a lab"),
+    "request": Entry("See inside", "Show a request's way through the API server, or list the last ones"),
     "kubectl": Entry("Places", "Run kubectl against a lab"),
     "kubeconfig": Entry("Places", "Print a lab's kubeconfig"),
     "shell": Entry("Places", "Open a shell in a node, a Pod or the outside host"),

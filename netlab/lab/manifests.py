@@ -22,6 +22,25 @@ PKI = "/etc/kubernetes/pki"
 ADDONS = ("rbac", "kube-proxy", "netd", "coredns")
 
 
+AUDIT_LOG, AUDIT_POLICY = "/var/log/kubernetes/audit.log", "/etc/kubernetes/audit-policy.yaml"
+
+
+def audit_policy() -> Object:
+    """Return what a lab's API servers log: what anybody writes, and what people and their Pods read.
+
+    Leases and Events are left out, and so is what Kubernetes' own components read: they are many, and always the same.
+    """
+    quiet: list[Object] = [
+        {"level": "None", "resources": [{"group": "coordination.k8s.io"}, {"group": "", "resources": ["events"]},
+                                        {"group": "events.k8s.io"}]},
+        {"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*", "/api*"]},
+        *({"level": "None", "verbs": ["get", "list", "watch"], **who} for who in (
+            {"userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
+            {"users": ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"]}))]
+    return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [*quiet, {"level": "Metadata"}]}
+
+
 def dump(obj: Any) -> str:
     """Return one YAML document."""
     return yaml.dump(obj, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
@@ -37,6 +56,8 @@ def static_pods(lab: Lab, node: Node) -> dict[str, Object]:
 def _api_server(lab: Lab, node: Node) -> Object:
     command = [
         "kube-apiserver", f"--advertise-address={node.ip}", "--allow-privileged=true", "--anonymous-auth=false",
+        "--audit-log-maxbackup=2", "--audit-log-maxsize=32", f"--audit-log-path={AUDIT_LOG}",
+        f"--audit-policy-file={AUDIT_POLICY}",
         "--authorization-mode=Node,RBAC", f"--bind-address={node.ip}", f"--client-ca-file={PKI}/ca.crt",
         "--enable-admission-plugins=NodeRestriction",
         "--enable-bootstrap-token-auth=true",
@@ -57,7 +78,9 @@ def _api_server(lab: Lab, node: Node) -> Object:
         f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key"]
     pod = _static(lab, "kube-apiserver", command, port=plan.API_PORT, host=node.ip, cpu="250m",
                   volumes=[("k8s-certs", PKI, "DirectoryOrCreate", True),
-                           ("data", "/var/lib/apiserver", "DirectoryOrCreate", False)],
+                           ("data", "/var/lib/apiserver", "DirectoryOrCreate", False),
+                           ("audit", AUDIT_LOG.rpartition("/")[0], "DirectoryOrCreate", False),
+                           ("audit-policy", AUDIT_POLICY, "File", True)],
                   live="/livez", ready="/readyz", startup="/livez")
     pod["metadata"]["annotations"] = {
         "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint":

@@ -95,6 +95,7 @@ def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Ke
             ("scheduler", "system:kube-scheduler", ca.client("system:kube-scheduler"))):
         files[f"etc/kubernetes/{name}.conf"] = kubeconfig.text(kubeconfig.document(
             server=lab.api_url, ca=ca.pair.certificate, name=lab.name, user=user, pair=pair))
+    files[manifests.AUDIT_POLICY.lstrip("/")] = manifests.dump(manifests.audit_policy())
     for name, pod in manifests.static_pods(lab, node).items():
         files[f"etc/kubernetes/manifests/{name}"] = manifests.dump(pod)
 

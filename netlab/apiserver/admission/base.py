@@ -9,8 +9,9 @@ import orjson
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.apiserver import status
+from netlab.apiserver import audit, status
 from netlab.apiserver.http import User
+from netlab.errors import ApiError
 
 if TYPE_CHECKING:
     from netlab.apiserver.call import Call
@@ -73,10 +74,34 @@ class Chain:
 
     async def mutate(self, attempt: Attempt) -> None:
         """Run every step's `mutate`."""
+        if attempt.call.request.notes is not None:
+            await self._told(attempt)
+            return
         for step in self.steps:
             await step.mutate(attempt)
+
+    async def _told(self, attempt: Attempt) -> None:
+        """Do so, and note for the audit log who changed what, or refused."""
+        found: dict[str, list[Object]] = {}
+        before = orjson.dumps(attempt.obj)
+        for step in self.steps:
+            try:
+                await step.mutate(attempt)
+            except ApiError:
+                attempt.call.request.note(audit.REFUSED, step.name)
+                raise
+            after = orjson.dumps(attempt.obj)
+            if after != before:
+                found[step.name] = audit.changes(orjson.loads(before), attempt.obj)
+                before = after
+        if found:
+            attempt.call.request.note(audit.CHANGED, orjson.dumps(found).decode())
 
     async def validate(self, attempt: Attempt) -> None:
         """Run every step's `validate`."""
         for step in self.steps:
-            await step.validate(attempt)
+            try:
+                await step.validate(attempt)
+            except ApiError:
+                attempt.call.request.note(audit.REFUSED, step.name or type(step).__name__)
+                raise

@@ -9,6 +9,7 @@ from dataclasses import replace
 from netlab.api.meta import Object
 from netlab.apiserver import render, status
 from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.audit import REVISION
 from netlab.apiserver.auth.refuse import attributes, refused
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -97,6 +98,7 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     metadata["uid"], metadata["creationTimestamp"] = str(uuid.uuid4()), call.time()
     if strategy.generation:
         metadata["generation"] = 1
+    call.request.object_name = metadata.get("name", "")
     strategy.ask(obj, call.user)
     strategy.prepare_create(obj)
     errors = strategy.validate(obj)
@@ -119,4 +121,5 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
         raise
     if undo is not None:
         undo.commit()
+    call.request.note(REVISION, str(kv.mod_revision))
     return kv, obj

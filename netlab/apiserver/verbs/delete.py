@@ -9,6 +9,7 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.audit import REVISION
 from netlab.apiserver.call import Call, encoded, is_dry_run
 from netlab.apiserver.http import Reply
 from netlab.apiserver.strategies.base import Strategy
@@ -109,6 +110,7 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
                 if not options.dry_run:
                     deleted = await folder.store.delete(key, current.mod_revision)
                     strategy.release(old)
+                    call.request.note(REVISION, str(deleted.revision))
                     old = copy_of(old)
                     old["metadata"]["resourceVersion"] = str(deleted.revision)
                 return None, old, True

@@ -8,6 +8,7 @@ from typing import Any
 from netlab.api.meta import Object
 from netlab.apiserver import render, status
 from netlab.apiserver.admission.base import Attempt
+from netlab.apiserver.audit import REVISION
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
@@ -115,6 +116,7 @@ async def _write(call: Call, current: KeyValue, obj: Object, old: Object, *, dry
         return current, old
     kv = await endpoint.folder.store.update(current.key, endpoint.encode(obj), current.mod_revision,
                                             ttl=endpoint.strategy.ttl)
+    call.request.note(REVISION, str(kv.mod_revision))
     return kv, obj
 
 

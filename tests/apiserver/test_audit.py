@@ -1,0 +1,124 @@
+"""The audit log: who asked for what, by which rule, what admission changed, which revision was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netlab.apiserver import audit
+from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.http import User
+from netlab.errors import UsageError
+from tests.apiserver.conftest import Server, config_map, pod
+
+POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, resources: [{group: "", resources: [secrets]}]}
+- {level: RequestResponse, resources: [{group: "", resources: [configmaps]}], verbs: [create]}
+- {level: Metadata}
+"""
+
+
+@pytest.fixture(scope="module")
+def logged(pki, tmp_path_factory) -> Any:
+    folder: Path = tmp_path_factory.mktemp("audit")
+    (folder / "policy.yaml").write_text(POLICY)
+    running = Server(pki, folder / "server", f"--audit-log-path={folder / 'audit.log'}", f"--audit-policy-file={folder / 'policy.yaml'}",
+                     "--authorization-mode=RBAC")
+    running.audit = folder / "audit.log"
+    running.client().post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.log.read_text()
+
+
+def events(server: Any, **wanted: Any) -> list[dict]:
+    found = [json.loads(line) for line in server.audit.read_text().splitlines()]
+    return [event for event in found if all((event.get("objectRef") or {}).get(key) == value for key, value in wanted.items())]
+
+
+def test_a_write_is_told_whole(logged: Any) -> None:
+    made = logged.client().post("/api/v1/namespaces/default/configmaps", config_map("a", k="v"), Audit_ID="my-own-id")
+    event = events(logged, resource="configmaps", namespace="default")[-1]
+    assert (event["kind"], event["apiVersion"], event["stage"], event["level"]) == ("Event", "audit.k8s.io/v1", "ResponseComplete", "RequestResponse")
+    assert event["auditID"] == "my-own-id" == made.headers["Audit-ID"]
+    assert event["verb"] == "create"
+    assert event["user"]["username"] == "kubernetes-admin"
+    assert event["responseStatus"]["code"] == 201
+    assert event["requestObject"]["data"] == {"k": "v"}
+    assert event["responseObject"]["metadata"]["uid"]
+    assert event["annotations"]["authorization.k8s.io/decision"] == "allow"
+    assert event["annotations"][audit.REVISION] == made.json["metadata"]["resourceVersion"]
+
+
+def test_admission_is_told_step_by_step(logged: Any) -> None:
+    logged.client().post("/api/v1/namespaces/default/pods", pod("p"))
+    changed = json.loads(events(logged, resource="pods")[-1]["annotations"][audit.CHANGED])
+    assert {"op": "add", "path": "/spec/serviceAccountName", "value": "default"} in changed["ServiceAccount"]
+    assert set(changed) == {"ServiceAccount", "Priority", "DefaultTolerationSeconds"}
+
+
+def test_who_refused(logged: Any) -> None:
+    logged.client().post("/api/v1/namespaces/nowhere/configmaps", config_map("a"))
+    event = events(logged, namespace="nowhere")[-1]
+    assert event["annotations"][audit.REFUSED] == "NamespaceLifecycle"
+    assert event["responseStatus"] == {"metadata": {}, "code": 404, "status": "Failure", "reason": "NotFound",
+                                       "message": 'namespaces "nowhere" not found'}
+    logged.pki.issue("nobody", "nobody")
+    logged.client(user="nobody").get("/api/v1/namespaces/default/pods")
+    event = events(logged, resource="pods", namespace="default")[-1]
+    assert event["annotations"]["authorization.k8s.io/decision"] == "forbid"
+    assert event["responseStatus"]["code"] == 403
+
+
+def test_what_the_policy_leaves_out(logged: Any) -> None:
+    logged.client().post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
+    assert not events(logged, resource="secrets")
+    assert "requestObject" not in events(logged, resource="pods")[-1]
+
+
+@pytest.mark.parametrize(("rule", "asked", "matches"), [
+    ({"users": ["a"]}, {"verb": "get", "resource": "pods"}, True), ({"users": ["b"]}, {"verb": "get", "resource": "pods"}, False),
+    ({"userGroups": ["g"]}, {"verb": "get", "resource": "pods"}, True),
+    ({"resources": [{"group": "apps"}]}, {"verb": "get", "group": "apps", "resource": "deployments"}, True),
+    ({"resources": [{"group": "", "resources": ["pods/log"]}]}, {"verb": "get", "resource": "pods", "subresource": "log"}, True),
+    ({"resources": [{"group": "", "resources": ["pods"]}]}, {"verb": "get", "resource": "pods", "subresource": "log"}, False),
+    ({"resources": [{"group": "", "resources": ["*/status"]}]}, {"verb": "get", "resource": "pods", "subresource": "status"}, True),
+    ({"resources": [{"group": "", "resourceNames": ["x"]}]}, {"verb": "get", "resource": "pods", "name": "y"}, False),
+    ({"namespaces": ["n"]}, {"verb": "get", "resource": "pods", "namespace": "n"}, True),
+    ({"nonResourceURLs": ["/healthz*"]}, {"verb": "get", "path": "/healthz/ping"}, True),
+    ({"nonResourceURLs": ["/healthz"]}, {"verb": "get", "resource": "pods"}, False),
+    ({"verbs": ["list"]}, {"verb": "get", "resource": "pods"}, False),
+])
+def test_rules(rule: dict, asked: dict, matches: bool) -> None:
+    policy = audit.Policy(({"level": "Metadata", **rule},))
+    level, _ = policy.judge(Attributes(User("a", ("g",)), **asked))
+    assert (level == "Metadata") == matches
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("{", "can't read"), ("kind: Pod", "want a Policy"), ("kind: Policy\napiVersion: audit.k8s.io/v1", "rules: loaded illegal policy with 0 rules"),
+    ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: Loud}]", r"rules\[0\]\.level: want one of None, Metadata"),
+])
+def test_bad_policies(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        audit.read(str(tmp_path / "p.yaml"))
+
+
+def test_a_full_log_is_changed_for_a_fresh_one(tmp_path: Path) -> None:
+    log = audit.Log(str(tmp_path / "audit.log"), limit=200, backups=2)
+    for number in range(20):
+        log.put({"n": number, "pad": "x" * 80})
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert len(files) == 3
+    assert files[-1] == "audit.log"
+    kept = [json.loads(line)["n"] for name in files for line in (tmp_path / name).read_text().splitlines()]
+    assert kept == sorted(kept)
+    assert kept[-1] == 19
