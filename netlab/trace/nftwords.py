@@ -7,7 +7,7 @@ from typing import Final
 
 from netlab.trace.packet import NAMES, Packet
 
-_LOOKUP: Final = re.compile(r"((?:[\w]+ [\w]+(?: \. )?)+) (?:vmap |map )?@([\w./-]+)")
+_LOOKUP: Final = re.compile(r"((?:[\w]+ [\w]+(?: \. )?)+) (?P<map>vmap |map )?@([\w./-]+)")
 _ANONYMOUS: Final = re.compile(r"map \{ (.*?) \}")
 _CHAIN: Final = re.compile(r"(service|external|firewall|endpoint|snat)-[A-Z2-7]{8}-"
                            r"(?P<service>[^/]+/[^/]+)/(?P<protocol>[^/]+)/(?P<port>.*?)(?:__(?P<ip>[^/]+)/(?P<number>\d+))?$")
@@ -17,13 +17,15 @@ _COMMENT: Final = re.compile(r'comment "((?:[^"\\]|\\.)*)"')
 def looked_up(rule: str, packet: Packet) -> tuple[str, str] | None:
     """Return the named set or map that a rule asks, and the packet's key in it; None for rules without one.
 
-    `ip daddr . meta l4proto . th dport vmap @service-ips` gives ("service-ips", "10.96.0.10 . tcp . 80").
+    `ip daddr . meta l4proto . th dport vmap @service-ips` gives ("service-ips", "10.96.0.10 . tcp . 80"). Of several
+    the map counts, for that is where the verdict came from.
     """
-    found = _LOOKUP.search(rule)
+    every = list(_LOOKUP.finditer(rule))
+    found = next((one for one in every if one["map"]), every[0] if every else None)
     if found is None:
         return None
     values = [_value(field, packet) for field in found[1].split(" . ")]
-    return (found[2], " . ".join(values)) if all(values) else None
+    return (found[3], " . ".join(values)) if all(values) else None
 
 
 def chosen(rule: str, packet: Packet) -> str:
