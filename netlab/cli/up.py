@@ -82,6 +82,8 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     if _several():
         tries = [f"netlab --name {record.name}{line.removeprefix('netlab')}" for line in tries]
     click.echo("\ntry:\n" + "\n".join(f"  {line}" for line in tries))
+    if chosen.name in scenarios.names() and scenario == chosen.name:
+        click.echo(f"\nnetlab scenarios {chosen.name}: what to do here, what to see, and why")
 
 
 def _several() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -152,6 +155,18 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(NotFound) as caught:
         scenario.load("sevrices")
     assert "services" in caught.value.hint
+
+
+def test_the_command_line_lists_the_lessons_and_tells_their_stories():
+    def said(*words: str) -> str:
+        return subprocess.run([sys.executable, "-P", "-m", "netlab.cli.main", *words], capture_output=True, text=True,
+                              check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}).stdout
+
+    rows = json.loads(said("scenarios", "-o", "json"))
+    assert [row["name"] for row in rows] == scenario.names()
+    assert all(row["title"] and row["checks"] for row in rows)
+    assert said("scenarios", "hairpin").startswith("# Hairpin\n")
+    assert json.loads(said("scenarios", "hairpin", "-o", "json"))["checks"][0].startswith("a Pod reaches itself")
 
 
 def test_the_number_of_nodes_has_bounds():
