@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 
 from netlab.kernel import netns as namespaces
+from netlab.proxy.addresses import join
 from netlab.proxy.balancer import Balancer
 
 log = logging.getLogger(__name__)
@@ -78,14 +79,14 @@ class Relay:
             self._listener.close()
             self._listener = None
 
-    async def abort(self) -> int:
-        """Close and end every connection; returns how many there were."""
+    async def abort(self) -> list[str]:
+        """Close and end every connection; returns who was connected, `10.244.1.9:40000 to 10.244.2.3:8080` each."""
         await self.close()
         ended = [task for task in self.connections if not task.done()]
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
-        return len(ended)
+        return sorted(task.get_name() for task in ended)
 
     def _socket(self) -> socket.socket:
         family = socket.AF_INET6 if self.ipv6 else socket.AF_INET
@@ -103,7 +104,7 @@ class Relay:
                 log.warning("%s: cannot take a connection: %s", self.name, error.strerror or error)
                 await asyncio.sleep(0.05)
                 continue
-            task = asyncio.create_task(self._serve(client, peer[0]))
+            task = asyncio.create_task(self._serve(client, peer[0]), name=join(*peer[:2]))
             self.connections.add(task)
             task.add_done_callback(self.connections.discard)
 
@@ -115,6 +116,7 @@ class Relay:
             if endpoint is None:
                 return
             with endpoint:
+                _say_where(endpoint)
                 endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 both = [asyncio.create_task(_copy(client, endpoint)), asyncio.create_task(_copy(endpoint, client))]
                 try:
@@ -225,6 +227,13 @@ async def _copy(source: socket.socket, sink: socket.socket) -> None:
         await loop.sock_sendall(sink, data)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
+
+
+def _say_where(endpoint: socket.socket) -> None:
+    """Put the endpoint into the name of the task that serves a connection, for the list of who was connected."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.set_name(f"{task.get_name()} to {join(*endpoint.getpeername()[:2])}")
 
 
 def _address(endpoint: str) -> tuple[str, int]:

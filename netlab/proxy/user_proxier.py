@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LABEL = ("mode userspace is for teaching: every byte of every Service goes through this process; upstream removed the "
          "mode in v1.26")
-_TRIES = 50
+_TRIES, _SHOWN = 50, 8
 _HOOKS = {"filter": ("INPUT",), "nat": ("PREROUTING", "OUTPUT")}
 
 
@@ -89,8 +89,9 @@ class UserProxier(FamilyProxier[Change]):
         for relay in self._ending:
             ended = await relay.abort()
             if ended:
-                log.warning("%s: %d connections end with this process, which carried them: clients have to connect "
-                            "again", relay.name, ended)
+                more = f" and {len(ended) - _SHOWN} more" if len(ended) > _SHOWN else ""
+                log.warning("%s: %d connections end with this process, which carried them; clients have to connect "
+                            "again: %s%s", relay.name, len(ended), ", ".join(ended[:_SHOWN]), more)
         self._ending.clear()
 
     async def _full(self, large: bool) -> Change:  # noqa: ARG002 - all is written in any case

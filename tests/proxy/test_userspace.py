@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from netlab.proxy.relay import Relay
 from netlab.proxy.services import service_ports
 from netlab.proxy.user_proxier import UserProxier
 from tests.proxy.builders import NODE_IP, a_port, a_service, a_settings, a_slice, an_endpoint
-from tests.proxy.network import FAR, PODS, Network
+from tests.proxy.network import BRIDGE_IP6, FAR, NODE_IP6, PODS, PODS6, Network
 from tests.proxy.test_live import until
 from tests.proxy.test_packets import LOCAL, REMOTE, WAYS, a_web
 
@@ -111,6 +112,26 @@ def test_every_address_reaches_an_endpoint(clean: Network, place: str):
                 answer = await asks(clean, place, address, port, protocol, wait=2.0)
                 assert answer.server == f"{PODS['web-1']}:{8080 if protocol == 'tcp' else 5353}", (address, port, protocol)
                 assert answer.seen == "10.244.1.1", "the endpoint sees the proxy"
+
+    run(body)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["client", "node", "outside"])
+def test_ipv6(clean: Network, place: str):
+    async def body() -> None:
+        service = a_service(ip="fd00:96::10", type="LoadBalancer", ingress=["2001:db8:99::2"],
+                            ports=[a_port(node_port=30080), a_port(53, "dns", "UDP", 30053)])
+        slices = a_slice(endpoints=[an_endpoint(PODS6["web-1"])], ports=a_web([])[1]["ports"], family="IPv6")
+        it = UserProxier(a_settings(family="IPv6", node_ip=NODE_IP6), iptables.find("IPv6"), Metrics(), netns=clean.places["node"])
+        tell(it, service, slices)
+        await it.sync(0.0)
+        for address, port, protocol in (("fd00:96::10", 80, "tcp"), ("fd00:96::10", 53, "udp"), ("2001:db8:99::2", 80, "tcp"),
+                                        ("2001:db8:99::2", 53, "udp"), (NODE_IP6, 30080, "tcp"), (NODE_IP6, 30053, "udp")):
+            answer = await asks(clean, place, address, port, protocol, wait=2.0)
+            assert answer.server == f"[{PODS6['web-1']}]:{8080 if protocol == 'tcp' else 5353}", (address, port, protocol)
+            assert answer.seen == BRIDGE_IP6
+        await it.close()
 
     run(body)
 
@@ -274,7 +295,7 @@ def test_ending_says_how_many_connections_end(caplog):
         async with Echo() as endpoint, relay(endpoint) as inner:
             it.relays["default/web", "tcp"] = PORTS[0], inner
             _, writer = await asyncio.open_connection("127.0.0.1", inner.port)
-            await until(lambda: bool(inner.connections))
+            await until(lambda: any(" to " in task.get_name() for task in inner.connections))
             await it.close()
             writer.close()
         os.close(fd)
@@ -283,6 +304,7 @@ def test_ending_says_how_many_connections_end(caplog):
         pytest.skip("needs root")
     run(body)
     assert "1 connections end with this process" in caplog.text
+    assert re.search(r"connect again: 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+", caplog.text)
 
 
 def test_endpoints_that_are_not_ready_are_left_out():
