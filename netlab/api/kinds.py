@@ -141,6 +141,8 @@ RESOURCES: tuple[Resource, ...] = (
          categories="api-extensions"),
     _row("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, short="crd crds",
          categories="api-extensions", sub="status", prefix="apiextensions.k8s.io/customresourcedefinitions"),
+    _row("apiregistration.k8s.io/v1", "APIService", "apiservices", False, categories="api-extensions", sub="status",
+         prefix="apiregistration.k8s.io/apiservices"),
     _row("authentication.k8s.io/v1", "TokenReview", "tokenreviews", False, verbs=("create",)),
     _row("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=("create",)),
     _row("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", False, verbs=("create",)),

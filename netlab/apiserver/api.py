@@ -11,6 +11,7 @@ from netlab.apiserver import audit
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
+from netlab.apiserver.aggregator.keeper import Aggregator
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import bearers, modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
@@ -43,6 +44,7 @@ class Api:
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
             (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}
         self.definitions = Keeper(self)
+        self.aggregator = Aggregator(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,
                                               disabled=options.disabled_plugins)

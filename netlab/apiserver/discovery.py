@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from netlab.api.kinds import Resource
 from netlab.apiserver import status
+from netlab.apiserver.aggregator.keeper import Aggregator, aggregated
+from netlab.apiserver.aggregator.proxy import Backend
 from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
@@ -73,9 +76,9 @@ def _aggregated(rows: list[Resource]) -> list[dict[str, Any]]:
 class Discovery:
     """The documents of one server; the aggregated ones are kept until the catalog changes."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._kept: dict[tuple[bool, str, int], tuple[bytes, str]] = {}
+    def __init__(self, catalog: Catalog, others: Aggregator) -> None:
+        self._catalog, self._others = catalog, others
+        self._kept: dict[tuple[bool, str, tuple[int, int]], tuple[bytes, str]] = {}
 
     def page(self, request: Request, *, address: str) -> Reply | None:
         """Answer a discovery path, or return None when the path is none; `address` is host:port of this server.
@@ -85,6 +88,16 @@ class Discovery:
         """
         return _page(self, request, address)
 
+    def groups(self) -> dict[str, list[str]]:
+        """Return the versions of every group, the preferred one first."""
+        found: dict[str, list[str]] = {}
+        for group, version in self._catalog.group_versions():
+            found.setdefault(group, []).append(version)
+        for group, version in self._others.served():
+            if version not in found.setdefault(group, []):
+                found[group].append(version)
+        return found
+
     @property
     def catalog(self) -> Catalog:
         """Return what is served."""
@@ -92,19 +105,24 @@ class Discovery:
 
     def aggregate(self, core: bool, version: str) -> tuple[bytes, str]:
         """Return an aggregated document and its ETag."""
-        key = (core, version, self._catalog.generation)
+        key = (core, version, (self._catalog.generation, self._others.generation))
         if key not in self._kept:
             self._kept = {old: made for old, made in self._kept.items() if old[2] == key[2]}
-            self._kept[key] = _aggregate(self._catalog, core, version)
+            self._kept[key] = _aggregate(self._catalog, {} if core else self._others.served(), core, version)
         return self._kept[key]
 
 
-def _aggregate(catalog: Catalog, core: bool, version: str) -> tuple[bytes, str]:
+def _aggregate(catalog: Catalog, others: Mapping[tuple[str, str], Backend], core: bool,
+               version: str) -> tuple[bytes, str]:
     items: dict[str, dict[str, Any]] = {}
     for (group, group_version), rows in catalog.group_versions().items():
-        if (group == "") == core:
+        if (group == "") == core and (group, group_version) not in others:
             item = items.setdefault(group, {"metadata": {"name": group} if group else {}, "versions": []})
             item["versions"].append({"version": group_version, "resources": _aggregated(rows), "freshness": "Current"})
+    for (group, group_version), backend in others.items():
+        item = items.setdefault(group, {"metadata": {"name": group}, "versions": []})
+        item["versions"].append({"version": group_version, "resources": aggregated(backend.listed),
+                                 "freshness": "Current" if backend.available else "Stale"})
     body = orjson.dumps({"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}",
                          "metadata": {}, "items": list(items.values())})
     return body, f'"{hashlib.sha256(body).hexdigest().upper()}"'
@@ -137,7 +155,7 @@ def _index(served: Discovery, request: Request, *, core: bool, address: str) -> 
         return _json({"kind": "APIVersions", "versions": ["v1"],
                       "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
     return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
-        _group(served.catalog, name) for name in served.catalog.groups() if name]})
+        _group(name, versions) for name, versions in served.groups().items() if name]})
 
 
 def _page(served: Discovery, request: Request, address: str) -> Reply | None:
@@ -150,18 +168,18 @@ def _page(served: Discovery, request: Request, address: str) -> Reply | None:
     if parts[0] == "api" and len(parts) == 2:
         return _resources(catalog, "", parts[1])
     if parts[0] == "apis" and len(parts) == 2:
-        if parts[1] not in catalog.groups():
+        versions = served.groups().get(parts[1])
+        if versions is None:
             raise status.no_such_path()
-        return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(catalog, parts[1]))
+        return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(parts[1], versions))
     if parts[0] == "apis" and len(parts) == 3:
         return _resources(catalog, parts[1], parts[2])
     return None
 
 
-def _group(catalog: Catalog, name: str) -> dict[str, Any]:
-    versions = [{"groupVersion": f"{name}/{version}", "version": version}
-                for group, version in catalog.group_versions() if group == name]
-    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+def _group(name: str, versions: Sequence[str]) -> dict[str, Any]:
+    found = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": found, "preferredVersion": found[0]}
 
 
 def _resources(catalog: Catalog, group: str, version: str) -> Reply:

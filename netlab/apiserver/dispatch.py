@@ -64,7 +64,7 @@ class Dispatcher:
         self.api, self.metrics = api, Metrics()
         self._git_version = git_version
         self._records: dict[int, audit.Record] = {}
-        self._discovery = Discovery(api.catalog)
+        self._discovery = Discovery(api.catalog, api.aggregator)
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request.
@@ -117,6 +117,9 @@ class Dispatcher:
         if wanted.subresource in _STREAMING and wanted.verb == "get" \
                 and request.headers.get("Upgrade", "").lower() == "websocket":
             self._permit(request, replace(wanted, verb="create"))  # a WebSocket can only GET what others POST
+        elsewhere = self.api.aggregator.find(request.path)
+        if elsewhere is not None:
+            return await elsewhere.forward(request)
         if asked is not None:
             return await self._resource(request, asked)
         return await self._page(request)

@@ -71,7 +71,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
-        keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run())]
+        keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
+                   asyncio.create_task(api.aggregator.run())]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:
@@ -86,6 +87,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             await server.close(GRACE_SECONDS)
             await api.kubelets.close()
             await api.hooks.close()
+            await api.aggregator.close()
             await asyncio.gather(*keepers, return_exceptions=True)
     return 0
 

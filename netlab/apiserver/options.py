@@ -28,7 +28,7 @@ http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet
 lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency:duration logging-format
 max-connection-bytes-per-sec:int max-mutating-requests-inflight:int max-requests-inflight:int
 min-request-timeout:int oidc-ca-file oidc-client-id oidc-groups-claim oidc-issuer-url oidc-username-claim
-permit-address-sharing:bool permit-port-sharing:bool profiling:bool proxy-client-cert-file proxy-client-key-file
+permit-address-sharing:bool permit-port-sharing:bool profiling:bool
 request-timeout:duration requestheader-allowed-names:list requestheader-client-ca-file
 requestheader-extra-headers-prefix:list requestheader-group-headers:list requestheader-uid-headers:list
 requestheader-username-headers:list runtime-config:map service-account-extend-token-expiration:bool
@@ -78,6 +78,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("audit-policy-file", help="the audit.k8s.io/v1 Policy of what to log; empty logs every request's metadata"),
     Flag("audit-log-maxsize", "int", 100, "megabytes after which a fresh audit log is begun; 0 never"),
     Flag("audit-log-maxbackup", "int", 0, "how many old audit logs to keep; 0 keeps all"),
+    Flag("proxy-client-cert-file", help="the certificate to show to servers behind APIServices"),
+    Flag("proxy-client-key-file", help="the key of that certificate"),
     Flag("etcd-servers", "list", help="the etcd to keep objects in (https://host:2379, ...); empty: this process"),
     Flag("etcd-prefix", default="/registry", help="what the keys in that etcd begin with"),
     Flag("etcd-cafile", help="the CA that signs the etcd's certificate"),
@@ -136,6 +138,8 @@ class Options:
     bootstrap_tokens: bool
     enabled_plugins: tuple[str, ...]
     disabled_plugins: tuple[str, ...]
+    proxy_certificate: str
+    proxy_key: str
     audit_log: str
     audit_policy: str
     audit_megabytes: int
@@ -188,6 +192,7 @@ def parse(argv: Sequence[str]) -> Options | str:
         authorization_modes=_modes(found["authorization-mode"]), anonymous_auth=found["anonymous-auth"],
         token_file=found["token-auth-file"], bootstrap_tokens=found["enable-bootstrap-token-auth"],
         enabled_plugins=tuple(found["enable-admission-plugins"]),
+        proxy_certificate=found["proxy-client-cert-file"], proxy_key=found["proxy-client-key-file"],
         audit_log=found["audit-log-path"], audit_policy=found["audit-policy-file"],
         audit_megabytes=found["audit-log-maxsize"], audit_backups=found["audit-log-maxbackup"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],

@@ -39,8 +39,12 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, request: Request, url: str, *, secure: bool = True) -> Response:
+    async def forward(self, request: Request, url: str, *, secure: bool = True, server_name: str = "",
+                      headers: Mapping[str, str] | None = None) -> Response:
         """Send the request on to `url` and return the answer.
+
+        `server_name` is whose certificate is expected when it is not the URL's host's; a value in `headers` may hold
+        several, with NUL between, for a header that is sent several times.
 
         Raises:
             ApiError: 502-like trouble as 503 ServiceUnavailable: nobody answers there.
@@ -50,18 +54,24 @@ class Upstream:
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False,
                                                   cookie_jar=aiohttp.DummyCookieJar())
         upgrade = request.headers.get("Upgrade", "")
-        headers: CIMultiDict[str] = CIMultiDict(
-            (name, value) for name, value in _items(request.headers) if name.lower() not in _HOP)
+        sent: CIMultiDict[str] = CIMultiDict(
+            (name, value) for name, value in _items(request.headers)
+            if name.lower() not in _HOP and not name.lower().startswith("x-remote-"))
         if upgrade:
-            headers["Connection"], headers["Upgrade"] = "Upgrade", upgrade
+            sent["Connection"], sent["Upgrade"] = "Upgrade", upgrade
+        for name, values in (headers or {}).items():
+            for value in values.split("\0"):
+                sent.add(name, value)
+        if server_name:
+            sent["Host"] = server_name
         body = b"" if upgrade else await request.body()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         from yarl import URL
 
         try:
             answer = await self._session.request(
-                request.method, URL(url, encoded=True), headers=headers, data=body or None, timeout=timeout,
-                allow_redirects=False, ssl=self._tls if secure else True)
+                request.method, URL(url, encoded=True), headers=sent, data=body or None, timeout=timeout,
+                allow_redirects=False, ssl=self._tls if secure else True, server_hostname=server_name or None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise status.internal(f"error dialing backend: {error or type(error).__name__}") from None
         if answer.status == 101:

@@ -7,6 +7,7 @@ from netlab.apiserver.admission.conditions import NAMES
 from netlab.apiserver.cel import CelError, compile_
 from netlab.apiserver.cel.typed import as_maps
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.validation import names
 from netlab.apiserver.validation import registration as checks
 from netlab.apiserver.validation.errors import FieldError, invalid
 
@@ -79,6 +80,31 @@ class PolicyBindingStrategy(Strategy):
         """Check the binding."""
         return [*super().validate(obj), *checks.binding(obj["spec"], "spec",
                                                         mutating=self.resource.kind.startswith("Mutating"))]
+
+
+class ApiServiceStrategy(Strategy):
+    """APIServices."""
+
+    def name_form(self, name: str) -> list[str]:
+        """Their names are VERSION.GROUP, and the core group's is empty."""
+        return names.path_segment(name)
+
+    def default(self, obj: Object) -> None:
+        """HTTPS on its usual port."""
+        service = (obj.get("spec") or {}).get("service")
+        if service is not None:
+            service.setdefault("port", 443)
+
+    def prepare_create(self, obj: Object) -> None:
+        """One without a Service is answered here; about others nothing is known yet."""
+        local = (obj.get("spec") or {}).get("service") is None
+        obj["status"] = {"conditions": [{
+            "type": "Available", "status": "True", "reason": "Local", "lastTransitionTime": obj["metadata"].get(
+                "creationTimestamp"), "message": "Local APIServices are always available"}]} if local else {}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check name, priorities and Service."""
+        return [*super().validate(obj), *checks.api_service(obj.get("spec") or {}, obj["metadata"].get("name", ""))]
 
 
 def _expressions(spec: Object) -> list[FieldError]:

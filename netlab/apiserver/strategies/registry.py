@@ -75,6 +75,7 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "resourceclaimtemplates.resource.k8s.io": cluster.ClaimTemplateStrategy,
     "resourceslices.resource.k8s.io": cluster.SliceStrategy,
     "customresourcedefinitions.apiextensions.k8s.io": DefinitionStrategy,
+    "apiservices.apiregistration.k8s.io": registration.ApiServiceStrategy,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": registration.WebhooksStrategy,
     "validatingadmissionpolicies.admissionregistration.k8s.io": registration.PolicyStrategy,

@@ -94,6 +94,18 @@ def _slice(obj: Object, now: float) -> list[Cell]:
             age(obj, now)]
 
 
+def _api_service(obj: Object, now: float) -> list[Cell]:
+    service = _spec(obj).get("service")
+    found: Object = next((condition for condition in (obj.get("status") or {}).get("conditions") or []
+                          if condition.get("type") == "Available"), {})
+    shown = found.get("status", "Unknown")
+    if found and shown != "True":
+        shown = f"{shown} ({found.get('reason', '')})"
+    return [name(obj), f"{service.get('namespace')}/{service.get('name')}" if service else "Local", shown,
+            age(obj, now)]
+
+
+API_SERVICES = table("Name Service Available Age", _api_service)
 WEBHOOKS = table("Name Webhooks:integer Age", _webhooks)
 VALIDATING_POLICIES = table("Name Validations:integer ParamKind Age", _validating)
 MUTATING_POLICIES = table("Name Mutations:integer ParamKind Age", _mutating)

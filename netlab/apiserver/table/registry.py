@@ -35,6 +35,7 @@ _COLUMNS: dict[str, Columns] = {
     "volumeattachments.storage.k8s.io": storage.ATTACHMENTS,
     "volumeattributesclasses.storage.k8s.io": storage.ATTRIBUTES_CLASSES,
     "certificatesigningrequests.certificates.k8s.io": extensions.SIGNING_REQUESTS,
+    "apiservices.apiregistration.k8s.io": extensions.API_SERVICES,
     "runtimeclasses.node.k8s.io": extensions.RUNTIME_CLASSES,
     "flowschemas.flowcontrol.apiserver.k8s.io": extensions.FLOW_SCHEMAS,
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": extensions.PRIORITY_LEVELS,

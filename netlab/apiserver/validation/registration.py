@@ -261,3 +261,33 @@ def binding(spec: Object, path: str, *, mutating: bool) -> list[FieldError]:
                               "the same validation failure information in the API response and headers serves no "
                               "purpose)"))
     return errors
+
+
+def api_service(spec: Object, name: str) -> list[FieldError]:
+    """Check the spec of an APIService (k8s.io/kube-aggregator/pkg/apis/apiregistration/validation)."""
+    group, version = spec.get("group", ""), spec.get("version", "")
+    errors: list[FieldError] = []
+    if name != f"{version}.{group}":
+        errors.append(invalid("metadata.name", name, f"must be `spec.version+\".\"+spec.group`: "
+                                                     f"\"{version}.{group}\""))
+    if not version:
+        errors.append(required("spec.version"))
+    else:
+        errors += [invalid("spec.version", version, said) for said in names.dns_1035_label(version)]
+    if group:
+        errors += [invalid("spec.group", group, said) for said in names.dns_subdomain(group)]
+    for field, most in (("groupPriorityMinimum", 20000), ("versionPriority", 1000)):
+        value = spec.get(field, 0)
+        if not 0 < value <= most:
+            errors.append(invalid(f"spec.{field}", value, f"must be positive and less than {most}"))
+    service = spec.get("service")
+    if service is None:
+        errors += [forbidden(f"spec.{field}", "local APIServices may not have a " + field) for field in ("caBundle",)
+                   if spec.get(field)]
+        return errors
+    errors += [required(f"spec.service.{field}") for field in ("namespace", "name") if not service.get(field)]
+    errors += [invalid("spec.service.port", service.get("port", 443), f"port is not valid: {said}")
+               for said in names.port_number(service.get("port", 443))]
+    if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
+        errors.append(invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present"))
+    return errors
