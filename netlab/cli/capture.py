@@ -39,13 +39,15 @@ if TYPE_CHECKING:
 @click.option("--duration", type=click.FloatRange(0.01), default=None, metavar="SECONDS", help="End after so long.")
 @click.option("-s", "--snaplen", type=click.IntRange(34, 262144), default=262144, metavar="BYTES",
               help="Keep so many bytes of each packet; all by default.")
+@click.option("--names", is_flag=True, help="Names beside the addresses in the lines; JSON and "
+              "pcapng have them anyway.")
 @attach_options
 @output("json")
 @lab_name
 def command(places: tuple[str, ...], selector: str, namespace: str, write: str, expression: str,
             interface: tuple[str, ...], count: int | None, duration: float | None, snaplen: int,
             attach: tuple[str, ...], kubeconfig: str, objects: str, output: str, name: str, *,
-            all_namespaces: bool) -> int:
+            all_namespaces: bool, names: bool) -> int:
     """Capture in many network namespaces at once, until Ctrl-C.
 
     \b
@@ -77,7 +79,8 @@ def command(places: tuple[str, ...], selector: str, namespace: str, write: str, 
     program = compile_filter(expression)
     wanted = "" if all_namespaces else namespace
     with _opened(write) as stream:
-        task = _Task(stream, output, expression, snaplen, count or 0, duration or 0, patterns(interface), program)
+        task = _Task(stream, output, expression, snaplen, count or 0, duration or 0, patterns(interface), program,
+                     names=names)
         if attach:
             total = asyncio.run(task.attached(attach, places, selector, wanted, kubeconfig, objects))
         else:
@@ -135,8 +138,10 @@ class _Task:
     """One run of the command: where frames go, and what ends it."""
 
     def __init__(self, stream: BinaryIO | None, output: str, expression: str, snaplen: int, count: int,
-                 duration: float, interfaces: tuple[str, ...], program: list[tuple[int, int, int, int]]) -> None:
+                 duration: float, interfaces: tuple[str, ...], program: list[tuple[int, int, int, int]],
+                 *, names: bool) -> None:
         self._stream, self._output, self._expression, self._snaplen = stream, output, expression, snaplen
+        self._names = names
         self._count, self._duration, self._interfaces, self._program = count, duration, interfaces, program
 
     async def lab(self, lab: object, places: tuple[str, ...], selector: str, namespace: str) -> Total:
@@ -144,7 +149,7 @@ class _Task:
         from netlab.lab import capturing
 
         async with capturing.source(lab, places, selector, namespace) as source:  # type: ignore[arg-type]
-            return await self._run(source, lambda: source.links)
+            return await self._run(source, lambda: source.links, lambda: source.names)
 
     async def attached(self, attach: tuple[str, ...], places: tuple[str, ...], selector: str, namespace: str,
                        kubeconfig: str, objects: str) -> Total:
@@ -152,9 +157,10 @@ class _Task:
         from netlab.trace import attach as attaching
 
         source = await attaching.source(attach, places, selector, namespace, kubeconfig=kubeconfig, file=objects)
-        return await self._run(source, lambda: source.links)
+        return await self._run(source, lambda: source.links, lambda: source.names)
 
-    async def _run(self, source: Source, links: Callable[[], Mapping[str, str]]) -> Total:
+    async def _run(self, source: Source, links: Callable[[], Mapping[str, str]],
+                   names: Callable[[], Mapping[str, str]]) -> Total:
         import asyncio
         import signal
         import time
@@ -165,13 +171,16 @@ class _Task:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        recorder: Recorder = Recorder(self._sink(links), clock=time.time_ns, program=self._program,
+        recorder: Recorder = Recorder(self._sink(links, names), clock=time.time_ns, program=self._program,
                                       interfaces=self._interfaces, snap_length=self._snaplen, most=self._count)
         return await record(recorder, source, stop, duration=self._duration, began=_began)
 
-    def _sink(self, links: Callable[[], Mapping[str, str]]) -> Pcapng | Lines:
+    def _sink(self, links: Callable[[], Mapping[str, str]],
+              names: Callable[[], Mapping[str, str]]) -> Pcapng | Lines:
         from netlab.trace.sinks import Lines, Pcapng
 
         if self._stream is not None:
-            return Pcapng(self._stream, filter=self._expression, snap_length=self._snaplen, far_ends=links)
-        return Lines(lambda text: click.echo(text, nl=False), as_json=bool(self._output))
+            return Pcapng(self._stream, filter=self._expression, snap_length=self._snaplen, far_ends=links,
+                          names=names)
+        return Lines(lambda text: click.echo(text, nl=False), as_json=bool(self._output),
+                     names=names if self._names or self._output else dict)

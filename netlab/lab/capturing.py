@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netlab.api import meta, selector
 from netlab.api.meta import Object
@@ -14,9 +14,10 @@ from netlab.client.informer import Informer
 from netlab.errors import ApiError, NetlabError, NotFound, UsageError
 from netlab.lab.places import Namespace, Places, enter_lab
 from netlab.lab.state import LabRecord
-from netlab.lab.tracing import far_ends
+from netlab.lab.tracing import addresses_of_places, far_ends, objects
 from netlab.runtime.shimclient import ShimClient
 from netlab.trace.recording import Found
+from netlab.trace.target import Objects, names
 
 Chooser = Callable[[Object], bool]
 ALL = "all"
@@ -103,8 +104,15 @@ class LabSource:
         self._described: set[str] = set()
         self.links: dict[str, str] = {}
         """What is at the far end of interfaces, by `place interface`."""
+        self.names: dict[str, str] = {}
+        """Names by address."""
         if pods is not None:
-            pods.add_handler(lambda _key, _old, _new: self._changed.set())
+            pods.add_handler(self._pod_changed)
+
+    def _pod_changed(self, _key: str, _old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self.names |= names(Objects(pods=[new]))
+        self._changed.set()
 
     async def changed(self) -> None:
         """Wait until a Pod has changed."""
@@ -187,6 +195,8 @@ async def source(lab: LabRecord, words: Sequence[str], labels: str, namespace: s
                 async with asyncio.timeout(10 if choice.pods else 2):
                     await pods.synced.wait()
             found = LabSource(lab, places, choice, pods)
+            known = await objects(lab, places)
+            found.names |= names(replace(known, places=addresses_of_places(places.own("outside"))))
             yield found
         finally:
             stop.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -175,6 +175,7 @@ class AttachSource:
         if labels:
             first.labelled(labels, namespace)
         self.links: dict[str, str] = {}
+        self.names: Mapping[str, str] = names(first.known())
         self._first = True
         self._pids = procs.pids()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from netlab.kernel import stamps
 from netlab.kernel.frames import ARPHRD_ETHER, ARPHRD_LOOPBACK, RAW_KINDS, FrameTap, WholeFrame
 from netlab.kernel.pcapfilter import Program
 
@@ -104,6 +105,7 @@ class Recorder:
         self._held: list[Caught] = []
         self._tallies: list[Tally] = []
         self.written = 0
+        self._stamps = stamps.keep()
 
     @property
     def places(self) -> Mapping[str, int]:
@@ -183,6 +185,8 @@ class Recorder:
         self.emit(everything=True)
         for tap in taps:
             tap.close()
+        if self._stamps is not None:
+            self._stamps.close()
         tallies = self._tallies
         return Total(self.written, sum(tally.lost for tally in tallies),
                      sum(len(tally.interfaces) for tally in tallies), len(tallies))

@@ -6,8 +6,9 @@ an interface description block for each interface of each namespace, times in na
 
 from __future__ import annotations
 
+import ipaddress
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 ETHERNET: Final = 1
@@ -64,6 +65,16 @@ def packet(number: int, at: int, data: bytes, *, length: int = 0, way: Way = "",
     if way:
         options.append((_FLAGS, struct.pack("=I", 1 if way == "in" else 2)))
     return _block(6, body + data + bytes(-len(data) % 4), options)
+
+
+def names(by_address: Mapping[str, str]) -> bytes:
+    """Return a name resolution block: what Wireshark calls IP addresses when it resolves names."""
+    records = b""
+    for address, name in sorted(by_address.items()):
+        raw = ipaddress.ip_address(address).packed
+        value = raw + name.encode()[:255] + b"\0"
+        records += struct.pack("=HH", 1 if len(raw) == 4 else 2, len(value)) + value + bytes(-len(value) % 4)
+    return _block(4, records + bytes(4), ())
 
 
 def statistics(number: int, at: int, *, started: int, received: int, dropped: int,

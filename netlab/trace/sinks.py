@@ -21,8 +21,19 @@ class Pcapng:
     """Writes pcapng as it comes, so that Wireshark can read along."""
 
     def __init__(self, stream: BinaryIO, *, comments: tuple[str, ...] = (), filter: str = "", snap_length: int = 0,
-                 far_ends: Callable[[], Mapping[str, str]] = dict) -> None:
-        """Begin the file. `far_ends` gives words for interfaces by `place interface`, asked when one is new."""
+                 far_ends: Callable[[], Mapping[str, str]] = dict,
+                 names: Callable[[], Mapping[str, str]] = dict) -> None:
+        """Begin the file.
+
+        Args:
+            stream: where to.
+            comments: of the whole file.
+            filter: its filter in tcpdump's words.
+            snap_length: bytes kept of each packet.
+            far_ends: gives words for interfaces by `place interface`; asked when one is new.
+            names: gives names by address; those that are new are written with the next frames.
+        """
+        self._names, self._named, self._new = names, dict[str, str](), True
         self._stream, self._filter, self._snap_length, self._far_ends = stream, filter, snap_length, far_ends
         self._numbers: dict[tuple[str, bool], int] = {}
         stream.write(pcapng.section(f"netlab {__version__}", comments=comments))
@@ -30,6 +41,9 @@ class Pcapng:
 
     def frame(self, caught: Caught) -> None:
         """Write a frame, and its interface before it if that is new."""
+        if self._new:  # once for each batch, and before its frames: readers go through the file once
+            self._new = False
+            self._write_names()
         frame = caught.frame
         key = (caught.name, caught.raw)
         if key not in self._numbers:
@@ -59,20 +73,31 @@ class Pcapng:
     def flush(self) -> None:
         """Hand over what was written."""
         self._stream.flush()
+        self._new = True
+
+    def _write_names(self) -> None:
+        new = {address: name for address, name in self._names().items() if self._named.get(address) != name}
+        if new:
+            self._named |= new
+            self._stream.write(pcapng.names(new))
 
 
 class Lines:
     """Writes one line for each frame, for people or as JSON."""
 
-    def __init__(self, write: Callable[[str], None], *, names: Mapping[str, str] | None = None,
+    def __init__(self, write: Callable[[str], None], *, names: Callable[[], Mapping[str, str]] = dict,
                  as_json: bool = False) -> None:
-        """Make a listing. `names` are names by address, for people."""
-        self._write, self._names, self._json = write, names or {}, as_json
+        """Make a listing; `names` gives names by address."""
+        self._write, self._all_names, self._json = write, names, as_json
+        self._names: Mapping[str, str] = {}
         self._lines: list[str] = []
 
     def frame(self, caught: Caught) -> None:
         """Take a frame."""
-        self._lines.append(json.dumps(as_data(caught), ensure_ascii=False) if self._json else self._words(caught))
+        if not self._lines:
+            self._names = self._all_names()
+        self._lines.append(json.dumps(as_data(caught, self._names), ensure_ascii=False) if self._json else
+                           self._words(caught))
 
     def place_ends(self, place: str, at: int, tally: Tally) -> None:
         """Say nothing: the command's last words tell of losses."""
@@ -111,7 +136,7 @@ def packet_of(caught: Caught) -> Packet | None:
     return parse(data[_ETHERNET:]) if data[12:14] in _IP else None
 
 
-def as_data(caught: Caught) -> dict[str, Any]:
+def as_data(caught: Caught, names: Mapping[str, str]) -> dict[str, Any]:
     """Return a frame as the JSON object that `-o json` prints, one a line."""
     frame, packet = caught.frame, packet_of(caught)
     found: dict[str, Any] = {"time": frame.at, "place": caught.place, "interface": frame.interface,
@@ -119,6 +144,9 @@ def as_data(caught: Caught) -> dict[str, Any]:
                              "protocol": f"0x{frame.protocol:04x}"}
     if packet is not None:
         found |= {"source": packet.of, "destination": packet.to, "what": packet.what, "ttl": packet.ttl}
+        for key, address in (("sourceName", packet.source), ("destinationName", packet.destination)):
+            if address in names:
+                found[key] = names[address]
     return found
 
 

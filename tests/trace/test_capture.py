@@ -106,7 +106,8 @@ def test_what_found_no_room_is_counted(network: Network, monkeypatch: pytest.Mon
 def test_the_file_is_read_by_others(network: Network, tmp_path) -> None:
     network.serve("pod/default/web-2", 5353, socket.SOCK_DGRAM)
     stream = io.BytesIO()
-    made = recorder(network, Pcapng(stream, filter="udp port 5353", far_ends=lambda: {"fabric node1": "node/node1"}))
+    made = recorder(network, Pcapng(stream, filter="udp port 5353", far_ends=lambda: {"fabric node1": "node/node1"},
+                                    names=lambda: {"10.244.2.3": "pod/default/web-2", "fd00::3": "six"}))
     send(network)
     made.finish()
     found = blocks(stream.getvalue())
@@ -115,6 +116,8 @@ def test_the_file_is_read_by_others(network: Network, tmp_path) -> None:
     statistics = {struct.unpack_from("=I", body)[0]: dict(options(body[12:])) for kind, body in found if kind == 5}
     assert sorted(statistics) == list(range(10))
     assert all(struct.unpack("=Q", each[4])[0] == 2 and struct.unpack("=Q", each[5])[0] == 0 for each in statistics.values())
+    (names_block,) = [body for kind, body in found if kind == 4]
+    assert names_block.startswith(struct.pack("=HH", 1, 22) + bytes([10, 244, 2, 3]) + b"pod/default/web-2\0")
     path = tmp_path / "a.pcapng"
     path.write_bytes(stream.getvalue())
     program = ("import sys\nfrom scapy.utils import PcapNgReader\nimport scapy.layers.inet\n"
@@ -128,6 +131,8 @@ def test_the_file_is_read_by_others(network: Network, tmp_path) -> None:
         lines = done.stdout.splitlines()
         assert len(lines) == 20
         assert "fabric:node1\tto node/node1\t5353" in lines
+        done = subprocess.run(["tshark", "-N", "n", "-r", str(path)], capture_output=True, text=True, check=True)
+        assert "pod/default/web-2" in done.stdout
 
 
 def test_ip_without_a_link_layer_is_filtered_and_marked_as_such() -> None:
@@ -277,7 +282,7 @@ def test_it_ends_by_time_and_by_count() -> None:
 
 def test_lines() -> None:
     written: list[str] = []
-    lines = Lines(written.append, names={"10.244.2.3": "pod/default/web"})
+    lines = Lines(written.append, names=lambda: {"10.244.2.3": "pod/default/web"})
     udp = bytes.fromhex("0200000000010200000000020800450000200000000040110000070707070af4020300350050000c0000") + b"abcd"
     arp = bytes.fromhex("ffffffffffff02000000000208060001080006040001020000000002070707070000000000000af40203")
     for protocol, data in ((0x800, udp), (0x806, arp), (0x88CC, b"\0" * 14)):
