@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netlab.errors import KernelError, NetlabError, Unsupported
-from netlab.kernel import link, netns, nft
+from netlab.kernel import link, netns, nft, stamps
 from netlab.kernel.conntrack import Flow, NewFlows
 from netlab.kernel.drops import DropTrace
 from netlab.kernel.netns import inside
@@ -76,6 +76,7 @@ class Ears:
         self.heard = Heard()
         self.warnings: list[str] = []
         self.loop: selectors.BaseSelector = selectors.DefaultSelector()
+        self._stamps = stamps.keep()
         self._arms: list[nft.Nft] = []
         self._sources: list[tuple[str, Source]] = []
         self._drops: DropTrace | None = None
@@ -158,6 +159,8 @@ class Ears:
             closing = pool.map(lambda entry: entry[1].close(), self._sources)
             nft.close_all(self._arms)
             list(closing)
+        if self._stamps is not None:
+            self._stamps.close()
         self._sources, self._arms, self._drops = [], [], None
 
     def _take_drops(self, source: DropTrace) -> bool:
