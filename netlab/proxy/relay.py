@@ -135,7 +135,11 @@ class Relay:
             if not endpoint:
                 log.info("%s has no endpoint for %s", self.name, client)
                 return None
-            sock = self._socket()
+            try:
+                sock = self._socket()
+            except OSError as error:  # out of descriptors
+                log.warning("%s: cannot serve %s: %s", self.name, client, error.strerror or error)
+                return None
             try:
                 async with asyncio.timeout(seconds):
                     await loop.sock_connect(sock, _address(endpoint))
@@ -171,8 +175,17 @@ class Relay:
         if not endpoint:
             log.info("%s has no endpoint for %s", self.name, peer[0])
             return None
-        sock = self._socket()
-        sock.connect(_address(endpoint))
+        try:
+            sock = self._socket()
+        except OSError as error:  # out of descriptors
+            log.warning("%s: cannot serve %s: %s", self.name, peer[0], error.strerror or error)
+            return None
+        try:
+            sock.connect(_address(endpoint))
+        except OSError as error:  # there is no way to it
+            log.info("%s: no way to %s: %s", self.name, endpoint, error.strerror or error)
+            sock.close()
+            return None
         client = _UdpClient(endpoint, sock, listener, peer, time.monotonic())
         self._clients[peer[:2]] = client
         return client

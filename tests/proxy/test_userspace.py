@@ -270,6 +270,26 @@ def test_an_endpoint_that_does_not_answer_is_passed_over():
     run(body)
 
 
+def test_udp_endpoints_that_cannot_be_reached_hurt_nobody_else():
+    async def body() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            server.bind(("127.0.0.1", 0))
+            server.setblocking(False)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            good = f"127.0.0.1:{server.getsockname()[1]}"
+            async with relay("255.255.255.255:9", good, protocol="udp") as it:  # a broadcast address takes no connect()
+                client.connect(("127.0.0.1", it.port))
+                for word in (b"lost", b"kept"):
+                    await loop.sock_sendall(client, word)
+                data, peer = await loop.sock_recvfrom(server, 100)
+                assert data == b"kept"
+                await loop.sock_sendto(server, b"yes", peer)
+                assert await loop.sock_recv(client, 100) == b"yes"
+
+    run(body)
+
+
 def test_a_closed_relay_lets_its_connections_end_by_themselves():
     async def body() -> None:
         async with Echo() as endpoint, relay(endpoint) as it:
