@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli import complete, trace_follow, trace_views
+from netlab.cli import complete, trace_follow, trace_predict, trace_views
 from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from netlab.trace.craft import Craft
 
 
-@click.command("trace", short_help="Send one connection and show every interface and rule that it crosses")
+@click.command("trace", cls=trace_predict.WithChange,
+               short_help="Send one connection and show every interface and rule that it crosses")
 @click.argument("source", metavar="FROM", required=False, default="", shell_complete=complete.places)
 @click.argument("target", metavar="TO[:PORT]", required=False, default="", shell_complete=complete.destinations)
 @click.option("-p", "--protocol", type=click.Choice(["tcp", "udp", "sctp", "icmp"]),
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
               "By default they are shown where this kernel and user may have them (netlab doctor).")
 @click.option("--policies", is_flag=True, help="Also show the chain policies that let the packet pass.")
 @trace_follow.options
+@trace_predict.options
 @trace_views.options
 @attach_options
 @lab_name
@@ -47,7 +49,8 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
             flags: str | None, ttl: int | None, size: int | None, fragment: int | None, source_port: int | None,
             count: int | None, color: str, output: str, save: tuple[str, ...], write: str, from_json: str,
             attach: tuple[str, ...], kubeconfig: str, objects: str, name: str, *, ipv6: bool, no_data: bool,
-            df: bool, bpf: bool | None, policies: bool, follow: bool, **following: Any) -> int:
+            df: bool, bpf: bool | None, policies: bool, follow: bool, predict: bool | None,
+            **following: Any) -> int:
     """Send one real packet, or open one connection, and show every interface and rule it crosses, both ways.
 
     \b
@@ -60,6 +63,9 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
     netlab trace pod/client svc/web --save a.json --save a.svg --save a.html -w a.pcapng
     netlab trace --from-json a.json -o mermaid
     netlab trace --attach auto --kubeconfig FILE pod/client svc/web     on a real node, or where kind runs
+    netlab trace pod/client svc/web --if -f change.yaml         what a change would do to it; nothing is sent
+    netlab trace --predict --rules saved.txt --from 10.244.1.9 10.96.0.10:80       by a node's iptables-save text
+    netlab trace --predict -f cluster.yaml pod/a svc/web        by kubectl get svc,endpointslices,nodes,pods -A -o yaml
     netlab trace --follow svc/web --drops-only   live traffic, flow by flow, until Ctrl-C
 
     FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
@@ -80,6 +86,10 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
             **following, "attach": attach, "kubeconfig": kubeconfig, "objects": objects, "protocol": protocol,
             "count": count, "bpf": bpf, "color": color, "output": output, "policies": policies})
     protocol = protocol or "tcp"
+    foretold = trace_predict.asked([each for each in (source, target) if each], following, predict=predict,
+                                   protocol=protocol, source_address=source_address)
+    if foretold is not None:
+        return trace_predict.run(foretold, name=name, output=output, color=trace_views.colored(color))
     trace_views.check(save, source, target, from_json)
     if from_json:
         return trace_views.show(trace_views.load(from_json), output=output, save=save, write=write, color=color,
@@ -97,10 +107,10 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
     if kubeconfig or objects:
         raise UsageError("--kubeconfig and --objects go with --attach", hint="a lab has its own API server")
     wish = tracing.Wish(source, target, protocol, timeout, payload, source_address, _craft(wishes), bpf,  # type: ignore[arg-type]
-                        ipv6)
+                        ipv6, predict=predict is not False)
     traced = asyncio.run(tracing.trace(state.find(name), wish))
-    return trace_views.show(Subject(traced.trace, traced.nodes, traced.links), output=output, save=save, write=write,
-                            color=color, policies=policies)
+    return trace_views.show(Subject(traced.trace, traced.nodes, traced.links, traced.agreement), output=output,
+                            save=save, write=write, color=color, policies=policies)
 
 
 def _craft(wishes: dict[str, object]) -> Craft | None:

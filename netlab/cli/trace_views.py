@@ -118,12 +118,20 @@ def put(path: str, content: bytes) -> None:
             os.unlink(part)
 
 
+def colored(color: str) -> bool:
+    """Tell whether the output has colours, by `--color`."""
+    return color == "always" or (color == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+
+
 def _words(subject: Subject, *, color: str, policies: bool) -> str:
     """Return the text for people: folded at the terminal's width, in a pipe as long as it is."""
+    from netlab.trace import foretell
     from netlab.trace.fold import fold
     from netlab.trace.render import as_text
 
-    colored = color == "always" or (color == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-    text = as_text(subject.trace, color=colored, policies=policies, links=subject.links)
+    styled = colored(color)
+    text = as_text(subject.trace, color=styled, policies=policies, links=subject.links)
+    if subject.agreement is not None:
+        text += "\n" + foretell.compared(subject.agreement, color=styled)
     text = _CONTROL.sub("\ufffd", text)  # a rule's comment may hold what would drive the terminal
     return fold(text, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0, hang=16)

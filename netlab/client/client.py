@@ -84,7 +84,7 @@ class Client:
         return await self._json("GET", row(resource).path(namespace, name, subresource))
 
     async def list(self, resource: str | Resource, namespace: str = "", *, labels: str = "", fields: str = "",
-                   limit: int = 0, revision: str = "") -> tuple[Objects, str]:
+                   limit: int = 0, revision: str = "", exact: bool = False) -> tuple[Objects, str]:
         """Return (objects, resourceVersion of the list).
 
         Args:
@@ -94,10 +94,11 @@ class Client:
             fields: a field selector's text.
             limit: size of the pages to fetch the list in, 0 for one page; all pages are returned.
             revision: "" for the newest state, "0" for any that the server has at hand.
+            exact: the state at `revision` and no later one; 410 when that is compacted.
         """
         kind = row(resource)
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit) if limit else "",
-                 "resourceVersion": revision}
+                 "resourceVersion": revision, "resourceVersionMatch": "Exact" if exact else ""}
         items: Objects = []
         while True:
             page = await self._json("GET", kind.path(namespace), query)
@@ -105,7 +106,7 @@ class Client:
             token = page["metadata"].get("continue")
             if not token:
                 break
-            query = {**query, "continue": token, "resourceVersion": ""}
+            query = {**query, "continue": token, "resourceVersion": "", "resourceVersionMatch": ""}
         for item in items:  # upstream leaves these two out inside lists, and owner references need them
             item.setdefault("apiVersion", kind.api_version)
             item.setdefault("kind", kind.kind)

@@ -228,7 +228,7 @@ def delete_group(group: int) -> Message:
 def links(sock: Rtnl) -> list[Link]:
     """Return all links of the namespace."""
     answers = sock.ask(Message(rtnl.GETLINK, rtnl.DUMP, _IFINFO.pack(0, 0, 0, 0, 0), "list the links"))
-    return [_parse_link(answer) for answer in answers]
+    return [parse_link(answer) for answer in answers]
 
 
 def find(sock: Rtnl, link: int | str) -> Link | None:
@@ -241,7 +241,7 @@ def find(sock: Rtnl, link: int | str) -> Link | None:
         if error.errno in (errno.ENODEV, errno.EINVAL, errno.ERANGE):
             return None
         raise
-    return _parse_link(answers[0]) if answers else None
+    return parse_link(answers[0]) if answers else None
 
 
 def get(sock: Rtnl, link: int | str) -> Link:
@@ -365,7 +365,8 @@ def _pack_mac(text: str) -> bytes:
     return raw
 
 
-def _parse_link(answer: bytes) -> Link:
+def parse_link(answer: bytes) -> Link:
+    """Return the link in the answer to RTM_GETLINK."""
     _, _, index, flags, _ = _IFINFO.unpack_from(answer)
     parts = attributes(answer, _IFINFO.size)
     info = attributes(parts.get(_LINKINFO, b""))

@@ -17,8 +17,9 @@ from netlab.kernel.rtnl import Rtnl
 from netlab.lab.places import Namespace, Place, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.runtime.shimclient import ShimClient
-from netlab.trace import byname, run
+from netlab.trace import byname, foresee, look, run
 from netlab.trace import resolve as resolvers
+from netlab.trace.agree import Agreement
 from netlab.trace.craft import Craft
 from netlab.trace.event import Trace
 from netlab.trace.packet import join
@@ -45,6 +46,7 @@ class Wish:
     craft: Craft | None = None
     bpf: bool | None = None
     ipv6: bool = False
+    predict: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Traced:
     trace: Trace
     nodes: Mapping[str, str]
     links: Mapping[str, str]
+    agreement: Agreement | None = None
 
 
 async def trace(lab: LabRecord, wish: Wish) -> Traced:
@@ -83,12 +86,16 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
                               wish.source_address, wish.craft, wish.bpf)
         if own:
             _stays_here(own[0].fd, target)
+        family = look.family_of(target.address) if target.address else 6 if wish.ipv6 else 4
+        world = (await asyncio.to_thread(look.world, taps, names(known), family=family)
+                 if wish.predict and not own and wish.craft is None else None)
         if target.name and not (source.name in BARE and target.address):
             traced = await asyncio.to_thread(byname.trace, request, target.name, conf, taps, names(known),
                                              target=target.label, ipv6=wish.ipv6)
         else:
             traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
-        return Traced(traced, on, far_ends(namespaces, on))
+        agreement = foresee.compared(world, request, traced) if world else None
+        return Traced(traced, on, far_ends(namespaces, on), agreement)
 
 
 async def resolv_conf(places: Places, place: Place) -> str:

@@ -15,6 +15,9 @@ from netlab.netfilter import normalise
 from netlab.netfilter.model import Rule
 from netlab.netfilter.terms import Term, protocol, terms
 
+UNKNOWN_INTERFACE = "?"
+"""An `iif` or `oif` of which nobody here knows the name: what asks for it may hold or not."""
+
 State = Literal["NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED"]
 
 
@@ -48,11 +51,15 @@ class Route:
 
 @dataclass(frozen=True)
 class Host:
-    """What rules may ask of the host: its own addresses, its routes, and its `recent` lists (name, address)."""
+    """What rules may ask of the host: its own addresses, its routes, and its `recent` lists (name, address).
+
+    `complete` is False when an address that is not listed may be the host's all the same.
+    """
 
     addresses: frozenset[str] = frozenset()
     routes: Mapping[str, Route] = field(default_factory=dict)
     recent: frozenset[tuple[str, str]] = frozenset()
+    complete: bool = True
 
     def local(self, address: str) -> bool:
         """Tell whether an address is this host's."""
@@ -64,6 +71,11 @@ class Host:
             return Route("lo", address)
         found = [(_network(net).prefixlen, route) for net, route in self.routes.items() if within(address, net)]
         return max(found, key=lambda each: each[0])[1] if found else None
+
+    def primary(self, interface: str, like: str) -> str:
+        """Return an interface's first address of the family that the address `like` is of; "" when not known."""
+        return next((route.source for net, route in self.routes.items()
+                     if route.interface == interface and (":" in net) == (":" in like)), "")
 
 
 Chance = float | None
@@ -120,6 +132,10 @@ def _all(group: Iterable[Term], tests: Mapping[str, Callable[[Term], bool]]) -> 
 
 
 def _own(group: tuple[Term, ...], packet: Packet, _: Host) -> Chance:
+    unknown = {option for option, name in (("-i", packet.iif), ("-o", packet.oif)) if name == UNKNOWN_INTERFACE}
+    if unknown and any(term.option in unknown for term in group):
+        rest = _own(tuple(term for term in group if term.option not in unknown), packet, _)
+        return 0.0 if rest == 0.0 else None
     return _all(group, {
         "-s": lambda term: _address_in(packet.src, term.value), "-d": lambda term: _address_in(packet.dst, term.value),
         "-p": lambda term: protocol(term.value) in (packet.protocol, "all"),
@@ -173,6 +189,9 @@ def _addrtype(group: tuple[Term, ...], packet: Packet, host: Host) -> Chance:
     limited = [term.option for term in group if term.option.startswith("--limit")]
     tested = [term for term in group if not term.option.startswith("--limit")]
     if limited or any(term.value not in ("LOCAL", "UNICAST", "") for term in tested):
+        return None
+    asked = {packet.src if term.option == "--src-type" else packet.dst for term in tested if term.option}
+    if not host.complete and not all(map(host.local, asked)):
         return None
 
     def kind(address: str) -> Callable[[Term], bool]:

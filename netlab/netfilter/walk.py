@@ -16,8 +16,8 @@ from netlab.netfilter.matching import Host, Packet, chance
 from netlab.netfilter.model import Rule, Ruleset
 from netlab.netfilter.terms import Target, target
 
-Verdict = Literal["DELIVER", "SEND", "DROP", "REJECT", "NO ROUTE"]
-"""What becomes of a packet: handed to a socket of this host, sent out, or one of three ways to die."""
+Verdict = Literal["DELIVER", "SEND", "DROP", "REJECT", "NO ROUTE", "PASS"]
+"""What becomes of a packet: handed to a socket of this host, sent out, one of three ways to die; or past a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,15 @@ def send(rules: Ruleset, packet: Packet, host: Host) -> tuple[Outcome, ...]:
     packet = replace(packet, oif=route.interface, src=packet.src or route.source)
     return _finish(rules, host, _stages(rules, host, _Going(packet), (
         ("raw", "OUTPUT"), ("mangle", "OUTPUT"), ("nat", "OUTPUT"), ("filter", "OUTPUT"))), _rerouted)
+
+
+def chain(rules: Ruleset, table: str, name: str, packet: Packet, host: Host) -> Iterator[Outcome]:
+    """Lead a packet through one built-in chain; those that pass it have the verdict PASS."""
+    for verdict, where, going in _stages(rules, host, _Going(packet), ((table, name),)):
+        if verdict == "ACCEPT":
+            yield Outcome("PASS", going.packet, going.hits, going.probability, going.certain)
+        else:
+            yield _dead(verdict, where, going)
 
 
 def destinations(outcomes: tuple[Outcome, ...]) -> dict[str, float]:
@@ -264,10 +273,11 @@ def _masquerade(_: Target, going: _Going, host: Host) -> _Step:
     return "ACCEPT", replace(going, packet=replace(going.packet, src=source, snat=True))
 
 
-def _redirect(wanted: Target, going: _Going, _: Host) -> _Step:
+def _redirect(wanted: Target, going: _Going, host: Host) -> _Step:
     port = (wanted.option("--to-ports") or "").partition("-")[0]
     loopback = "::1" if ":" in going.packet.dst else "127.0.0.1"
-    packet = replace(going.packet, dst=loopback, dport=int(port) if port.isdigit() else going.packet.dport, dnat=True)
+    here = (host.primary(going.packet.iif, going.packet.dst) if going.packet.iif else "") or loopback
+    packet = replace(going.packet, dst=here, dport=int(port) if port.isdigit() else going.packet.dport, dnat=True)
     return "ACCEPT", replace(going, packet=packet)
 
 

@@ -122,7 +122,7 @@ def test_no_route():
 
 @pytest.mark.parametrize(("target", "dst", "dport"), [
     ("DNAT --to-destination 10.244.1.5:8080", "10.244.1.5", 8080), ("DNAT --to-destination 10.244.1.5", "10.244.1.5", 80),
-    ("REDIRECT --to-ports 8081", "127.0.0.1", 8081),
+    ("REDIRECT --to-ports 8081", "172.30.0.11", 8081),
 ])
 def test_rewriting_targets(target: str, dst: str, dport: int):
     (only,) = walk(f"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j {target}\nCOMMIT\n")

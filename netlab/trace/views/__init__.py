@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netlab.errors import UsageError
+from netlab.trace.agree import Agreement
 from netlab.trace.event import Trace
 
 TEXTS: Final = ("json", "yaml", "mermaid", "svg", "html")
@@ -25,11 +26,15 @@ SUFFIXES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What is rendered. `nodes`: the node of each place; `links`: words for interfaces, by `place interface`."""
+    """What is rendered. `nodes`: the node of each place; `links`: words for interfaces, by `place interface`.
+
+    `agreement` is how the trace compares with a prediction, None when there was none.
+    """
 
     trace: Trace
     nodes: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
     def node(self, place: str) -> str:
         """Return the name of the node that a place is, or is on; "" for what is on none."""
@@ -53,7 +58,8 @@ def render(subject: Subject, form: str) -> bytes:
     if form in ("json", "yaml"):
         from netlab.trace.document import as_json
 
-        return _data(as_json(subject.trace, subject.nodes, subject.links), form)
+        document = as_json(subject.trace, subject.nodes, subject.links)
+        return _data(document | ({"prediction": subject.agreement.as_json()} if subject.agreement else {}), form)
     if form == "text":
         from netlab.trace.render import as_text
 

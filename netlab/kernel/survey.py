@@ -1,0 +1,202 @@
+"""All that routing and bridging in one network namespace depend on, read by one rtnetlink socket in a millisecond.
+
+https://docs.kernel.org/networking/ip-sysctl.html says what the settings mean; rtnetlink(7), RTM_GETNETCONF has them all
+in one dump.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from netlab.errors import KernelError
+from netlab.kernel import link, nfnetlink, rtnl
+from netlab.kernel.netns import inside
+from netlab.kernel.rtnl import Message, Rtnl, attributes
+
+_GETRULE, _GETNETCONF, _GETNSID = 34, 82, 90
+_IFINFO = struct.Struct("=BxHiII")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_LINK_NETNSID, _LINKINFO, _SLAVE_DATA, _PORT_HAIRPIN = 37, 18, 5, 4
+_NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
+_ALL: Final = -1
+_KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
+_LISTEN: Final = "0A"
+_NFT_GETTABLE: Final = 1
+
+
+class Port(NamedTuple):
+    """An interface: what `link.Link` says, whether it is a hairpin port, its peer's namespace by number (-1 none)."""
+
+    link: link.Link
+    hairpin: bool
+    peer_nsid: int
+
+
+class Entry(NamedTuple):
+    """One route of the main and other tables, whatever its kind; `ifindex` 0 for one that refuses."""
+
+    dst: str
+    kind: str
+    gateway: str
+    ifindex: int
+    table: int
+    metric: int
+    source: str
+
+
+class Survey(NamedTuple):
+    """One namespace. `rp_filter` is by ifindex, the stricter of the interface's and that of all.
+
+    `policies` counts routing rules beyond the kernel's own three.
+    """
+
+    ports: tuple[Port, ...]
+    addresses: tuple[link.Address, ...]
+    routes: tuple[Entry, ...]
+    rp_filter: Mapping[int, int]
+    forwards: frozenset[int]
+    bridge_calls: frozenset[int]
+    policies: int
+
+
+def survey(netns: int) -> Survey:
+    """Read a namespace.
+
+    Raises:
+        KernelError: the kernel refused; NetnsGone: there is no such namespace.
+    """
+    with Rtnl(netns) as sock:
+        ports = tuple(_port(answer) for answer in sock.ask(
+            Message(rtnl.GETLINK, rtnl.DUMP, _IFINFO.pack(0, 0, 0, 0, 0), "list the links")))
+        addresses = tuple(link.addresses(sock))
+        routes = tuple(entry for answer in sock.ask(Message(
+            rtnl.GETROUTE, rtnl.DUMP, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list the routes"))
+            if (entry := _entry(answer)) is not None)
+        conf = {family: _netconf(sock, family) for family in (socket.AF_INET, socket.AF_INET6)}
+        policies = max(0, len(sock.ask(Message(_GETRULE, rtnl.DUMP, _RTMSG.pack(
+            socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), "list the routing rules"))) - 3)
+    four = conf[socket.AF_INET]
+    everywhere = four.get(_ALL, {}).get(_NETCONF_RP_FILTER, 0)
+    rp_filter = {index: max(everywhere, values.get(_NETCONF_RP_FILTER, 0)) for index, values in four.items()
+                 if index > 0}
+    forwards = frozenset(number for number, family in ((4, socket.AF_INET), (6, socket.AF_INET6))
+                         if conf[family].get(_ALL, {}).get(_NETCONF_FORWARDING, 0))
+    bridges = any(port.link.kind == "bridge" for port in ports)
+    return Survey(ports, addresses, routes, rp_filter, forwards, _bridge_calls(netns) if bridges else frozenset(),
+                  policies)
+
+
+def names_of(netns: int, others: Mapping[str, int]) -> dict[int, str]:
+    """Return the numbers by which a namespace knows others (RTM_GETNSID); those that it does not know are left out."""
+    found: dict[int, str] = {}
+    with Rtnl(netns) as sock:
+        for name, fd in others.items():
+            try:
+                answers = sock.ask(Message(_GETNSID, 0, b"\0\0\0\0" + rtnl.attribute(3, fd), f"number {name}"))
+            except KernelError:
+                continue
+            for answer in answers:
+                number = struct.unpack("=i", attributes(answer, 4).get(1, b"\xff\xff\xff\xff"))[0]
+                if number >= 0:
+                    found[number] = name
+    return found
+
+
+def listeners(netns: int) -> frozenset[tuple[str, int]]:
+    """Return (protocol, port) of the sockets of a namespace that take what comes from anybody."""
+    found: set[tuple[str, int]] = set()
+    with inside(netns):
+        for protocol, file in (("tcp", "tcp"), ("tcp", "tcp6"), ("udp", "udp"), ("udp", "udp6")):
+            try:
+                with open(f"/proc/thread-self/net/{file}", encoding="ascii") as lines:
+                    found |= set(_sockets(protocol, lines))
+            except OSError:
+                continue
+    return frozenset(found)
+
+
+def recent(netns: int) -> frozenset[tuple[str, str]]:
+    """Return the entries of the `recent` match's lists, (list, address): where sessions with affinity go."""
+    found: set[tuple[str, str]] = set()
+    with inside(netns):
+        folder = "/proc/thread-self/net/xt_recent"
+        try:
+            names = os.listdir(folder)
+        except OSError:  # the match is not in use
+            return frozenset()
+        for name in names:
+            with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="ascii") as lines:
+                found |= {(name, line.split()[0].removeprefix("src=")) for line in lines if line.startswith("src=")}
+    return frozenset(found)
+
+
+def _sockets(protocol: str, lines: Iterable[str]) -> Iterable[tuple[str, int]]:
+    for line in lines:
+        words = line.split()
+        if len(words) > 3 and words[0][:-1].isdigit() and words[2].endswith(":0000") and (
+                protocol == "udp" or words[3] == _LISTEN):
+            yield protocol, int(words[1].rpartition(":")[2], 16)
+
+
+def _port(answer: bytes) -> Port:
+    parts = attributes(answer, _IFINFO.size)
+    slave = attributes(attributes(parts.get(_LINKINFO, b"")).get(_SLAVE_DATA, b""))
+    number = struct.unpack("=i", parts[_LINK_NETNSID])[0] if _LINK_NETNSID in parts else -1
+    return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number)
+
+
+def _entry(answer: bytes) -> Entry | None:
+    family, prefix, _, _, table, _, _, kind, flags = _RTMSG.unpack_from(answer)
+    parts = attributes(answer, _RTMSG.size)
+    number = int.from_bytes(parts[15], "little") if 15 in parts else table
+    if kind not in _KINDS or family not in (socket.AF_INET, socket.AF_INET6) or flags & 0x200 or number == 255:
+        return None
+    dst = parts.get(1, bytes(4 if family == socket.AF_INET else 16))
+    oif, gateway = parts.get(4), parts.get(5)
+    if kind == 1 and oif is None and 9 in parts:  # several next hops: the first stands for all
+        oif, gateway = parts[9][4:8], attributes(parts[9][8:]).get(5)
+    return Entry(f"{socket.inet_ntop(family, dst)}/{prefix}", _KINDS[kind],
+                 socket.inet_ntop(family, gateway) if gateway else "", int.from_bytes(oif or b"", "little"), number,
+                 int.from_bytes(parts.get(6, b""), "little"), socket.inet_ntop(family, parts[7]) if 7 in parts else "")
+
+
+def _netconf(sock: Rtnl, family: int) -> dict[int, dict[int, int]]:
+    found: dict[int, dict[int, int]] = {}
+    for answer in sock.ask(Message(_GETNETCONF, rtnl.DUMP, struct.pack("=Bxxx", family), "read the network settings")):
+        values = {kind: struct.unpack("=i", raw)[0] for kind, raw in attributes(answer, 4).items() if len(raw) == 4}
+        found[values.get(_NETCONF_IFINDEX, 0)] = values
+    return found
+
+
+def _bridge_calls(netns: int) -> frozenset[int]:
+    found = set()
+    with inside(netns):
+        for number, name in ((4, "iptables"), (6, "ip6tables")):
+            try:
+                with open(f"/proc/sys/net/bridge/bridge-nf-call-{name}", encoding="ascii") as file:
+                    if file.read().strip() == "1":
+                        found.add(number)
+            except OSError:
+                continue
+    return frozenset(found)
+
+
+def nft_tables(netns: int) -> list[tuple[int, str]]:
+    """Return the nf_tables tables of a namespace as (family, name); iptables-nft's own are among them."""
+    with inside(netns):
+        sock = nfnetlink.open_socket()
+    found: list[tuple[int, str]] = []
+    with sock:
+        sock.setblocking(True)
+        sock.send(nfnetlink.request(nfnetlink.SUBSYS_NFTABLES, _NFT_GETTABLE, flags=nfnetlink.NLM_F_DUMP))
+        while True:
+            for kind, _, _, payload in nfnetlink.messages(sock.recv(1 << 20)):
+                if kind in (nfnetlink.NLMSG_DONE, nfnetlink.NLMSG_ERROR):
+                    return found
+                name = dict(nfnetlink.attributes(payload[4:])).get(1, b"").rstrip(b"\0").decode(errors="replace")
+                found.append((payload[0], name))

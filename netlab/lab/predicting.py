@@ -1,0 +1,134 @@
+"""A prediction inside a lab: its state is read, nothing is sent; as it is, and as a change of objects would make it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.errors import TemporaryError
+from netlab.inspect import guess, whatif
+from netlab.inspect.world import World as Cluster
+from netlab.lab import tracing
+from netlab.lab.places import Places, closing, enter_lab
+from netlab.lab.state import LabRecord
+from netlab.lab.tracing import Wish
+from netlab.netfilter.model import Ruleset
+from netlab.proxy.addresses import Family
+from netlab.proxy.settings import Settings
+from netlab.trace import assume, look
+from netlab.trace.branch import Prediction, Question
+from netlab.trace.listen import Tap
+from netlab.trace.predict import predict
+from netlab.trace.target import names, resolve
+from netlab.trace.world import World
+
+KINDS: Mapping[str, str] = {"services": "Service", "endpointslices.discovery.k8s.io": "EndpointSlice",
+                            "nodes": "Node", "pods": "Pod"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Manifests to apply, and manifests of what to delete."""
+
+    apply: tuple[Object, ...] = ()
+    delete: tuple[Object, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.apply or self.delete)
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A prediction, the one with the change (None without one), and what is at the far end of each cable."""
+
+    now: Prediction
+    then: Prediction | None
+    links: Mapping[str, str]
+
+
+async def foretell(lab: LabRecord, wish: Wish, change: Change, *, revision: str = "") -> Foretold:
+    """Predict a packet's way by what the kernel and the API server hold.
+
+    Args:
+        lab: which.
+        wish: the packet.
+        change: what if these manifests were applied?
+        revision: with kube-proxy's rules as they were at this resourceVersion, "" for those of now.
+
+    Raises:
+        UsageError: a place or a destination that is none; NotFound: no such place.
+        ApiError: 410, the revision is compacted.
+    """
+    places = Places(lab)
+    source = await places.resolve(wish.source)
+    objects = await _objects(places) if change or revision else ()
+    known = await tracing.objects(lab, places)
+    past = await _objects(places, revision) if revision else ()
+    on = {f"pod/{meta.key(pod)}": pod["spec"].get("nodeName", "") for pod in known.pods}
+    enter_lab(lab)
+    with closing(await places.all()) as namespaces:
+        taps = [Tap(entry.place, entry.fd, on.get(entry.place, "")) for entry in namespaces]
+        here = source.name if source.name in {tap.place for tap in taps} else f"node/{source.node}"
+        known = replace(known, places=tracing.addresses_of_places(namespaces))
+        if past:
+            known = replace(known, services=[each for each in past if each["kind"] == "Service"])
+        links = tracing.far_ends(namespaces, on)
+        after = whatif.applied(past or objects, change.apply, change.delete) if change else None
+        if after is not None:  # the destination may be new
+            known = replace(known, services=[each for each in after.objects if each["kind"] == "Service"] + [
+                each for each in known.services if f"Service {meta.key(each)}" in after.gone])
+        target = resolve(wish.target, known, protocol=wish.protocol)
+        family = look.family_of(target.address)
+        world = await asyncio.to_thread(look.world, taps, names(known), family=family)
+    if past:
+        world = _as_of(world, past, objects, family, revision)
+    protocol = "icmpv6" if wish.protocol == "icmp" and family == 6 else wish.protocol
+    question = Question(here, target.address, target.port, protocol, wish.source_address)
+    now = predict(world, question, target=target.label)
+    if after is None:
+        return Foretold(now, None, links)
+    changed = replace(_changed(world, after.objects, past or objects, family, gone=after.gone),
+                      notes=(*world.notes, *after.notes))
+    return Foretold(now, predict(changed, question, target=target.label), links)
+
+
+async def _objects(places: Places, revision: str = "") -> tuple[Object, ...]:
+    try:
+        async with asyncio.timeout(10), places.client() as client:
+            lists = await asyncio.gather(*(client.list(resource, revision=revision, exact=bool(revision))
+                                           for resource in KINDS))
+    except TimeoutError:
+        raise TemporaryError("the API server does not answer: it has to tell which objects there are") from None
+    return tuple({**item, "kind": kind} for kind, (items, _) in zip(KINDS.values(), lists, strict=True)
+                 for item in items)
+
+
+def _as_of(world: World, past: Sequence[Object], objects: Sequence[Object], family: int,
+           revision: str) -> World:
+    made = _changed(world, past, objects, family)
+    note = (f"kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; links, routes and "
+            "other rules are those of now")
+    return replace(made, notes=(*made.notes, note))
+
+
+def _changed(world: World, objects: Sequence[Object], before: Sequence[Object], family: int,
+             gone: Sequence[str] = ()) -> World:
+    """Return the world with the rules that kube-proxy would write for these objects, and without Pods that are gone."""
+    which: Family = "IPv6" if family == 6 else "IPv4"
+    left = {f"pod/{each.removeprefix('Pod ')}" for each in gone if each.startswith("Pod ")}
+    spaces = {place: space for place, space in world.spaces.items() if place not in left}
+    for place, space in list(spaces.items()):
+        kind, _, name = place.partition("/")
+        live = space.rules.get(family)
+        if kind == "node" and live is not None:
+            node = next((each for each in before if each["kind"] == "Node" and meta.name(each) == name), None)
+            settings = guess.settings(live, which, name=name, node=node)
+
+            def rules(live: Ruleset = live, settings: Settings = settings) -> Ruleset:
+                return whatif.with_rules(live, Cluster.of(objects, settings).rules)
+
+            spaces[place] = replace(space, rules=assume.LazyRules(family, rules))
+    return replace(world, spaces=spaces)

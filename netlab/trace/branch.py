@@ -1,0 +1,146 @@
+"""What a prediction says: each way that the packet may take, with its probability, in the words of a trace. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from netlab.netfilter.matching import Packet as Flowing
+from netlab.trace.event import Direction, Hop, Outcome
+from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
+
+NUMBERS: Final[Mapping[str, int]] = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "sctp": SCTP}
+Role = Literal["request", "answer", "reset", "error"]
+UNREACHABLE_PORT: Final = {4: (3, 3), 6: (1, 4)}
+UNREACHABLE_HOST: Final = {4: (3, 1), 6: (1, 3)}
+UNREACHABLE_NET: Final = {4: (3, 0), 6: (1, 0)}
+PROHIBITED: Final = {4: (3, 13), 6: (1, 1)}
+EXPIRED: Final = {4: (11, 0), 6: (3, 0)}
+TOO_BIG: Final = {4: (3, 4), 6: (2, 0)}
+
+Tuple = tuple[str, str, int, str, int]
+"""Protocol, source, its port, destination, its port."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The packet whose way is asked for: from `source`, a place, or come in there by `interface`.
+
+    `address` and `port` are the destination, `source_address` "" what the kernel would choose. `length` in bytes with
+    headers, 0 for a small one; `mark` as the packet would carry it.
+    """
+
+    source: str
+    address: str
+    port: int = 0
+    protocol: str = "tcp"
+    source_address: str = ""
+    source_port: int = 0
+    interface: str = ""
+    mark: int = 0
+    ttl: int = 64
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What one namespace's conntrack remembers: the tuple as it came, and what it was made into.
+
+    `destined` and `sourced` tell whether its destination and its source are settled: nat chains are asked once.
+    """
+
+    original: Tuple
+    now: Tuple
+    destined: bool = False
+    sourced: bool = False
+
+
+@dataclass(frozen=True)
+class Going:
+    """A packet on its way, and all that happened to it. `ended` holds the request's hops once the answer is on its way.
+
+    `flow` is the conntrack entry in hand, `backward` whether the packet is its answer. `port` is the bridge's port that
+    it came in by where br_netfilter is on.
+    """
+
+    packet: Flowing
+    role: Role = "request"
+    icmp: tuple[int, int] = (0, 0)
+    inner: Tuple | None = None
+    hops: tuple[Hop, ...] = ()
+    ended: tuple[Hop, ...] | None = None
+    probability: float = 1.0
+    certain: bool = True
+    doubts: tuple[str, ...] = ()
+    flows: Mapping[tuple[str, Tuple], Flow] = field(default_factory=dict)
+    flow: Flow | None = None
+    backward: bool = False
+    ttl: int = 64
+    length: int = 0
+    tunnel: tuple[str, str, int] | None = None
+    port: str = ""
+
+    @property
+    def direction(self) -> Direction:
+        """Return which way it goes."""
+        return "request" if self.ended is None else "reply"
+
+    @property
+    def family(self) -> int:
+        """Return 4 or 6."""
+        return 6 if ":" in self.packet.dst else 4
+
+    @property
+    def tuple(self) -> Tuple:
+        """Return what conntrack knows the packet by."""
+        packet = self.packet
+        return packet.protocol, packet.src, packet.sport, packet.dst, packet.dport
+
+    def seen(self) -> Packet:
+        """Return the packet as a trace shows it."""
+        flags = 0
+        if self.packet.protocol == "tcp":
+            flags = {"request": 2, "answer": 18, "reset": 20}.get(self.role, 0)
+        icmp = self.icmp
+        if self.packet.protocol == "icmp" and icmp == (0, 0):
+            icmp = (8, 0) if self.role == "request" else (0, 0)
+        elif self.packet.protocol == "icmpv6" and icmp == (0, 0):
+            icmp = (128, 0) if self.role == "request" else (129, 0)
+        return Packet(2 if self.family == 4 else 10, NUMBERS.get(self.packet.protocol, 0), self.packet.src,
+                      self.packet.dst, self.packet.sport, self.packet.dport, flags, ttl=self.ttl, length=self.length,
+                      icmp=icmp, tunnel=self.tunnel)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One way. `probability` is its share of all; with `certain` False a rule on the way could not be judged."""
+
+    request: tuple[Hop, ...]
+    reply: tuple[Hop, ...]
+    outcome: Outcome
+    probability: float = 1.0
+    certain: bool = True
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """Return both ways."""
+        return self.request + self.reply
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """All ways, the likeliest first. `left` counts those not followed; `notes` say what was assumed."""
+
+    question: Question
+    target: str
+    branches: tuple[Branch, ...]
+    left: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def back(flow: Tuple) -> Tuple:
+    """Return the tuple of an answer."""
+    protocol, source, sport, destination, dport = flow
+    return protocol, destination, dport, source, sport

@@ -1,0 +1,43 @@
+"""A prediction beside a trace: what the world read before the packet says of it. Pure."""
+
+from __future__ import annotations
+
+from netlab.netfilter.matching import Packet as Flowing
+from netlab.trace import agree
+from netlab.trace.agree import Agreement
+from netlab.trace.branch import Question
+from netlab.trace.event import Trace
+from netlab.trace.predict import predict
+from netlab.trace.run import CONTROL_PLANE_PORTS, Request
+from netlab.trace.world import World
+
+PREDICTED = ("tcp", "udp", "icmp")
+
+
+def compared(world: World, request: Request, observed: Trace) -> Agreement:
+    """Return whether the trace went as the world says.
+
+    Args:
+        world: as it was before the packet.
+        request: what was sent.
+        observed: what the kernel told of it.
+    """
+    if request.protocol not in PREDICTED or observed.crafted:
+        return Agreement("skipped", "only ordinary TCP, UDP and ICMP are")
+    if request.source not in world.spaces:
+        return Agreement("skipped", f"{request.source} could not be read")
+    address, port = request.address, request.port
+    if observed.request:  # a name was resolved on the way
+        address, port = observed.request[0].packet.destination, observed.request[0].packet.dport
+    if not address:
+        return Agreement("skipped", "nothing was sent")
+    protocol = "icmpv6" if request.protocol == "icmp" and ":" in address else request.protocol
+    seen = agree.addresses(observed)
+
+    def only(packet: Flowing) -> bool:
+        return (packet.dst, packet.dport) in seen
+
+    question = Question(request.source, address, 0 if request.protocol == "icmp" else port, protocol,
+                        request.source_address)
+    return agree.compare(predict(world, question, only=only), observed, world,
+                         unheard=[number for number in CONTROL_PLANE_PORTS if number != request.port])

@@ -1,0 +1,195 @@
+"""A packet in the hooks of one namespace: the rules that it meets there, and what conntrack makes of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from netlab.netfilter import walk
+from netlab.netfilter.matching import Packet as Flowing
+from netlab.netfilter.matching import State
+from netlab.netfilter.model import Ruleset
+from netlab.netfilter.terms import comment
+from netlab.trace.branch import Flow, Going, back
+from netlab.trace.correlate import CONTINUING, FINAL, NAT_TARGETS
+from netlab.trace.event import Hop
+from netlab.trace.packet import join
+from netlab.trace.world import Space
+
+Only = Callable[[Flowing], bool]
+"""Whether a packet is one of those that were observed, where dice decide what it becomes."""
+
+_TABLES: Final = {
+    "PREROUTING": ("raw", "mangle", "nat"), "INPUT": ("mangle", "filter", "security", "nat"),
+    "FORWARD": ("mangle", "filter", "security"), "OUTPUT": ("raw", "mangle", "nat", "filter", "security"),
+    "POSTROUTING": ("mangle", "nat")}
+
+
+class Hooks:
+    """Leads packets through the hooks of namespaces and writes down what happens."""
+
+    def __init__(self, only: Only | None) -> None:
+        self._only = only
+
+    # --- hops --------------------------------------------------------------------------------------------------------
+
+    def crossed(self, going: Going, place: str, interface: str, way: str) -> Going:
+        text = f"{way} {interface}"
+        if going.tunnel is not None:
+            text += f" in VXLAN: {going.tunnel[0]} → {going.tunnel[1]}"
+        return self.add(going, place, "iface", text, interface=interface, way=way)
+
+    def add(self, going: Going, place: str, kind: str, text: str, **more: str) -> Going:
+        hop = Hop(None, place, going.direction, kind, text, going.seen(), **more)  # type: ignore[arg-type]
+        return replace(going, hops=(*going.hops, hop))
+
+    # --- rules -------------------------------------------------------------------------------------------------------
+
+    def hook(self, going: Going, space: Space, hook: str) -> Iterator[tuple[str, Going]]:
+        """Lead a packet through all tables of a hook; yield "" and it as it came out, or DROP or REJECT."""
+        rules = space.rules.get(going.family, Ruleset())
+        if space.doubts and rules is not None and not set(space.doubts) <= set(going.doubts):
+            going = replace(going, doubts=(*going.doubts, *space.doubts), certain=False)
+        yield from self._tables(going, space, rules, hook, _TABLES[hook])
+
+    def _tables(self, going: Going, space: Space, rules: Ruleset, hook: str,
+                tables: tuple[str, ...]) -> Iterator[tuple[str, Going]]:
+        if not tables:
+            yield "", going
+            return
+        table, rest = tables[0], tables[1:]
+        if table == "nat":
+            going = self._late(going, space, rules, hook)
+            remembered = self._remembered(going, space, hook)
+            if remembered is not None:
+                yield from self._tables(remembered, space, rules, hook, rest)
+                return
+        if hook not in rules.table(table).chains:
+            yield from self._tables(self._settled(going, hook) if table == "nat" else going, space, rules, hook, rest)
+            return
+        outcomes = list(walk.chain(rules, table, hook, going.packet, space.host))
+        if self._only is not None and len(outcomes) > 1:
+            liked = [each for each in outcomes if self._only(each.packet)]
+            outcomes = liked or outcomes
+        for each in outcomes:
+            hops = [self._hit(going, space, table, hit) for hit in each.hits]
+            dead = each.verdict in ("DROP", "REJECT")
+            if dead and (not hops or hops[-1].verdict not in ("DROP", "REJECT")):
+                hops.append(Hop(None, space.place, going.direction, "policy", "policy DROP", going.seen(), table=table,
+                                chain=hook, verdict="DROP"))
+            after = replace(going, packet=each.packet, hops=(*going.hops, *hops),
+                            probability=going.probability * each.probability, certain=going.certain and each.certain)
+            if dead:
+                yield each.verdict, after
+                continue
+            if table == "nat":
+                after = self._settled(self._told(after, space, going.packet, hops), hook)
+            yield from self._tables(after, space, rules, hook, rest)
+
+    def _late(self, going: Going, space: Space, rules: Ruleset, hook: str) -> Going:
+        """Write what a reset meets that belongs to a connection which never came as far as POSTROUTING.
+
+        It asks the chains for the connection's source (nf_nat_inet_fn), and is rewritten as an answer all the same.
+        """
+        if going.role != "reset" or going.flow is None or going.flow.sourced or going.packet.state != "RELATED" or \
+                hook != "POSTROUTING":
+            return going
+        asked = next(iter(walk.chain(rules, "nat", hook, replace(going.packet, state="NEW"), space.host)), None)
+        hops = [self._hit(going, space, "nat", hit) for hit in asked.hits] if asked else []
+        return replace(going, hops=(*going.hops, *hops))
+
+    def _hit(self, going: Going, space: Space, table: str, hit: walk.Hit) -> Hop:
+        rule = hit.rule
+        line = rule.text.removeprefix(f"-A {rule.chain}").strip()
+        name = rule.jump
+        verdict = ("CONTINUE" if name in ("", *CONTINUING) else name if name in FINAL else
+                   "GOTO" if rule.goto else "JUMP")
+        return Hop(None, space.place, going.direction, "rule", line, going.seen(), table=table, chain=hit.chain,
+                   rule=line, comment=comment(rule.match), verdict=verdict, target=name)
+
+    def _told(self, going: Going, space: Space, before: Flowing, hops: list[Hop] | None) -> Going:
+        """Write nat hops for what became of the addresses; `hops` are the rules that ordered it, None for memory."""
+        now, rule = going.packet, next((hop for hop in reversed(hops or ()) if hop.target in NAT_TARGETS), None)
+        undone = hops is None and going.backward
+        by = "" if rule else " (conntrack remembers)"
+        bare = now.protocol.startswith("icmp")
+        for name, old, new in (("un-SNAT" if undone else "DNAT", (before.dst, before.dport), (now.dst, now.dport)),
+                               ("un-DNAT" if undone else "SNAT", (before.src, before.sport), (now.src, now.sport))):
+            if old != new:
+                text = f"{name} {_place(*old, bare=bare)} → {_place(*new, bare=bare)}{by}"
+                going = self.add(going, space.place, "nat", text, verdict=name,
+                                 rule=rule.rule if rule else "", comment=rule.comment if rule else "")
+        return going
+
+    # --- conntrack ---------------------------------------------------------------------------------------------------
+
+    def tracked(self, going: Going, space: Space) -> Going:
+        """Find the connection of a packet that just came in or was made here, or begin one."""
+        if going.role == "error" and going.inner is not None:
+            related = next((flow for (place, _), flow in going.flows.items()
+                            if place == space.place and going.inner in (flow.now, flow.original)), None)
+            return replace(going, flow=related, backward=True, packet=replace(going.packet, state="RELATED"))
+        if going.role == "reset" and going.flow is not None:  # REJECT hangs it onto the connection that it ends
+            return replace(going, packet=replace(going.packet, state="RELATED"))
+        key = going.tuple
+        flow = going.flows.get((space.place, key))
+        if flow is None:
+            state: State = "INVALID" if going.role in ("answer", "reset") and key[0] == "tcp" else "NEW"
+            begun = Flow(key, key)
+            return replace(going, flow=begun, backward=False, packet=replace(going.packet, state=state))
+        backward = key == back(flow.now)
+        return replace(going, flow=flow, backward=backward, packet=replace(
+            going.packet, state="ESTABLISHED" if backward or going.ended is not None else "NEW",
+            dnat=flow.now[3:] != flow.original[3:], snat=flow.now[1:3] != flow.original[1:3]))
+
+    def _remembered(self, going: Going, space: Space, hook: str) -> Going | None:
+        """Rewrite a packet from conntrack's memory; None when the nat chains have to be asked."""
+        flow = going.flow
+        if flow is None:
+            return going if going.role == "error" else None
+        at_destination = hook in ("PREROUTING", "OUTPUT")
+        before = going.packet
+        if going.role == "error":
+            return self._error_rewritten(going, space, flow, at_destination=at_destination)
+        if going.backward:
+            _, source, sport, destination, dport = back(flow.original)
+            packet = (replace(before, dst=destination, dport=dport) if at_destination else
+                      replace(before, src=source, sport=sport))
+        elif flow.destined if at_destination else flow.sourced:
+            _, source, sport, destination, dport = flow.now
+            packet = (replace(before, dst=destination, dport=dport) if at_destination else
+                      replace(before, src=source, sport=sport))
+        else:
+            return None
+        return self._told(replace(going, packet=packet), space, before, None)
+
+    def _error_rewritten(self, going: Going, space: Space, flow: Flow, *, at_destination: bool) -> Going:
+        """Rewrite an ICMP error as the answer that it stands for, and what it carries."""
+        before = going.packet
+        if at_destination:
+            packet = replace(before, dst=flow.original[1]) if flow.now[1:3] != flow.original[1:3] else before
+            return self._told(replace(going, packet=packet), space, before, None)
+        packet = replace(before, src=flow.original[3]) if flow.now[3:] != flow.original[3:] else before
+        return self._told(replace(going, packet=packet, inner=flow.original), space, before, None)
+
+    def _settled(self, going: Going, hook: str) -> Going:
+        """Take into the connection what the nat chains of a hook made of a packet."""
+        flow = going.flow
+        if flow is None or going.backward:
+            return going
+        if hook in ("PREROUTING", "OUTPUT"):
+            return replace(going, flow=replace(flow, now=going.tuple, destined=True))
+        return replace(going, flow=replace(flow, now=going.tuple, sourced=True))
+
+    def kept(self, going: Going, space: Space) -> Going:
+        """Put the connection into the namespace's table: it left, or reached a socket."""
+        flow = going.flow
+        if flow is None or going.backward or going.role == "error":
+            return going
+        flows = {**going.flows, (space.place, flow.original): flow, (space.place, back(flow.now)): flow}
+        return replace(going, flows=flows)
+
+
+def _place(address: str, port: int, *, bare: bool) -> str:
+    return join(address, 0 if bare else port)

@@ -1,0 +1,180 @@
+"""What a prediction is made from: namespaces with their links, routes and rules, and who owns which address. Pure.
+
+A `World` is read from a lab (`survey.py`), or put together from saved text or API objects (`assume.py`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from netlab.netfilter import matching
+from netlab.netfilter.model import Ruleset
+
+RouteKind = Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"]
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a cable: a place and an interface there."""
+
+    place: str
+    interface: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface. `master` is its bridge, `far` the other end of a veth, `cidrs` its addresses with prefix lengths.
+
+    `hairpin`: a bridge's port that sends frames back where they came from. `rp_filter` is 0 (off), 1 (strict) or 2
+    (loose). `mtu` 0 is not known.
+    """
+
+    name: str
+    kind: str = ""
+    up: bool = True
+    mtu: int = 0
+    master: str = ""
+    hairpin: bool = False
+    far: End | None = None
+    cidrs: tuple[str, ...] = ()
+    rp_filter: int = 0
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route. `kind` other than unicast refuses or ends the search; `gateway` "" is on the link itself."""
+
+    dst: str
+    interface: str = ""
+    gateway: str = ""
+    source: str = ""
+    metric: int = 0
+    kind: RouteKind = "unicast"
+
+
+@dataclass(frozen=True)
+class Space:
+    """One network namespace.
+
+    `rules` are its iptables tables by family (4, 6). `forwards` and `bridge_calls` name the families that it forwards,
+    and whose bridged packets meet iptables. `listeners` are (protocol, port) of its sockets, None when not known;
+    `recent` the entries of `-m recent` lists.
+    `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
+    when it may have more addresses than those listed. `doubts` are words for what is not modelled here.
+    """
+
+    place: str
+    links: Mapping[str, Link] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    rules: Mapping[int, Ruleset] = field(default_factory=dict)
+    forwards: frozenset[int] = frozenset({4, 6})
+    bridge_calls: frozenset[int] = frozenset()
+    listeners: frozenset[tuple[str, int]] | None = None
+    recent: frozenset[tuple[str, str]] = frozenset()
+    edge: bool = False
+    complete: bool = True
+    doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def owned(self) -> Mapping[str, str]:
+        """Return the interface of each address."""
+        return {cidr.partition("/")[0]: link.name for link in self.links.values() for cidr in link.cidrs}
+
+    @cached_property
+    def host(self) -> SpaceHost:
+        """Return the namespace as rules ask for it."""
+        return SpaceHost(self)
+
+    def local(self, address: str) -> bool:
+        """Tell whether an address is this namespace's own."""
+        return address in self.owned or ipaddress.ip_address(address).is_loopback
+
+    def route(self, address: str) -> Route | None:
+        """Return the route to an address: the local table first, then the longest prefix with the lowest metric."""
+        if self.local(address):
+            return Route(f"{address}/{128 if ':' in address else 32}", "lo", source=address, kind="local")
+        best: tuple[int, int] | None = None
+        found = None
+        for route in self.routes:
+            if route.kind != "throw" and matching.within(address, route.dst):
+                rank = int(route.dst.partition("/")[2] or 128), -route.metric
+                if best is None or rank > best:
+                    best, found = rank, route
+        return found
+
+    def source(self, route: Route, towards: str) -> str:
+        """Return the address that a packet on this route is sent from: the route's own, or the interface's.
+
+        Of several, the one in the next hop's network is taken (inet_select_addr).
+        """
+        if route.source:
+            return route.source
+        return self.primary(route.interface, route.gateway or towards)
+
+    def primary(self, interface: str, towards: str) -> str:
+        """Return the address of an interface that is used towards another one; else one of another interface."""
+        def mine(link: Link) -> Iterator[str]:
+            for cidr in link.cidrs:
+                address = ipaddress.ip_interface(cidr)
+                if (":" in towards) == (":" in cidr) and not address.is_link_local and not address.is_loopback:
+                    yield cidr
+
+        link = self.links.get(interface)
+        listed = list(mine(link)) if link else []
+        near = [cidr for cidr in listed if matching.within(towards, cidr)]
+        others = [cidr for other in self.links.values() for cidr in mine(other)]
+        return next(iter([*near, *listed, *others]), "").partition("/")[0]
+
+    def ports(self, bridge: str) -> Iterator[Link]:
+        """Yield the ports of a bridge."""
+        return (link for link in self.links.values() if link.master == bridge)
+
+
+class SpaceHost(matching.Host):
+    """A namespace in the words of `netfilter.matching`."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(frozenset(space.owned), {}, space.recent, space.complete)
+        object.__setattr__(self, "_space", space)
+
+    def route(self, address: str) -> matching.Route | None:
+        """Return the route in the words of rules; None where there is none."""
+        space: Space = self._space  # type: ignore[attr-defined]
+        found = space.route(address)
+        if found is None or found.kind not in ("unicast", "local"):
+            return None
+        return matching.Route(found.interface, space.source(found, address))
+
+    def primary(self, interface: str, like: str) -> str:
+        """Return the address of an interface that REDIRECT takes."""
+        space: Space = self._space  # type: ignore[attr-defined]
+        return space.primary(interface, like)
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a prediction knows. `names` are the names of addresses, `notes` what had to be assumed."""
+
+    spaces: Mapping[str, Space]
+    names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def way(self, place: str, interface: str, address: str, seen: frozenset[End] = frozenset()) -> bool:
+        """Tell whether a frame for the owner of `address` finds it when it leaves by this interface."""
+        end = self.spaces[place].links[interface].far
+        if end is None or end in seen or end.place not in self.spaces:
+            return False
+        space = self.spaces[end.place]
+        link = space.links.get(end.interface)
+        if link is None or not link.up:
+            return False
+        if not link.master:
+            return address in space.owned
+        if address in space.owned:
+            return True
+        return any(self.way(end.place, port.name, address, seen | {end})
+                   for port in space.ports(link.master) if port.name != end.interface)
