@@ -1,6 +1,7 @@
 """What a trace costs: the tracer's own time, and what packets pay while it listens and while it does not.
 
-Two namespaces with a router between them that rewrites a Service's address; needs root, touches nothing else.
+Two namespaces with two routers between them, the first of which rewrites a Service's address; needs root, touches
+nothing else.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
-from netlab.kernel import iptables, link, netns, nft, route, sysctl
+from netlab.kernel import iptables, link, netns, nft, process, route, sysctl
 from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import NftTrace, PacketTap, protocol_filter
-from netlab.trace.run import Request, Tap, trace
+from netlab.trace.listen import Ears, Tap
+from netlab.trace.run import Request, trace
 
-CLIENT, NODE, SERVER, SERVICE = "10.1.0.2", "10.1.0.1", "10.2.0.2", "10.96.0.10"
+CLIENT, SERVER, SERVICE = "10.1.0.2", "10.2.0.2", "10.96.0.10"
 _ECHOES: Final = 2000
 _RULES = f"""*nat
 :PREROUTING ACCEPT [0:0]
@@ -27,6 +29,7 @@ _RULES = f"""*nat
 -A PREROUTING -j KUBE-SERVICES
 -A KUBE-SERVICES -d {SERVICE}/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination {SERVER}:8080
 -A KUBE-SERVICES -d {SERVICE}/32 -p udp -m udp --dport 53 -j DNAT --to-destination {SERVER}:5353
+-A KUBE-SERVICES -d {SERVICE}/32 -p udp -m udp --dport 54 -j DNAT --to-destination {SERVER}:5354
 COMMIT
 """
 
@@ -39,16 +42,23 @@ def run(*, repeat: int = 3) -> Iterator[dict[str, Any]]:
     """
     with ExitStack() as stack:
         taps = _network(stack)
-        _serve(stack, taps[2].netns_fd)
-        walls = []
-        for _ in range(repeat):
-            begin = time.perf_counter()
-            traced = trace(Request("client", SERVICE, 80), taps)
-            walls.append(time.perf_counter() - begin)
-            if traced.outcome.status != "connected":
-                raise AssertionError(traced.outcome.why)
-        yield {"what": "one TCP trace through a Service", "value": round(statistics.median(walls) * 1000, 1),
-               "unit": "ms", "note": "3 namespaces, without the start of the command"}
+        flood = Flood(taps[0].netns_fd, SERVICE, 54)  # a process of its own, and before there are threads
+        stack.callback(flood.close)
+        _serve(stack, taps[-1].netns_fd)
+        for words, asked in (("with drop reasons (BPF)", None), ("without BPF", False)):
+            walls = []
+            for _ in range(repeat):
+                begin = time.perf_counter()
+                traced = trace(Request("pod/client", SERVICE, 80, bpf=asked), taps)
+                walls.append(time.perf_counter() - begin)
+                if traced.outcome.status != "connected":
+                    raise AssertionError(traced.outcome.why)
+            if asked is None and not traced.bpf:
+                continue
+            note = f"{len(taps)} namespaces, 2 nodes; without the start of the command"
+            yield {"what": f"one TCP trace through a Service, {words}",
+                   "value": round(statistics.median(walls) * 1000, 1), "unit": "ms", "note": note}
+        yield from _events(taps, flood)
         off = [_echo(taps[0].netns_fd) for _ in range(repeat)]
         with _listening(taps):
             idle = [_echo(taps[0].netns_fd) for _ in range(repeat)]
@@ -69,24 +79,103 @@ def _listening(taps: list[Tap]) -> ExitStack:
     return stack
 
 
+def _events(taps: list[Tap], flood: Flood) -> Iterator[dict[str, Any]]:
+    """Yield how many events a second can be read and parsed without losing one: faster and faster, until some are."""
+    best, packets, lost = 0.0, 0, 0
+    for rate in (500, 1000, 2000, 4000, 8000, 16000, 32000):
+        ears = Ears()
+        try:
+            for tap in taps:
+                ears.open(tap, ["udp dport { 54, 5354 }"], protocol_filter(socket.IPPROTO_UDP), armed=True)
+            flood.start(rate)
+            begin, count = time.perf_counter(), 0
+            while not flood.done() and time.perf_counter() - begin < 10:
+                for key, _ in ears.loop.select(0.01):
+                    ears.take(*key.data)
+                heard = ears.heard
+                count += len(heard.seen) + sum(len(hits) for hits in heard.hits.values())
+                heard.seen, heard.hits = [], {}
+            took = time.perf_counter() - begin
+            lost = sum(ears.lost_by_kind().values())
+        finally:
+            ears.close()
+        if lost:
+            break
+        best, packets = count / took, rate
+    yield {"what": "events a second without loss", "value": round(best), "unit": "1/s",
+           "note": f"{packets} packets a second through {len(taps)} namespaces, every rule traced"
+                   + (f"; {rate} lost {lost} times" if lost else "")}
+
+
+class Flood:
+    """A process that sends datagrams from a namespace at a wanted rate, half a second each time it is told to."""
+
+    def __init__(self, netns_fd: int, address: str, port: int) -> None:
+        told, self._tell = os.pipe2(os.O_CLOEXEC)
+        self._hear, tell = os.pipe2(os.O_CLOEXEC)
+        sock = netns.socket_in(netns_fd, kind=socket.SOCK_DGRAM)
+
+        def body() -> int:
+            sock.connect((address, port))
+            while data := os.read(told, 4):
+                rate, began = int.from_bytes(data, "big"), time.monotonic()
+                for sent in range(rate // 2):
+                    with suppress(OSError):
+                        sock.send(b"flood")
+                    ahead = sent / rate - (time.monotonic() - began)
+                    if ahead > 0.002:
+                        time.sleep(ahead)
+                os.write(tell, b".")
+            return 0
+
+        self._pid = process.fork(body, keep={told, tell, sock.fileno()})
+        for fd in (told, tell):
+            os.close(fd)
+        sock.close()
+        os.set_blocking(self._hear, False)
+
+    def start(self, rate: int) -> None:
+        """Send for half a second, `rate` datagrams a second."""
+        os.write(self._tell, rate.to_bytes(4, "big"))
+
+    def done(self) -> bool:
+        """Tell, once, that all have been sent."""
+        try:
+            return bool(os.read(self._hear, 1))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        """End the process."""
+        os.close(self._tell)
+        os.close(self._hear)
+        os.waitpid(self._pid, 0)
+
+
 def _network(stack: ExitStack) -> list[Tap]:
     fds: list[int] = []
-    for _ in range(3):
+    for _ in range(4):
         fds.append(netns.new_netns())
         stack.callback(os.close, fds[-1])
-    client, node, server = fds
-    with Rtnl(node) as sock:
-        for name, fd, own in (("client", client, NODE), ("server", server, "10.2.0.1")):
-            link.add_veth(sock, name, "eth0", peer_netns=fd)
+    client, node, other, server = fds
+    for here, far, name, own in ((node, client, "client", "10.1.0.1"), (other, server, "server", "10.2.0.1"),
+                                 (node, other, "other", "10.3.0.1")):
+        with Rtnl(here) as sock:
+            link.add_veth(sock, name, "eth0", peer_netns=far)
             link.add_address(sock, name, f"{own}/24")
-    for fd, address, gateway in ((client, CLIENT, NODE), (server, SERVER, "10.2.0.1")):
+    ways = ((client, f"{CLIENT}/24", "0.0.0.0/0", "10.1.0.1"), (server, f"{SERVER}/24", "0.0.0.0/0", "10.2.0.1"),
+            (other, "10.3.0.2/24", "10.1.0.0/24", "10.3.0.1"))
+    for fd, address, destination, gateway in ways:
         with Rtnl(fd) as sock:
             link.set_up(sock, "lo", "eth0")
-            link.add_address(sock, "eth0", f"{address}/24")
-            sock.send(route.new_route(route.Route("0.0.0.0/0", gateway, link.get(sock, "eth0").ifindex)))
-    sysctl.write("net.ipv4.ip_forward", 1, node)
-    iptables.restore(iptables.find(), _RULES, netns=node)
-    return [Tap("client", client), Tap("node", node), Tap("server", server)]
+            link.add_address(sock, "eth0", address)
+            sock.send(route.new_route(route.Route(destination, gateway, link.get(sock, "eth0").ifindex)))
+    with Rtnl(node) as sock:
+        sock.send(route.new_route(route.Route("10.2.0.0/24", "10.3.0.2", link.get(sock, "other").ifindex)))
+    for fd in (node, other):
+        sysctl.write("net.ipv4.ip_forward", 1, fd)
+        iptables.restore(iptables.find(), _RULES, netns=fd)
+    return [Tap("pod/client", client), Tap("node/one", node), Tap("node/two", other), Tap("pod/server", server)]
 
 
 def _serve(stack: ExitStack, fd: int) -> None:
@@ -97,6 +186,9 @@ def _serve(stack: ExitStack, fd: int) -> None:
     stack.callback(tcp.close)
     udp = netns.socket_in(fd, kind=socket.SOCK_DGRAM)
     udp.bind((SERVER, 5353))
+    sink = netns.socket_in(fd, kind=socket.SOCK_DGRAM)
+    sink.bind((SERVER, 5354))
+    stack.callback(sink.close)
 
     def echo() -> None:
         while True:

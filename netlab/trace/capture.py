@@ -75,16 +75,12 @@ class _Place:
 
 @dataclass(frozen=True)
 class Total:
-    """How a capture ended: frames written, lost by the kernel, and how many interfaces and places they came from.
-
-    `why` says what ended it, if that was nothing that was asked for.
-    """
+    """How a capture ended: frames written, lost by the kernel, and how many interfaces and places they came from."""
 
     frames: int
     lost: int
     interfaces: int
     places: int
-    why: str = ""
 
 
 class Recorder:
