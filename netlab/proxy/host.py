@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -113,6 +114,12 @@ def guard(score: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(str(score))
     except OSError as error:
         log.debug("oom_score_adj stays: %s", error.strerror)
+
+
+def many_descriptors() -> None:
+    """Take as many descriptors as the kernel lets this process have: userspace mode needs two for each connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def conntrack_liberal() -> bool:

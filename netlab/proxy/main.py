@@ -89,6 +89,7 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
     elif config.mode == "userspace":
         log.warning(LABEL)
+        host.many_descriptors()
         proxiers = [UserProxier(settings(None, family), tool, metrics, ports=config.proxy_ports(),
                                 listens=_listens(config, family)) for family, tool in tools.items()]
     else:
