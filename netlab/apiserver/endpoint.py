@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.apiserver.crd.conversion import Converter
 from netlab.apiserver.folder import Folder
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.table.columns import Columns
@@ -26,14 +27,13 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """What a definition tells of a custom resource's version. `hook` is its conversion webhook's, if it has one."""
+    """What a definition tells of a custom resource's version. `converter` asks its webhook, if it has one."""
 
     schema: Mapping[str, Any]
     columns: Columns
     warning: str = ""
     terminating: bool = False
-    hook: Mapping[str, Any] | None = None
-    definition: Mapping[str, Any] = field(default_factory=dict)
+    converter: Converter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,51 @@ class Endpoint:
     conversion: Conversion | None = None
     custom: Custom | None = None
 
+    async def ready(self, kvs: Iterable[KeyValue]) -> None:
+        """Do what has to wait before these objects can be read: only a conversion webhook has.
+
+        Raises:
+            ApiError: 500, it failed.
+        """
+        if self.custom is not None and self.custom.converter is not None:
+            await self.custom.converter.ready(kvs)
+
+    @property
+    def _plain(self) -> bool:
+        return self.conversion is None and (self.custom is None or self.custom.converter is None)
+
     def wire(self, kv: KeyValue) -> bytes:
         """Return an object's JSON."""
-        return self.folder.wire(kv) if self.conversion is None else orjson.dumps(self.view(kv))
+        return self.folder.wire(kv) if self._plain else orjson.dumps(self.view(kv))
 
     def item(self, kv: KeyValue) -> bytes:
         """Return an object's JSON as a list holds it."""
-        return self.folder.item(kv) if self.conversion is None else orjson.dumps(self.view(kv))
+        return self.folder.item(kv) if self._plain else orjson.dumps(self.view(kv))
 
     def view(self, kv: KeyValue) -> Object:
         """Return the decoded object; never change it."""
+        if self.custom is not None and self.custom.converter is not None:
+            return self.custom.converter.view(kv)
         obj = self.folder.view(kv)
         return obj if self.conversion is None else self.conversion.outward(obj)
 
     def fresh(self, kv: KeyValue) -> Object:
         """Return a decoded object that may be changed."""
+        if self.custom is not None and self.custom.converter is not None:
+            copy: Object = orjson.loads(orjson.dumps(self.custom.converter.view(kv)))
+            return copy
         obj = self.folder.fresh(kv)
         return obj if self.conversion is None else self.conversion.outward(obj)
+
+    async def stored(self, obj: Object) -> bytes:
+        """Return what is stored of an object, also where that has to be asked of a webhook.
+
+        Raises:
+            ApiError: 500, it failed.
+        """
+        if self.custom is not None and self.custom.converter is not None:
+            return self.folder.encode(await self.custom.converter.inward(obj))
+        return self.encode(obj)
 
     def encode(self, obj: Object) -> bytes:
         """Return what is stored of an object."""

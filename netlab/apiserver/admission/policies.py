@@ -128,10 +128,12 @@ async def _parameters(policy: Object, binding: Object, attempt: Attempt) -> list
     namespace = (reference.get("namespace") or attempt.namespace) if row.namespaced else ""
     if reference.get("name"):
         kv = await api.store.get(endpoint.folder.key(namespace, reference["name"]))
+        await endpoint.ready((kv,) if kv is not None else ())
         found: list[Object | None] = [] if kv is None else [endpoint.view(kv)]
     else:
         wanted = selector.from_object(reference.get("selector") or {})
         part = await api.store.list(endpoint.folder.within(namespace))
+        await endpoint.ready(part.kvs)
         found = [obj for kv in part.kvs
                  if wanted.matches((obj := endpoint.view(kv))["metadata"].get("labels") or {})]
     if not found and reference.get("parameterNotFoundAction") == "Deny":

@@ -94,7 +94,7 @@ class Keeper:
 
     def _serve(self, name: str, obj: Object) -> None:
         self._withdraw_endpoints(name)
-        found = serve.endpoints(obj, self._api.store, self._api.decoded)
+        found = serve.endpoints(obj, self._api.store, self._api.decoded, self._api.hooks)
         for endpoint in found.endpoints:
             row = endpoint.resource
             self._api.endpoints[row.group, row.version, row.plural] = endpoint

@@ -11,9 +11,11 @@ from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.api.patch import typed
 from netlab.apiserver.crd import columns, shapes
+from netlab.apiserver.crd.conversion import Converter
 from netlab.apiserver.crd.strategy import CustomStrategy
 from netlab.apiserver.endpoint import Conversion, Custom, Endpoint
 from netlab.apiserver.folder import Decoded, Folder
+from netlab.apiserver.hooks import Hooks
 from netlab.store import Store
 
 
@@ -26,24 +28,27 @@ class Served:
     schemas: Mapping[str, Mapping[str, Any]]
 
 
-def endpoints(definition: Object, store: Store, decoded: Decoded) -> Served:
+def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks) -> Served:
     """Return what to serve for a definition."""
     spec = definition["spec"]
     group = spec["group"]
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
-    folder = Folder(store, _row(definition, stored), decoded, settle=_moved(f"{group}/{stored}"))
+    wish = spec.get("conversion") or {}
+    hook = wish.get("webhook") if wish.get("strategy") == "Webhook" else None
+    folder = Folder(store, _row(definition, stored), decoded, settle=None if hook else _moved(f"{group}/{stored}"))
     rows, found, schemas = [], [], {}
     for version in spec["versions"]:
         if not version.get("served"):
             continue
         row = _row(definition, version["name"])
         strategy = CustomStrategy(row, version)
-        hook = (spec.get("conversion") or {}).get("webhook") if (spec.get("conversion") or {}).get(
-            "strategy") == "Webhook" else None
+        converter = None
+        if hook is not None:
+            converter = Converter(hooks, hook, row.kind, row.api_version, f"{group}/{stored}")
         custom = Custom(schema=strategy.schema, columns=columns.columns(version), warning=strategy.deprecation,
-                        terminating="deletionTimestamp" in definition["metadata"], hook=hook, definition=definition)
+                        terminating="deletionTimestamp" in definition["metadata"], converter=converter)
         conversion = None
-        if version["name"] != stored:
+        if version["name"] != stored and converter is None:
             conversion = Conversion(_moved(row.api_version), _moved(f"{group}/{stored}"))
         rows.append(row)
         found.append(Endpoint(row, folder, strategy, conversion, custom))

@@ -113,7 +113,7 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
         if dry_run:
             return None, obj
         kv = await endpoint.folder.store.create(
-            endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), endpoint.encode(obj),
+            endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), await endpoint.stored(obj),
             ttl=strategy.ttl)
     except BaseException:
         if undo is not None:
@@ -122,4 +122,5 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     if undo is not None:
         undo.commit()
     call.request.note(REVISION, str(kv.mod_revision))
+    await endpoint.ready((kv,))
     return kv, obj

@@ -100,6 +100,7 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
         current = await folder.store.get(key)
         if current is None:
             raise status.not_found(resource, call.name)
+        await endpoint.ready((current,))
         old = endpoint.view(current)
         _preconditions(call, options, old)
         attempt = Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name)
@@ -116,8 +117,9 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
                 return None, old, True
             if obj == old or options.dry_run:
                 return (None if options.dry_run else current), obj, False
-            return await folder.store.update(key, endpoint.encode(obj), current.mod_revision,
-                                             ttl=strategy.ttl), obj, False
+            kv = await folder.store.update(key, await endpoint.stored(obj), current.mod_revision, ttl=strategy.ttl)
+            await endpoint.ready((kv,))
+            return kv, obj, False
         except KeyMissing:
             raise status.not_found(resource, call.name) from None
         except Conflict:

@@ -34,4 +34,5 @@ async def current(call: Call) -> KeyValue:
     kv = await folder.store.get(folder.key(call.namespace, call.name))
     if kv is None:
         raise status.not_found(call.endpoint.resource, call.name)
+    await call.endpoint.ready((kv,))
     return kv

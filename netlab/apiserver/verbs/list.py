@@ -102,6 +102,7 @@ async def collect(call: Call, chosen: Selection, prefix: bytes, page: Page,
                 raise _expired(prefix, page.after) from None
             raise status.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
         revision = part.revision
+        await endpoint.ready(part.kvs)
         for position, kv in enumerate(part.kvs):
             if chosen.empty or chosen.matches(endpoint.view(kv)):
                 found.append(kv)

@@ -80,6 +80,7 @@ async def rewrite(call: Call, change: Change, *, dry_run: bool | None = None) ->
         current = await folder.store.get(key)
         if current is None:
             raise status.not_found(resource, call.name)
+        await endpoint.ready((current,))
         old = endpoint.view(current)
         obj, tracked = await change(old)
         _check_identity(call, obj, old)
@@ -114,9 +115,10 @@ async def _write(call: Call, current: KeyValue, obj: Object, old: Object, *, dry
         return None, obj
     if same(obj, old):
         return current, old
-    kv = await endpoint.folder.store.update(current.key, endpoint.encode(obj), current.mod_revision,
+    kv = await endpoint.folder.store.update(current.key, await endpoint.stored(obj), current.mod_revision,
                                             ttl=endpoint.strategy.ttl)
     call.request.note(REVISION, str(kv.mod_revision))
+    await endpoint.ready((kv,))
     return kv, obj
 
 

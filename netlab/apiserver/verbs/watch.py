@@ -83,6 +83,7 @@ async def watch(call: Call) -> Response:
 
 async def _send_snapshot(call: Call, sink: Sink, snapshot: Range, chosen: Selection, line: Line) -> None:
     batch, size = [], 0
+    await call.endpoint.ready(snapshot.kvs)
     for kv in snapshot.kvs:
         if chosen.matches(call.endpoint.view(kv)) if not chosen.empty else True:
             batch.append(line("ADDED", kv, kv.mod_revision))
@@ -101,6 +102,7 @@ async def _follow(call: Call, sink: Sink, source: Watch, chosen: Selection, line
     mark = clock() + min(_BOOKMARK_SECONDS, max(seconds - 2, 1)) if bookmarks else end
     while (now := clock()) < end:
         events = await source.next(min(mark, end) - now if min(mark, end) > now else 0.001)
+        await call.endpoint.ready(kv for event in events for kv in (event.kv, event.prev) if kv is not None)
         lines = [text for event in events if event.revision > start
                  for text in (_event_line(call.endpoint, event, chosen, line),) if text]
         if bookmarks and clock() >= mark:

@@ -1,0 +1,116 @@
+"""Conversion webhooks: objects of one version of a definition, asked for in another (apiextensions.k8s.io/v1).
+
+Reading and encoding objects never waits, so conversions are made ahead: `ready` asks for all of a batch that is not in
+the wanted version yet, and remembers the answers by what is stored.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from netlab.api.meta import Object
+from netlab.apiserver import status
+from netlab.apiserver.hooks import HookFailed, Hooks
+from netlab.errors import ApiError
+
+if TYPE_CHECKING:
+    from netlab.store import KeyValue
+
+_KEPT = 4096
+_SECONDS = 30.0
+_FIXED = ("name", "namespace", "uid")
+
+
+class Converter:
+    """The webhook of one definition, for one version that is served. `kind` is the definition's."""
+
+    def __init__(self, hooks: Hooks, hook: Mapping[str, Any], kind: str, wanted: str, stored: str) -> None:
+        self._hooks, self._config, self._kind = hooks, hook.get("clientConfig") or {}, kind
+        self._versions = tuple(hook.get("conversionReviewVersions") or ())
+        self.wanted, self.stored = wanted, stored
+        self._known: dict[bytes, Object] = {}
+
+    async def ready(self, kvs: Iterable[KeyValue]) -> None:
+        """Have the objects at hand in the wanted version.
+
+        Raises:
+            ApiError: 500, the webhook did not convert them.
+        """
+        missing = []
+        for kv in kvs:
+            if kv.value and kv.value not in self._known:
+                obj = orjson.loads(kv.value)
+                if obj.get("apiVersion") == self.wanted:
+                    self._keep(kv.value, obj)
+                else:
+                    missing.append((kv.value, obj))
+        if missing:
+            converted = await self._ask([obj for _, obj in missing], self.wanted)
+            for (value, _), obj in zip(missing, converted, strict=True):
+                self._keep(value, obj)
+
+    def view(self, kv: KeyValue) -> Object:
+        """Return an object that is at hand, as of its revision."""
+        found = self._known.get(kv.value)
+        if found is None:  # a reader that did not say what it would read
+            raise status.internal(f"conversion webhook for {self.wanted}, Kind={self._kind}: not asked yet")
+        return {**found, "metadata": {**found["metadata"], "resourceVersion": str(kv.mod_revision)}}
+
+    async def inward(self, obj: Object) -> Object:
+        """Return what is stored of an object in the wanted version.
+
+        Raises:
+            ApiError: 500, the webhook did not convert it.
+        """
+        return obj if self.wanted == self.stored else (await self._ask([obj], self.stored))[0]
+
+    def _keep(self, value: bytes, obj: Object) -> None:
+        if len(self._known) >= _KEPT:
+            for key in list(self._known)[:_KEPT // 2]:
+                del self._known[key]
+        self._known[value] = obj
+
+    async def _ask(self, objects: Sequence[Object], version: str) -> list[Object]:
+        identity = str(uuid.uuid4())
+        said = await self._call({"uid": identity, "desiredAPIVersion": version, "objects": list(objects)}, objects)
+        response = said.get("response")
+        if said.get("kind") != "ConversionReview" or not isinstance(response, dict) or response.get("uid") != identity:
+            raise self._failed(objects, "expected a response to the ConversionReview that was sent")
+        result = response.get("result") or {}
+        if result.get("status") != "Success":
+            raise self._failed(objects, str(result.get("message") or "without explanation"))
+        found = response.get("convertedObjects")
+        if not isinstance(found, list) or len(found) != len(objects):
+            raise self._failed(objects, f"webhook returned {len(found) if isinstance(found, list) else 'no'} objects, "
+                                        f"expected {len(objects)}")
+        for before, after in zip(objects, found, strict=True):
+            self._check(before, after, version)
+        return found
+
+    async def _call(self, request: Object, objects: Sequence[Object]) -> Object:
+        try:
+            return await self._hooks.call(self._config, {
+                "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "request": request},
+                seconds=_SECONDS)
+        except HookFailed as error:
+            raise self._failed(objects, str(error)) from None
+
+    def _check(self, before: Object, after: Any, version: str) -> None:
+        """Refuse an answer that is another object: only what the versions differ in may change."""
+        metadata = after.get("metadata") if isinstance(after, dict) else None
+        if not isinstance(metadata, dict) or (after["apiVersion"], after["kind"]) != (version, self._kind):
+            raise self._failed([before], f"webhook returned an object that is not of {version}, Kind={self._kind}")
+        for part in _FIXED:
+            if metadata.get(part) != before["metadata"].get(part):
+                raise self._failed([before], f"must have the same {part}: {metadata.get(part)} != "
+                                             f"{before['metadata'].get(part)}")
+        kept = {part: before["metadata"][part] for part in before["metadata"] if part not in ("labels", "annotations")}
+        after["metadata"] = {**kept, **{part: metadata[part] for part in ("labels", "annotations") if part in metadata}}
+
+    def _failed(self, objects: Sequence[Object], said: str) -> ApiError:
+        version = objects[0].get("apiVersion", self.stored) if objects else self.stored
+        return status.internal(f"conversion webhook for {version}, Kind={self._kind} failed: {said}")
