@@ -53,17 +53,23 @@ def command(scenarios: tuple[str, ...], name: str, nodes: int | None, ip_family:
         rows += results
         if not output:
             click.echo(table(["SCENARIO", "RESULT", "TIME", "CHECK"],
-                             [[row["scenario"], "ok" if row["passed"] else "FAILED", f"{row['seconds']:.1f}s",
+                             [[row["scenario"], _word(row), f"{row['seconds']:.1f}s",
                                row["check"]] for row in results]))
             for row in results:
                 if not row["passed"]:
                     click.echo(f"\nFAILED {row['scenario']}: {row['check']}\n  {row['seen']}")
     failed = sum(not row["passed"] for row in rows)
+    skipped = sum(bool(row.get("skipped")) for row in rows)
     if output:
         emit(rows, output)
     else:
-        click.echo(f"\n{len(rows) - failed} passed, {failed} failed")
+        click.echo(f"\n{len(rows) - failed - skipped} passed, {failed} failed"
+                   + (f", {skipped} about another mode of kube-proxy" if skipped else ""))
     return 1 if failed else 0
+
+
+def _word(row: dict[str, Any]) -> str:
+    return "skipped" if row.get("skipped") else "ok" if row["passed"] else "FAILED"
 
 
 def _whole(scenario: Any, progress: Any) -> list[dict[str, Any]]:
@@ -88,7 +94,7 @@ def _check(record: Any, scenario: Any) -> list[dict[str, Any]]:
 
     async def body() -> list[dict[str, Any]]:
         return [{"scenario": scenario.name, "check": result.check.name, "passed": result.passed,
-                 "seconds": result.seconds, "seen": result.seen}
+                 "skipped": result.skipped, "seconds": result.seconds, "seen": result.seen}
                 async for result in checks.run(record, scenario.checks)]
 
     return asyncio.run(body())

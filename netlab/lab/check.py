@@ -9,9 +9,10 @@ from typing import Any, Literal, cast
 
 from netlab.errors import ManifestError
 from netlab.lab.source import Field
+from netlab.proxy.config_table import MODES
 
 CHECK_FIELDS = ("name", "from", "to", "family", "times", "within", "expect", "answeredBy", "seenAs", "says", "dropped",
-                "rule", "run", "at")
+                "rule", "run", "at", "modes")
 PLACE = r"(node/[a-z0-9.-]+|pod/([a-z0-9-]+/)?[a-z0-9.-]+|deploy/([a-z0-9-]+/)?[a-z0-9.-]+|outside|fabric)"
 PLACES = r"[a-z*][a-z0-9*/.-]*"
 TARGET = r"(http|tcp|udp)://(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+(?=[:/]|$))?)(:\d{1,5})?(/.*)?"
@@ -73,7 +74,8 @@ class Check:
     """One thing that has to be true of the running lab; it is tried again until it is or `within` seconds are over.
 
     `family` 4 or 6 chooses among the target's addresses, 0 takes the main one. `says` is a pattern (re.search) that
-    every answer, or a step's output, has to hold; `seen_as` the place whose address the other side sees.
+    every answer, or a step's output, has to hold; `seen_as` the place whose address the other side sees. `modes` are
+    the modes of kube-proxy that it is about, () for all.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Check:
     seen_as: str = ""
     says: str = ""
     step: Step | None = None
+    modes: tuple[str, ...] = ()
     line: int = 0
 
 
@@ -110,6 +113,8 @@ def parse(item: Field) -> Check:
         item.fields(CHECK_FIELDS, required=("from", "to"))
         _without(item, fields, "a connection", ("at",))
         given |= _connection(fields)
+    if "modes" in fields:
+        given["modes"] = tuple(item.choice(*MODES) for item in fields["modes"].items())
     if "within" in fields:
         given["within"] = fields["within"].parsed(_seconds, "a time such as 10s or 1m")
     if "family" in fields:

@@ -39,11 +39,15 @@ CASES = {
 }
 
 
+SKIPPED = {"about another mode": {"modes": ["nftables"], "run": "kubectl get pod nobody"}}
+
+
 @pytest.fixture(scope="module")
 def results(netlab, services, tmp_path_factory):
     """What `netlab test` says of all of them; each is tried for a moment only."""
     file = tmp_path_factory.mktemp("checks") / "scenario.yaml"
     checks = [{"name": name, "within": "1ms", **check} for name, (check, _) in CASES.items()]
+    checks += [{"name": name, **check} for name, check in SKIPPED.items()]
     file.write_text(yaml.safe_dump({"checks": checks}))
     done = netlab("test", str(file), "--name", services[0], "-o", "json", check=False)
     assert done.returncode == 1
@@ -58,7 +62,16 @@ def test_what_is_not_so_fails(results, name):
     assert CASES[name][1] in results[name]["seen"]
 
 
+@pytest.mark.lab
+@pytest.mark.root
+def test_what_is_about_another_mode_of_kube_proxy_is_skipped(results):
+    row = results["about another mode"]
+    assert (row["passed"], row["skipped"]) == (True, True)
+    assert row["seen"] == "it is about nftables; kube-proxy's mode is iptables"
+
+
 @pytest.mark.parametrize(("text", "field", "expected"), [
+    ("- {name: a, run: kubectl get pods, modes: [ipvs]}", "checks[0].modes[0]", "one of iptables, nftables, userspace"),
     ("- {name: a, run: iptables -F}", "checks[0].run", "a command of kubectl or netlab, or one with a place"),
     ("- {name: a, run: 'kubectl get \"', at: 7}", "checks[0].at", "a place"),
     ("- {name: a, run: 'kubectl get \"'}", "checks[0].run", "a command"),
