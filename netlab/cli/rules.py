@@ -191,7 +191,7 @@ def _show_overview(held: Sequence[Holding], output: str) -> None:
     if rows:
         click.echo()
         click.echo(table(_SERVICE_HEADERS, show.service_rows(rows, list(tables))))
-    lines = show.foreign_lines(found)
+    lines = show.foreign_lines(found, wide=output == "wide")
     if lines:
         click.echo("\nNot kube-proxy's:")
         click.echo("\n".join(f"  {line}" for line in lines))

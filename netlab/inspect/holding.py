@@ -35,6 +35,8 @@ class Holding:
     native: tuple[NftTable, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict, hash=False)
     ipv6: bool = False
+    bridge: bool = True
+    """Whether the node has a bridge, over which Pods may talk to each other."""
 
     @property
     def mode(self) -> str:
@@ -89,14 +91,14 @@ def of_text(text: str, *, ipv6: bool = False) -> Holding:
 
 
 def with_tables(rules: Ruleset, tables: Iterable[NftTable], *, ipv6: bool = False, node: str = "",
-                other: Ruleset | None = None, sysctls: dict[str, str] | None = None) -> Holding:
+                other: Ruleset | None = None, sysctls: dict[str, str] | None = None, bridge: bool = True) -> Holding:
     """Put together what a node holds: of nft's tables those that its family's packets meet."""
     family = "ip6" if ipv6 else "ip"
     mine = [each for each in tables if each.family in (family, "inet", "netdev", "bridge")]
     proxys = next((each for each in mine if each.family == family and each.name == nft_names.TABLE), None)
     native = tuple(each for each in mine if each is not proxys and not each.name.startswith(_PRIVATE)
                    and not (each.family == family and is_iptables(each)))
-    return Holding(node, rules, other, proxys, native, sysctls or {}, ipv6)
+    return Holding(node, rules, other, proxys, native, sysctls or {}, ipv6, bridge)
 
 
 def is_iptables(table: NftTable) -> bool:

@@ -93,6 +93,9 @@ def _rule_lines(sign: str, here: NftTable, there: NftTable) -> Iterator[tuple[st
 
 
 def _element_lines(sign: str, here: NftTable, there: NftTable) -> Iterator[tuple[str, Line]]:
+    addresses = {element.key.partition(" . ")[0]: nft_service.owner_of(name, element)[0].partition(":")[0]
+                 for name in (nft_names.SERVICE_IPS, nft_names.NO_ENDPOINT_SERVICES)
+                 for element in here.elements(name).values()}
     for name, each in here.sets.items():
         if name.startswith("affinity-"):  # what it remembers of clients is no difference
             continue
@@ -100,7 +103,7 @@ def _element_lines(sign: str, here: NftTable, there: NftTable) -> Iterator[tuple
         for key, element in each.elements.items():
             if key in others and others[key].value == element.value:
                 continue
-            service = nft_service.owner_of(name, element)[0].partition(":")[0]
+            service = nft_service.owner_of(name, element)[0].partition(":")[0] or addresses.get(key, "")
             text = f"{key} : {element.value}" if element.value else key
             yield service, Line(sign, here.name, f"@{name}", text, nft_words.element(name, element))
 

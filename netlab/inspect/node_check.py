@@ -83,7 +83,7 @@ def _settings(held: Holding) -> Iterator[Finding]:
         yield Finding("ip-forward-off", "", "", 0, "",
                       f"{forward} is 0: the kernel forwards nothing, so nothing reaches a Pod or leaves one",
                       hint=f"sysctl -w {forward}=1")
-    if held.sysctls.get(bridge) == "0":
+    if held.sysctls.get(bridge) == "0" and held.bridge:
         yield Finding("bridge-nf-off", "", "", 0, "",
                       f"{bridge} is 0: what goes from Pod to Pod over the bridge meets no rule; a Service whose "
                       "endpoint is on the client's own node answers from the wrong address",

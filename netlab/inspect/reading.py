@@ -15,10 +15,11 @@ from netlab.errors import KernelError, NetlabError, Unsupported
 from netlab.inspect import nft_service, service
 from netlab.inspect.holding import Holding, with_tables
 from netlab.inspect.node_check import SYSCTLS
-from netlab.kernel import iptables, nft_listing, sysctl
+from netlab.kernel import iptables, link, nft_listing, sysctl
 from netlab.kernel import netns as namespaces
 from netlab.kernel.iptables import Iptables
 from netlab.kernel.nft_pick import Picker
+from netlab.kernel.rtnl import Rtnl
 from netlab.netfilter import nft, parse
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.terms import comment
@@ -52,7 +53,8 @@ def read(node: str, netns: int, *, ipv6: bool = False, both: bool = False, only:
     absent = [each for each in _own_names(netns, ipv6) if each[1] not in main.tables]
     if absent and not only:  # named as iptables' own, but written by nft: iptables-save passes over them
         tables += nft.parse(_listed(absent, netns))
-    return with_tables(main, tables, ipv6=ipv6, node=node, other=second, sysctls=_sysctls(netns))
+    return with_tables(main, tables, ipv6=ipv6, node=node, other=second, sysctls=_sysctls(netns),
+                       bridge=_bridge(netns))
 
 
 def _nft_tables(netns: int, ipv6: bool, only: str) -> tuple[list[nft.NftTable], bool]:
@@ -229,6 +231,11 @@ def _is_of(line: str, only: str) -> bool:
 
 def _jump(line: str) -> str:
     return line.rpartition(" -j ")[2].partition(" ")[0]
+
+
+def _bridge(netns: int) -> bool:
+    with Rtnl(netns) as sock:
+        return any(each.kind == "bridge" for each in link.links(sock))
 
 
 def _sysctls(netns: int) -> dict[str, str]:

@@ -156,12 +156,16 @@ def service_rows(rows: Sequence[Row], nodes: Sequence[str]) -> list[tuple[object
     return result
 
 
-def foreign_lines(found: Sequence[Overview]) -> list[str]:
-    """Return one line for each rule that is not kube-proxy's, and for what is odd about kube-proxy's own."""
+def foreign_lines(found: Sequence[Overview], *, wide: bool = False) -> list[str]:
+    """Return one line for each rule that is not kube-proxy's, and for what is odd about kube-proxy's own.
+
+    `wide` adds the rule's own text.
+    """
     lines = []
     for each in found:
         lines += [f"node/{each.node}: {rule.table} {rule.chain} {rule.number}: {rule.words} ({rule.packets} pkts)"
-                  + (f"  # {rule.comment}" if rule.comment else "") for rule in each.foreign]
+                  + (f"  # {rule.comment}" if rule.comment else "") + (f"  [{rule.text}]" if wide else "")
+                  for rule in each.foreign]
         lines += [f"node/{each.node}: {chain} drops by its policy" for chain in each.dropping]
         lines += [f"node/{each.node}: no rule jumps to {chain}" for chain in each.unjumped]
     return lines

@@ -115,6 +115,8 @@ def settings(**values: str) -> dict[str, str]:
 @pytest.mark.parametrize(("held", "kinds"), [
     (Holding(rules=rules_for(*TWO), sysctls=settings(net__ipv4__ip_forward="0")), {"ip-forward-off", "no-masquerade"}),
     (Holding(rules=changed(TWO, "nat", "-A POSTROUTING -s 10.244.0.0/16 -j MASQUERADE"), sysctls=settings()), set()),
+    (Holding(rules=rules_for(*TWO), sysctls={"net.bridge.bridge-nf-call-iptables": "0"}), {"bridge-nf-off", "no-masquerade"}),
+    (Holding(rules=rules_for(*TWO), sysctls={"net.bridge.bridge-nf-call-iptables": "0"}, bridge=False), {"no-masquerade"}),
     (Holding(rules=changed(TWO, "nat", ":KUBE-KUBELET-CANARY -"), sysctls={}), {"missing-canary", "no-masquerade"}),
     (Holding(rules=rules_for(*TWO), nft=nft.parse(recorded("nft-ruleset.txt"))[0]), {"mixed-modes", "no-masquerade"})])
 def test_what_stands_beside(held: Holding, kinds: set[str]):

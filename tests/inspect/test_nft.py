@@ -123,6 +123,8 @@ def test_differences_of_two_tables_and_of_two_modes():
     (part, *_) = sides(*nfts)
     assert part.service == "default/web"
     assert "default/web:http tcp: endpoint 10.244.2.6:8080 is new, it has 50.0%" in part.words
+    gone = sides(nfts[1], holding.Holding(nft=table_for(*two[2:])))  # its cluster address goes with the Service
+    assert [part.service for part in gone if any(line.chain == "@cluster-ips" for line in part.lines)] == ["default/web"]
     iptables = holding.Holding(rules=rules_for(*two))
     part, places = sides(nfts[0], iptables)
     assert any("endpoint 10.244.2.6:8080 is new" in each for each in part.words)
