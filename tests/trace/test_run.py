@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from importlib import resources
 
 import jsonschema
@@ -232,3 +233,66 @@ def test_a_source_that_is_not_there(network: Network) -> None:
 
     with pytest.raises(NotFound, match="no place pod/default/nobody"):
         run(network, "10.96.0.10", 80, source="pod/default/nobody")
+
+
+def test_a_whole_connection_with_its_payload_and_close(network: Network) -> None:
+    network.sh(CLIENT, "ping -c 1 -W 5 10.244.2.3")
+    with netns.socket_in(network.places["pod/default/web-2"]) as listener:
+        listener.bind(("0.0.0.0", 8080))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"you said " + connection.recv(100))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = run(network, "10.96.0.10", 80, timeout=5, payload=b"hello")
+        thread.join()
+    assert (result.outcome.status, result.outcome.answer) == ("connected", "you said hello")
+    assert [(p.direction, p.payload) for p in result.passages if p.payload] == [("request", 5), ("reply", 14)]
+    whats = [passage.what for passage in result.passages]
+    assert whats[:3] == ["SYN", "SYN ACK", "ACK"]
+    assert sum("FIN" in what for what in whats) == 2
+    assert not any(passage.again for passage in result.passages)
+    assert len(result.passages[0].crossed) == 10
+    assert all(crossing.data for passage in result.passages for crossing in passage.crossed)
+
+
+def test_a_retransmission_is_marked_and_the_first_attempt_shown(network: Network) -> None:
+    network.sh(CLIENT, "ping -c 1 -W 5 10.244.2.3")
+    network.sh("node/node2", "ip route add blackhole 10.244.2.3/32")
+    result = run(network, "10.244.2.3", 8080, timeout=2.2)
+    again = [passage.again for passage in result.passages if passage.what == "SYN"]
+    assert again[:2] == [False, True]
+    assert all(again[1:])
+    assert [h.interface for h in result.request if h.kind == "iface" and h.place == CLIENT] == ["eth0"]
+    assert [h.interface for h in result.request if h.kind == "iface" and h.place == "node/node1"] == ["v-client", "cni0", "eth0"]
+    assert result.outcome.place == "node/node2"
+
+
+def test_ipv6_and_neighbours_and_routes(network: Network) -> None:
+    for place, address, gateway in ((CLIENT, "fd00:1::2/64", "fd00:1::1"), ("pod/default/web-2", "fd00:2::3/64", "fd00:2::1")):
+        network.sh(place, f"ip -6 addr add {address} dev eth0 nodad; ip -6 route add default via {gateway}")
+    for node, pods, own, other, peer in (("node1", "fd00:1::1/64", "fd00:f::2", "fd00:2::/64", "fd00:f::3"),
+                                         ("node2", "fd00:2::1/64", "fd00:f::3", "fd00:1::/64", "fd00:f::2")):
+        network.sh(f"node/{node}", f"sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 addr add {pods} dev cni0 nodad; "
+                                   f"ip -6 addr add {own}/64 dev eth0 nodad; ip -6 route add {other} via {peer}")
+    network.sh("node/node1", "ip6tables -t nat -A PREROUTING -d fd00:96::10 -p tcp --dport 80 -j DNAT --to-destination [fd00:2::3]:8080")
+    network.sh(CLIENT, "ping -6 -c 1 -W 5 fd00:2::3")
+    with netns.socket_in(network.places["pod/default/web-2"], socket.AF_INET6) as listener:
+        listener.bind(("::", 8080))
+        listener.listen()
+        result = run(network, "fd00:96::10", 80, timeout=5)
+    assert (result.outcome.status, result.outcome.endpoint) == ("connected", "[fd00:2::3]:8080")
+    assert [h.text for h in result.request if h.kind == "nat"] == ["DNAT [fd00:96::10]:80 → [fd00:2::3]:8080"]
+    routed = next(h for h in result.request if h.place == "node/node1" and h.kind == "route")
+    assert routed.route is not None
+    assert (routed.route.table, routed.route.prefix, routed.route.gateway) == ("main", "fd00:2::/64", "fd00:f::3")
+    assert routed.route.state in ("reachable", "delay", "stale", "probe")
+    assert routed.route.mac
+    tracked = next(h for h in result.request if h.kind == "conntrack" and h.place == "node/node1")
+    assert tracked.entry is not None
+    assert (tracked.entry.destination, tracked.entry.reply_source) == ("[fd00:96::10]:80", "[fd00:2::3]:8080")
+    assert run(network, "fd00:2::3", protocol="icmp").outcome.status == "replied"
