@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -61,7 +62,9 @@ def draw(value: Graph, title: str) -> str:
     _sort(layers)
     gaps = _gaps(value.edges, ways, len(layers))
     width, height = _place(layers, gaps)
-    body = [*(line for edge, way in zip(value.edges, ways, strict=True) for line in _edge(edge, way)),
+    crowded = Counter(edge.target for edge in value.edges if edge.label)
+    drawn = [_edge(edge, way, crowded[edge.target] > 1) for edge, way in zip(value.edges, ways, strict=True)]
+    body = [*(line for lines in drawn for line in lines[:1]), *(line for lines in drawn for line in lines[1:]),
             *(line for box in boxes if box.node for line in _node(box))]
     return "\n".join((
         (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
@@ -176,7 +179,8 @@ def _node(box: _Box) -> Iterator[str]:
                f'text-anchor="middle" fill="#0f172a">{_text(line)}</text>')
 
 
-def _edge(edge: Edge, way: Sequence[_Box]) -> Iterator[str]:
+def _edge(edge: Edge, way: Sequence[_Box], crowded: bool) -> list[str]:
+    """Return the line of an edge, and behind it its label: at its end, or before it where others have theirs there."""
     points = [(way[0].x + way[0].width, way[0].y + way[0].height / 2)]
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for box in way[1:]:
@@ -186,20 +190,25 @@ def _edge(edge: Edge, way: Sequence[_Box]) -> Iterator[str]:
         if box.across:
             path += f" L{x2 + box.across:.1f} {y2:.1f}"
         points.append((x2 + box.across, y2))
-    yield f'<path d="{path}" fill="none" stroke="#94a3b8" stroke-width="1.3" marker-end="url(#tip)"/>'
+    found = [f'<path d="{path}" fill="none" stroke="#94a3b8" stroke-width="1.3" marker-end="url(#tip)"/>']
     if edge.label:
         lines = _label(edge.label)
         x, y = points[-1]
+        if crowded:  # 60 % along the last curve: there lines are still apart
+            x, y = points[-2][0] + (x - points[-2][0]) * 0.6, points[-2][1] * 0.352 + y * 0.648 + 4
         longest = max(len(line) for line in lines) * 6.1
         top = y - 6 - (len(lines) - 1) * 12
         if way[-1].node is not None and way[-1].node.kind == "verdict":  # many lead there: said where each begins
+            crowded = False
             x, y = points[0]
             x, top = x + longest + 26, y + 14
-        yield (f'<rect x="{x - 14 - longest:.1f}" y="{top - 10:.1f}" width="{longest + 4:.1f}" '
-               f'height="{len(lines) * 12 + 2}" fill="#ffffff" fill-opacity="0.8"/>')
-        for at, line in enumerate(lines):
-            yield (f'<text x="{x - 12:.1f}" y="{top + at * 12:.1f}" text-anchor="end" font-size="10" '
-                   f'fill="#334155">{_text(line)}</text>')
+        if crowded:
+            x = min(x + longest / 2 + 12, points[-1][0])
+        found.append(f'<rect x="{x - 14 - longest:.1f}" y="{top - 10:.1f}" width="{longest + 4:.1f}" '
+                     f'height="{len(lines) * 12 + 2}" fill="#ffffff" fill-opacity="0.8"/>')
+        found += [f'<text x="{x - 12:.1f}" y="{top + at * 12:.1f}" text-anchor="end" font-size="10" '
+                  f'fill="#334155">{_text(line)}</text>' for at, line in enumerate(lines)]
+    return found
 
 
 def _label(text: str) -> list[str]:
