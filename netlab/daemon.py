@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from asyncio import sslproto
 from collections.abc import Awaitable, Callable
 
 from netlab.errors import NetlabError
 
 log = logging.getLogger(__name__)
+
+_TLS_BUFFER = 32 * 1024
+"""Bytes that are set aside, and touched, for each TLS connection: asyncio's 256 KiB are 250 MB for 1,000 watches."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
@@ -19,6 +23,8 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     grace period before SIGKILL). An error of ours is logged as one line and gives 1; any other exception is a bug
     and is logged with its traceback.
     """
+
+    sslproto.SSLProtocol.max_size = _TLS_BUFFER
 
     async def body() -> int:
         stop = asyncio.Event()
