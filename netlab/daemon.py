@@ -23,7 +23,6 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     grace period before SIGKILL). An error of ours is logged as one line and gives 1; any other exception is a bug
     and is logged with its traceback.
     """
-
     sslproto.SSLProtocol.max_size = _TLS_BUFFER
 
     async def body() -> int:
