@@ -126,6 +126,89 @@ class Addresses:
         return int(address) - int(self.network.network_address) - 1
 
 
+class Pool:
+    """The addresses of one family: of the server's own network first, then of those that were added."""
+
+    def __init__(self, first: Addresses) -> None:
+        self.first, self._others = first, list[Addresses]()
+        self._withdrawn = False
+
+    @property
+    def network(self) -> Network:
+        """Return the server's own network."""
+        return self.first.network
+
+    @property
+    def _pools(self) -> list[Addresses]:
+        return [*([] if self._withdrawn else [self.first]), *self._others]
+
+    def add(self, pool: Addresses) -> bool:
+        """Hand out addresses of another network as well; tell whether that is new."""
+        if pool.network == self.first.network:
+            self._withdrawn = False
+            return False
+        if any(other.network == pool.network for other in self._others):
+            return False
+        self._others.append(pool)
+        return True
+
+    def drop(self, network: Network) -> None:
+        """Hand out none of a network any more; who has one keeps it."""
+        if network == self.first.network:
+            self._withdrawn = True
+        self._others = [pool for pool in self._others if pool.network != network]
+
+    def take(self, text: str) -> None:
+        """Hold a certain address, of whichever network has it.
+
+        Raises:
+            Taken, OutOfRange: it cannot be held.
+        """
+        homes = [pool for pool in self._pools if text in pool]
+        if not homes:
+            raise OutOfRange(text)
+        for at, pool in enumerate(homes):
+            try:
+                pool.take(text)
+            except Taken:
+                for other in homes[:at]:
+                    other.give_back(text)
+                raise
+
+    def pick(self) -> str:
+        """Hold a free address.
+
+        Raises:
+            Full: there is none.
+        """
+        for pool in self._pools:
+            while True:
+                try:
+                    found = pool.pick()
+                except Full:
+                    break
+                held = [other for other in self._pools if other is not pool and found in other]
+                try:
+                    for other in held:  # networks may overlap: an address is one all the same
+                        other.take(found)
+                except Taken:
+                    continue  # stays held here, as it is there
+                return found
+        raise Full("range is full")
+
+    def give_back(self, text: str) -> None:
+        """Let go of an address; one of no network is left alone."""
+        for pool in (self.first, *self._others):
+            pool.give_back(text)
+
+    def first_address(self) -> str:
+        """Return the first address of the server's own network: the API server's."""
+        return self.first.first()
+
+    def __contains__(self, text: str) -> bool:
+        return any(text in pool for pool in self._pools)
+
+
 class Ports:
     """Node ports from `low` to `high`, both included."""
 
@@ -159,6 +242,8 @@ class ServiceStock:
     """All that Services draw from: one network per address family (the first is the default one), and node ports."""
 
     def __init__(self, networks: Iterable[Network], ports: tuple[int, int]) -> None:
-        self.addresses = {pool.family: pool for pool in (Addresses(network) for network in networks)}
+        pools = [Addresses(network) for network in networks]
+        self.networks = tuple(pools)
+        self.addresses = {pool.family: Pool(pool) for pool in pools}
         self.families = tuple(self.addresses)
         self.ports = Ports(*ports)

@@ -22,6 +22,7 @@ from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.hooks import Hooks
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
+from netlab.apiserver.ranges import Ranges
 from netlab.apiserver.strategies import registry
 from netlab.store import Store, Watch, WatchCut
 
@@ -45,6 +46,7 @@ class Api:
             (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}
         self.definitions = Keeper(self)
         self.aggregator = Aggregator(self)
+        self.ranges = Ranges(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,
                                               disabled=options.disabled_plugins)

@@ -95,7 +95,7 @@ async def ensure(api: Api) -> None:
             "kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "extension-apiserver-authentication",
                                                                   "namespace": "kube-system"},
             "data": {"client-ca-file": Path(api.options.client_ca).read_text()}})
-    address = api.stock.addresses[api.stock.families[0]].first()
+    address = api.stock.addresses[api.stock.families[0]].first_address()
     await _create(api, "", "services", "default", {
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",
                                                             "labels": _LABELS},

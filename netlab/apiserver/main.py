@@ -59,6 +59,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     context = tls_context(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca)
     async with await _open_store(chosen) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
+        await api.ranges.load()
         await bootstrap.restore(api)
         await api.definitions.load()
         await bootstrap.roles(api)
@@ -72,7 +73,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
-                   asyncio.create_task(api.aggregator.run())]
+                   asyncio.create_task(api.aggregator.run()), asyncio.create_task(api.ranges.run())]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:
