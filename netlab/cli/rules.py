@@ -59,6 +59,7 @@ class Views(click.Command):
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, metavar="SECONDS",
               help="With --watch: the time between two looks.")
 @click.option("--count", type=click.IntRange(1), default=None, metavar="N", help="With --watch: end after N looks.")
+@rules_source.at_option
 @rules_source.options
 @output("json", "yaml", "wide")
 def command(asked: Asked, service: str, table: str, chain: str, grep: str, output: str, interval: float,
@@ -72,6 +73,7 @@ def command(asked: Asked, service: str, table: str, chain: str, grep: str, outpu
     netlab rules svc/web --connections
     netlab rules --table nat --chain KUBE-SERVICES --node worker1
     netlab rules --grep pod/default/web-1
+    netlab rules svc/web --at 1234                          as the rules were for that resourceVersion
     netlab rules svc/web --attach auto --kubeconfig FILE    on a real node, or beside kind's node containers
 
     Percentages in front of rules are what the dice give to a new connection; "so far" is what the counters saw.
@@ -88,8 +90,12 @@ def command(asked: Asked, service: str, table: str, chain: str, grep: str, outpu
     if (service and (table or chain or grep)) or (connections and watch):
         raise UsageError("these options do not go together", hint="svc/NAME goes alone, with --watch or --connections; "
                          "--table, --chain and --grep go with each other and --watch")
+    if asked.at and (watch or connections):
+        raise UsageError("the past has no counters and no connections", hint="--at shows rules alone")
     key = services.full_name(service) if service else ""
     source = asked.source()
+    if asked.at and source.objects() and output not in ("json", "yaml"):
+        click.echo(f"Worked out for revision {asked.at}, not observed:\n")
     if watch:
         from netlab.cli import rules_watch
 
@@ -127,7 +133,7 @@ def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
         if not any(found.values()):
             there |= dict.fromkeys(name for each in held.values() for name in each.services())
             continue
-        found = _with_connections(source, held, found, key, names)
+        found = found if asked.at else _with_connections(source, held, found, key, names)
         data += [{"node": node, "family": "IPv6" if ipv6 else "IPv4", "backend": held[node].backend,
                   "ports": show.ports_data(ports)} for node, ports in found.items()]
         texts += [show.tree(nodes, held[nodes[0]].backend, ports, service, wide=output == "wide") if ports else
@@ -137,7 +143,7 @@ def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
             there = dict.fromkeys(name for each in rules_source.holdings(source) for name in each.services())
         raise NotFound(_why_none(key, names), hint=f"rules are there for: {', '.join(there) or 'none'}")
     if output in ("json", "yaml"):
-        emit({"service": key, "nodes": data}, output)
+        emit({"service": key, **({"at": asked.at, "observed": False} if asked.at else {}), "nodes": data}, output)
     else:
         click.echo("\n\n".join(texts))
 

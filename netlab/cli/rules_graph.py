@@ -12,6 +12,7 @@ from netlab.cli.rules_source import Asked
 @click.command("graph", short_help="Print the chains of a Service as a graph: mermaid, SVG or dot")
 @click.argument("service", metavar="svc/NAME")
 @click.option("--file", "-f", "file", metavar="FILE", default="", help="Write to a file instead of standard output.")
+@rules_source.at_option
 @rules_source.options
 @output("mermaid", "svg", "dot", "json", "yaml")
 def command(asked: Asked, service: str, file: str, output: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -54,6 +54,7 @@ class Asked:
     attach: tuple[str, ...] = ()
     kubeconfig: str = ""
     objects: str = ""
+    at: str = ""
     chosen: bool = field(default=False)
     """Whether the families were chosen by the caller."""
 
@@ -65,6 +66,10 @@ class Asked:
         """
         from netlab.errors import UsageError
 
+        if self.at:
+            if not self.at.removeprefix("@").isdigit():
+                raise UsageError(f"--at {self.at}: no revision", hint="a resourceVersion, such as --at 1234")
+            return Past(replace(self, at="").source(), self.at.removeprefix("@"))
         if not self.attach:
             if self.kubeconfig or self.objects:
                 raise UsageError("--kubeconfig and --objects go with --attach", hint="a lab has its own API server")
@@ -80,7 +85,8 @@ def options(function: F) -> F:
     def wrapped(*args: Any, name: str, node: str, ipv4: bool, ipv6: bool, attach: tuple[str, ...], kubeconfig: str,
                 objects: str, **rest: Any) -> Any:
         families = (False, True) if ipv4 and ipv6 else (ipv6,)
-        return function(*args, asked=Asked(name, node, families, attach, kubeconfig, objects, ipv4 or ipv6), **rest)
+        at = rest.pop("at", "")
+        return function(*args, asked=Asked(name, node, families, attach, kubeconfig, objects, at, ipv4 or ipv6), **rest)
 
     wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     wrapped.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -97,10 +103,19 @@ def options(function: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def holdings(source: Source, *, ipv6: bool = False, both: bool = False, only: str = "") -> Iterator[Holding]:
-    """Yield what each node holds in one family."""
-    from netlab.inspect import reading
+at_option = click.option("--at", metavar="REVISION", default="", help=(
+    "As kube-proxy would have written them for the objects of this resourceVersion."))
 
+
+def holdings(source: Source, *, ipv6: bool = False, both: bool = False, only: str = "") -> Iterator[Holding]:
+    """Yield what each node holds in one family, or would have held."""
+    from netlab.inspect import expected, reading
+
+    if isinstance(source, Past):
+        objects = source.objects()
+        for held in holdings(source.now, ipv6=ipv6):
+            yield expected.expected(held, objects, held.mode or "iptables")
+        return
     for node, netns in source.namespaces():
         yield reading.read(node, netns, ipv6=ipv6, both=both, only=only)
 
@@ -110,6 +125,40 @@ def flows(source: Source, *, ipv6: bool = False) -> dict[str, list[Flow]]:
     from netlab.kernel import conntrack
 
     return {node: conntrack.flows(netns, ipv6=ipv6) for node, netns in source.namespaces()}
+
+
+@dataclass
+class Past:
+    """The rules of a source's nodes worked out for the objects of an earlier revision, with the settings of today.
+
+    Nothing of it was observed: what netd, CNI plugins and people wrote then is not among them.
+    """
+
+    now: Source
+    revision: str
+    _objects: list[Object] | None = None
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes."""
+        return self.now.nodes()
+
+    def namespaces(self) -> Iterator[tuple[str, int]]:
+        """Yield the namespaces as they are now: what is kept there is of now."""
+        yield from self.now.namespaces()
+
+    def objects(self, revision: str = "") -> list[Object]:
+        """Return the objects as they were."""
+        if revision:
+            return self.now.objects(revision)
+        if self._objects is None:
+            self._objects = self.now.objects(self.revision)
+        return self._objects
+
+    def names(self, key: str = "") -> Names:  # noqa: ARG002 - all objects are at hand
+        """Return what the API called addresses then."""
+        from netlab.inspect.names import Names
+
+        return Names.of(self.objects())
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class _TakesRules(click.Command):
 
 @click.command("why", cls=_TakesRules, short_help="Name the object and field that a chain or rule comes from")
 @click.argument("asked_for", metavar="CHAIN|CHAIN:N|'RULE'|@MAP:N")
+@rules_source.at_option
 @rules_source.options
 @output("json", "yaml", "wide")
 def command(asked: Asked, asked_for: str, output: str) -> None:

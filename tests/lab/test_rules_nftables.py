@@ -61,6 +61,18 @@ def test_what_a_command_changes(netlab, lab):
     assert any("is gone, it had 25.0%" in each for each in scaled(3))
 
 
+def test_the_past_is_worked_out(netlab, lab):
+    before = json.loads(netlab.kubectl("get", "--context", f"netlab-{lab}", "--raw", "/api/v1/services"))["metadata"]["resourceVersion"]
+    netlab.kubectl("create", "service", "clusterip", "later", "--tcp=80:80", "--context", f"netlab-{lab}")
+    past = asked(netlab, lab, "svc/web", "--at", before)
+    assert (past["at"], past["observed"], past["nodes"][0]["backend"]) == (before, False, "nftables")
+    (found,) = asked(netlab, lab, "diff", f"@{before}", "api", "--node", "worker1")["differences"]
+    assert [part["service"] for part in found["services"]] == ["default/later"]
+    done = netlab("rules", "svc/web", "--at", "99999999", "--name", lab, check=False)
+    assert done.returncode == 1
+    assert "revision 99999999" in done.stderr
+
+
 def test_a_foreign_table_is_found(netlab, lab):
     nft = ("exec", "--name", lab, "node/worker1", "--", "nft")
     netlab(*nft, "add table inet guard; add chain inet guard f { type filter hook forward priority -9; }; add rule inet guard f ip daddr 10.244.0.0/16 counter drop")
