@@ -15,10 +15,14 @@ from typing import cast
 
 @dataclass
 class Result:
-    """What a run took: seconds in all, and of each request. `failed` counts answers that are no 2xx."""
+    """What a run took: seconds in all, and of each request. `failed` counts answers that are no 2xx.
+
+    `sent` are the times, by time.perf_counter, at which the requests were sent.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)
     failed: int = 0
 
     @property
@@ -74,6 +78,7 @@ class _Client(asyncio.Protocol):
                 self._done.set_result(None)
             return
         self._sent = time.perf_counter()
+        self._result.sent.append(self._sent)
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
