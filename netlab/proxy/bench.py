@@ -17,7 +17,7 @@ from netlab.errors import Unsupported, UsageError
 from netlab.kernel import iptables, netns, nft_table
 from netlab.kernel.nft_batch import Encoder, Writer
 from netlab.netfilter.model import Ruleset
-from netlab.proxy import nft_names, nft_plan, plan, tracker
+from netlab.proxy import bench_connect, nft_names, nft_plan, plan, tracker
 from netlab.proxy.family import AnyProxier
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.nft_proxier import NftProxier
@@ -31,6 +31,7 @@ ENDPOINTS = 3
 RAW = "raw write into nothing"
 RAW_AGAIN = "raw write, again"
 ONE_CHAIN = "raw write of one chain"
+CONNECTIONS = "new connections through the last Service"
 _BASES = {
     "full sync, from objects to kernel": RAW, "resync of everything": RAW_AGAIN, "one endpoint changed": ONE_CHAIN,
     "one Service created": ONE_CHAIN, "100 endpoints changed": ONE_CHAIN}
@@ -74,6 +75,10 @@ def _rows(mode: str, count: int, repeat: int) -> Iterator[Row]:
     middle = {name: statistics.median(times) for name, times in found.items()}
     for name, seconds in middle.items():
         base = _BASES.get(name, "")
+        if name == CONNECTIONS:
+            yield {"what": f"{mode}, {count} Services x {ENDPOINTS}: {name}", "value": round(seconds), "unit": "1/s",
+                   "note": "one client and its server in one process"}
+            continue
         yield {"what": f"{mode}, {count} Services x {ENDPOINTS}: {name}", "value": round(1e3 * seconds, 2),
                "unit": "ms", "note": f"{seconds / middle[base]:.2f} of: {base}" if base else ""}
 
@@ -94,6 +99,8 @@ def _round(mode: str, count: int) -> Times:
         yield "one Service created", _timed(lambda: _sync(proxier, range(count, count + 1)))
         proxier.full = True
         yield "resync of everything", _timed(lambda: _sync(proxier, range(0)))
+        ends = [each["addresses"][0] for each in a_slice(count)["endpoints"]]
+        yield CONNECTIONS, bench_connect.rate(own, a_service(count)["spec"]["clusterIP"], ends)
     finally:
         os.close(raw)
         os.close(own)
