@@ -51,7 +51,8 @@ def run(lab: LabRecord | None, targets: tuple[str, ...], given: dict[str, Any]) 
 
     numbers = {number for number, name in NAMES.items() if name.removesuffix("v6") == given["protocol"]}
     wish = following.Wish(targets, given["selector"], frozenset(numbers), parse_sample(given["sample"]),
-                          given["drops_only"], given["count"] or 0, given["duration"] or 0.0, given["bpf"])
+                          given["drops_only"], given["count"] or 0, given["duration"] or 0.0,
+                          lambda: click.echo("following; Ctrl-C ends it", err=True), given["bpf"])
     color = given["color"] == "always" or (given["color"] == "auto" and sys.stdout.isatty()
                                            and not os.environ.get("NO_COLOR"))
 
@@ -65,8 +66,6 @@ def run(lab: LabRecord | None, targets: tuple[str, ...], given: dict[str, Any]) 
         click.echo(text)
         sys.stdout.flush()
 
-    if not given["output"]:
-        click.echo("following; Ctrl-C ends it", err=True)
     if lab is None:
         from netlab.trace import attach_follow
 

@@ -30,6 +30,7 @@ class Wish:
     drops_only: bool = False
     count: int = 0
     duration: float = 0.0
+    ready: Callable[[], None] = lambda: None
     bpf: bool | None = None
 
 
@@ -68,7 +69,7 @@ async def run(lab: LabRecord, wish: Wish, tell: Callable[[follow.Told, dict[str,
         def refresh() -> Sequence[Tap]:
             return asyncio.run_coroutine_threadsafe(room.renew(lab), loop).result(10)
 
-        limits = follow.Limits(wish.count, wish.duration, stop=stop.is_set)
+        limits = follow.Limits(wish.count, wish.duration, stop=stop.is_set, ready=wish.ready)
 
         def told(flow: follow.Told) -> None:
             tell(flow, room.nodes)

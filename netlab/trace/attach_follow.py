@@ -69,8 +69,8 @@ async def run(attach: Sequence[str], wish: Wish, tell: Callable[[follow.Told, di
     try:
         with logbinding.restored(room.descriptors):
             return follow.follow(watch, room.taps(), names(known), lambda told: tell(told, room.nodes),
-                                 limits=follow.Limits(wish.count, wish.duration, stop=stop.is_set), bpf=wish.bpf,
-                                 refresh=room.renew)
+                                 limits=follow.Limits(wish.count, wish.duration, stop=stop.is_set, ready=wish.ready),
+                                 bpf=wish.bpf, refresh=room.renew)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

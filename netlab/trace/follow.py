@@ -65,12 +65,16 @@ class Closing:
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: after `count` flows shown, after `duration` seconds (0: never), or when `stop` says so."""
+    """When to stop: after `count` flows shown, after `duration` seconds (0: never), or when `stop` says so.
+
+    `patience` is how long (s) an answer is waited for; `ready` is called once everything is listened to.
+    """
 
     count: int = 0
     duration: float = 0.0
     patience: float = 3.5
     stop: Callable[[], bool] = lambda: False
+    ready: Callable[[], None] = lambda: None
 
 
 def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Callable[[Told], None], *,
@@ -96,6 +100,7 @@ def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Ca
             following.ears.ask_for_drops(taps, insist=bool(bpf))
         for tap in taps:
             following.listen(tap)
+        following.limits.ready()
         return following.run(refresh)
     finally:
         following.ears.close()
@@ -106,7 +111,7 @@ class _Following:
 
     def __init__(self, watch: Watch, names: Mapping[str, str], tell: Callable[[Told], None], limits: Limits) -> None:
         self.ears = Ears()
-        self._watch, self._names, self._tell, self._limits = watch, names, tell, limits
+        self._watch, self._names, self._tell, self.limits = watch, names, tell, limits
         self._flows = Flows(watch, limits.patience)
         self._places: dict[str, int] = {}
         self._legacy: dict[str, bool] = {}
@@ -147,12 +152,12 @@ class _Following:
                        self._watch.sample, self.ears.lost_by_kind())
 
     def _over(self) -> bool:
-        limits = self._limits
+        limits = self.limits
         return bool(limits.stop() or self._enough() or
                     (limits.duration and time.monotonic() - self._began >= limits.duration))
 
     def _enough(self) -> bool:
-        return 0 < self._limits.count <= self._shown
+        return 0 < self.limits.count <= self._shown
 
     def _sort(self, now: float) -> None:
         """Hand what was heard to the flows; the ears are empty then."""
