@@ -87,6 +87,8 @@ def command(places: tuple[str, ...], selector: str, namespace: str, write: str, 
             from netlab.lab import state
 
             total = asyncio.run(task.lab(state.find(name), places, selector, wanted))
+    if total.why:
+        click.echo(f"ended: {total.why}", err=True)
     click.echo(words(total, write), err=True)
     return 0
 
@@ -146,8 +148,11 @@ class _Task:
 
     async def lab(self, lab: object, places: tuple[str, ...], selector: str, namespace: str) -> Total:
         """Capture in a lab."""
+        import logging
+
         from netlab.lab import capturing
 
+        logging.getLogger("netlab").setLevel(logging.ERROR)  # an API server that is away for a while is no news here
         async with capturing.source(lab, places, selector, namespace) as source:  # type: ignore[arg-type]
             return await self._run(source, lambda: source.links, lambda: source.names)
 

@@ -15,6 +15,24 @@ def destinations(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     return _matching(ctx, incomplete, services=True)
 
 
+def services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the Services of the lab that begin as given."""
+    return [each for each in _matching(ctx, incomplete, services=True) if each.startswith("svc/")]
+
+
+def nodes(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the lab's nodes that begin as given, with node/ in front or without."""
+    from netlab.errors import NetlabError
+    from netlab.lab import state
+
+    try:
+        known = [node.name for node in state.find(_lab(ctx)).nodes]
+    except (NetlabError, OSError):
+        return []
+    prefix = "node/" if incomplete.startswith("node/") else ""
+    return [prefix + each for each in known if (prefix + each).startswith(incomplete)]
+
+
 def _matching(ctx: click.Context, incomplete: str, *, services: bool) -> list[str]:
     import asyncio
 

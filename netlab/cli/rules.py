@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlab.cli import rules_source
+from netlab.cli import complete, rules_source
 from netlab.cli.options import output
 from netlab.cli.rules_source import Asked, Source
 
@@ -49,7 +49,7 @@ class Views(click.Command):
 
 @click.command("rules", cls=Views, short_help="Show the rules of Services as the kernel holds them",
                options_metavar="[VIEW] [OPTIONS]")
-@click.argument("service", metavar="[svc/NAME]", default="")
+@click.argument("service", metavar="[svc/NAME]", default="", shell_complete=complete.services)
 @click.option("--table", metavar="TABLE", default="", help="Rules of this table (nat, filter, kube-proxy) by chain.")
 @click.option("--chain", metavar="CHAIN", default="", help="Rules of this chain, or elements of this set or map.")
 @click.option("--grep", "--search", "grep", metavar="TEXT", default="",

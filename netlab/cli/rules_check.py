@@ -145,7 +145,9 @@ def _findings(source: Source, asked: Asked, mine: Sequence[Written], nodes: list
             if mine:
                 changed = replace(held, rules=opinion.with_rules(held.rules, mine))
                 before = {(each.kind, each.words) for each in now}
-                now = tuple(each for each in node_check.findings(changed, *worlds)
+                # They are not there yet: nothing is to be deleted.
+                now = tuple(replace(each, hint="" if each.hint.startswith("iptables -t ") else each.hint)
+                            for each in node_check.findings(changed, *worlds)
                             if (each.kind, each.words) not in before)
             for each in now:
                 yield held.node, each

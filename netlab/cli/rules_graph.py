@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from netlab.cli import rules_source
+from netlab.cli import complete, rules_source
 from netlab.cli.options import output
 from netlab.cli.rules_source import Asked
 
 
 @click.command("graph", short_help="Print the chains of a Service as a graph: mermaid, SVG or dot")
-@click.argument("service", metavar="svc/NAME")
+@click.argument("service", metavar="svc/NAME", shell_complete=complete.services)
 @click.option("--file", "-f", "file", metavar="FILE", default="", help="Write to a file instead of standard output.")
 @rules_source.at_option
 @rules_source.options

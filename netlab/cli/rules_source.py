@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from netlab.cli import complete
 from netlab.cli.options import lab_name
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def options(function: F) -> F:
                          help="No lab: this machine's nodes (auto), host, pid:N, tree:N, netns:PATH; NAME=… names it."),
             click.option("--ipv6", "-6", is_flag=True, help="The rules of IPv6; with --ipv4 both."),
             click.option("--ipv4", "-4", is_flag=True, help="The rules of IPv4."),
-            click.option("--node", metavar="NAME", default="", help="Only this node (node/NAME is understood too).")):
+            click.option("--node", metavar="NAME", default="", shell_complete=complete.nodes,
+                         help="Only this node (node/NAME is understood too).")):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]
 

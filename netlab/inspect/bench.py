@@ -68,8 +68,12 @@ def _rows(what: str, fd: int, key: str, repeat: int) -> Iterator[dict[str, Any]]
         if done.code != 0:
             raise AssertionError(done.stderr.decode(errors="replace"))
 
-    yield {"what": f"{what}: rules svc/x, the whole command", "value": median(command), "unit": "ms",
-           "note": "aim under 1000; start of Python included, no API asked"}
+    began = os.times()
+    wall = median(command)
+    ended = os.times()
+    spent = (ended.children_user + ended.children_system - began.children_user - began.children_system) / repeat
+    yield {"what": f"{what}: rules svc/x, the whole command", "value": wall, "unit": "ms",
+           "note": f"aim under 1000; {spent * 1e3:.0f} ms of CPU, start of Python included, no API asked"}
     yield {"what": f"{what}: one Service read and put into a tree", "value": median(tree), "unit": "ms", "note": ""}
     yield {"what": f"{what}: all rules read and parsed", "unit": "ms", "note": "what the overview and check begin with",
            "value": round(_timed(lambda: reading.read("node0", fd)) * 1e3, 1)}

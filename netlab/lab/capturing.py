@@ -21,6 +21,8 @@ from netlab.trace.target import Objects, names
 
 Chooser = Callable[[Object], bool]
 ALL = "all"
+ALIVE = 1.0
+"""Seconds between two looks whether the lab is still there: taps hold its namespaces, so they won't tell."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,17 @@ class LabSource:
         self._changed.set()
 
     async def changed(self) -> None:
-        """Wait until a Pod has changed."""
-        await self._changed.wait()
+        """Wait until a Pod has changed.
+
+        Raises:
+            NotFound: the lab has gone meanwhile.
+        """
+        while self._lab.alive():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ALIVE):
+                    await self._changed.wait()
+                return
+        raise NotFound(f'lab "{self._lab.name}" is down')
 
     async def look(self) -> tuple[Sequence[Found], bool]:
         """Return the namespaces that are there now, and whether one of a Pod is about to come."""

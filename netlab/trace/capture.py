@@ -75,12 +75,16 @@ class _Place:
 
 @dataclass(frozen=True)
 class Total:
-    """How a capture ended: frames written, lost by the kernel, and how many interfaces and places they came from."""
+    """How a capture ended: frames written, lost by the kernel, and how many interfaces and places they came from.
+
+    `why` says what ended it, if that was nothing that was asked for.
+    """
 
     frames: int
     lost: int
     interfaces: int
     places: int
+    why: str = ""
 
 
 class Recorder:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from netlab.errors import NetnsGone
+from netlab.errors import NetlabError, NetnsGone
 from netlab.trace.capture import Recorder, Total
 
 TICK: Final = 0.1
@@ -38,12 +38,14 @@ async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, dur
                  began: Callable[[int], None] = lambda _: None) -> Total:
     """Capture until `stop` is set, `duration` seconds are over (0: no end), or the recorder is full.
 
+    It also ends, without an error, when the source can find nothing any more: the lab is down; `Total.why` says so.
     `began` is told how many places are listened in, once that is so.
 
     Raises:
         NetnsGone, OSError: nothing can be listened to; BrokenPipeError: nobody reads what is written.
     """
     loop = asyncio.get_running_loop()
+    why = ""
     try:
         more = await _follow_once(recorder, source, loop)
         began(len(recorder.places))
@@ -55,16 +57,18 @@ async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, dur
                 stopping = asyncio.ensure_future(stop.wait())
                 await asyncio.wait({stopping, follow}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 stopping.cancel()
+                recorder.emit()
                 if follow.done():
                     follow.result()
-                recorder.emit()
+        except NetlabError as error:  # what was caught until then is worth no less
+            why = str(error)
         finally:
             follow.cancel()
             await asyncio.gather(follow, return_exceptions=True)
     finally:
         for fd in recorder.descriptors:
             loop.remove_reader(fd)
-    return recorder.finish()
+    return replace(recorder.finish(), why=why)
 
 
 async def _follow(recorder: Recorder, source: Source, loop: asyncio.AbstractEventLoop, *, soon: bool) -> None:

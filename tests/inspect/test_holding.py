@@ -135,6 +135,14 @@ def test_rules_of_users_are_read_in_many_spellings():
         opinion.written("drop everything", "--rule")
 
 
+def test_a_second_opinion_that_differs():
+    counts = {"nat": {name: len(chain.rules) for name, chain in HELD.rules.table("nat").chains.items()}}
+    assert list(opinion.second(HELD.rules, counts)) == []
+    counts["nat"] |= {"KUBE-POSTROUTING": 1, "OTHER": 2}
+    assert [(each.kind, each.chain) for each in sorted(opinion.second(HELD.rules, counts), key=lambda each: each.chain)] == [
+        ("second-opinion", "KUBE-POSTROUTING"), ("second-opinion", "OTHER")]
+
+
 def test_since_when():
     managed = [{"manager": "kubectl", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:ports": {".": {}, 'k:{"port":80}': {"f:nodePort": {}}}}}},
                {"manager": "controller", "time": "2026-02-01T00:00:00Z", "fieldsV1": {"f:endpoints": {}}}]

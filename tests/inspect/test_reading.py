@@ -111,6 +111,21 @@ def test_check_finds_what_was_done_by_hand(node, capsys):
     assert all(each["hint"] for each in found)
 
 
+@pytest.mark.parametrize(("second", "kind"), [("legacy", "mixed-backends"), ("nftables", "mixed-modes")])
+def test_rules_of_kube_proxy_twice(namespace, capsys, tmp_path, second: str, kind: str):
+    sysctl.write("net.ipv4.ip_forward", 1, namespace)
+    rules = render.ruleset(rules_for(*OBJECTS)) + MASQUERADE
+    iptables.restore(iptables.find("IPv4", "nft"), rules, netns=namespace)
+    if second == "legacy":
+        iptables.restore(iptables.find("IPv4", "legacy"), rules, netns=namespace)
+    else:
+        run_nft(namespace, text(nft_wanted_for(OBJECTS, a_settings(**SETTINGS))))
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": OBJECTS}))
+    found = asked(capsys, "check", "--attach", f"node/node1=netns:/proc/self/fd/{namespace}", "--objects", str(file), code=1)
+    assert [each["kind"] for each in found["findings"]] == [kind]
+
+
 def test_users_rules_are_judged_by_libxtables(node, capsys, tmp_path):
     _, _, attach = node
     file = tmp_path / "my.rules"

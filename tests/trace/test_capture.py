@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import pytest
 
-from netlab.errors import UsageError
+from netlab.errors import NotFound, UsageError
 from netlab.kernel import frames, link, netns, pcapfilter
 from netlab.kernel.frames import WholeFrame
 from netlab.kernel.rtnl import Rtnl
@@ -311,3 +311,24 @@ def test_libpcap_and_tcpdump_compile_alike(text: str) -> None:
 
 def test_patterns() -> None:
     assert capture.patterns(["eth0,veth*", "cni0"]) == ("eth0", "veth*", "cni0")
+
+
+def test_when_nothing_can_be_found_any_more_it_ends_and_keeps_what_it_has() -> None:
+    class Gone(Script):
+        async def changed(self) -> None:
+            await super().changed()
+            raise NotFound("the lab is down")
+
+    async def main() -> None:
+        fd, source, sink = loopback(), Gone(), Kept()
+        source.now = {"a": fd}
+        made = Recorder(sink, clock=time.time_ns, program=pcapfilter.compile_filter("udp and inbound"))
+        running = asyncio.ensure_future(record(made, source, asyncio.Event()))
+        await eventually(lambda: made.places)
+        speak(fd, b"last words")
+        source.event.set()
+        total = await asyncio.wait_for(running, 20)
+        assert (total.why, total.frames) == ("the lab is down", 1)
+        os.close(fd)
+
+    asyncio.run(main())
