@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "up": Entry("Labs", "Start a lab from a scenario or from Kubernetes manifests"),
+    "import": Entry("Labs", "Rebuild a real cluster's network from what kubectl says of it", "import_"),
     "down": Entry("Labs", "Stop a lab and remove all that it made"),
     "ls": Entry("Labs", "List the labs that run"),
     "status": Entry("Labs", "Show a lab's nodes, components, Pods, ports and memory"),

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 NOT_READY = ("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
              "message:Network plugin returns error: cni plugin not initialized")
 INTERFACE = "eth0"
+IPS = "netlab.io/ips"
+"""The annotation of a Pod that asks for addresses, with commas between: the capability `ips` of CNI's conventions."""
 _AT_ONCE = 1
 """Networks under work at once: plugins take the same locks (addresses, netlink) anyway, more of them only wait."""
 
@@ -124,6 +126,9 @@ def _capabilities(pod: Object, resolver: Resolver) -> dict[str, Any]:
     made: dict[str, Any] = {
         "dns": {"servers": list(resolver.servers), "searches": list(resolver.searches),
                 "options": list(resolver.options)}}
+    wanted = [text.strip() for text in meta.annotations(pod).get(IPS, "").split(",") if text.strip()]
+    if wanted:
+        made["ips"] = wanted
     if ports:
         made["portMappings"] = ports
     bandwidth = {key: _bits(text) for key, text in (

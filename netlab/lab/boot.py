@@ -16,10 +16,12 @@ from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.client.informer import Informer
 from netlab.errors import ApiError, ManifestError, NetlabError, NotFound, TemporaryError
+from netlab.kubelet.network import IPS
 from netlab.lab import manifests
 from netlab.lab.documents import Document
 from netlab.lab.plan import Lab
 from netlab.lab.progress import Progress
+from netlab.netd.plan import DYNAMIC_FROM
 
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding",
           "RoleBinding", "ConfigMap", "Secret", "Service")
@@ -59,13 +61,18 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
         await apply_all(client, manifests.addons(lab))
         labels = asyncio.create_task(_label_control_plane(client, lab, seen["nodes"]))
         watching.append(labels)
+        if lab.nodes[0].pod_cidrs:
+            watching.append(asyncio.create_task(_give_ranges(client, lab, seen["nodes"])))
         progress.step("Waiting for the nodes")
         try:
             async with asyncio.timeout(limits.ready):
                 await _nodes_schedulable(lab, seen, changed, progress)
                 if objects:  # not before: whoever comes first would have all Pods on the first node
+                    if any(IPS in meta.annotations(obj) for obj in objects):  # before others may take those addresses
+                        await _all_ready(lab, seen, changed, progress)
                     progress.step("Applying the scenario")
                     await apply_all(client, objects)
+                    await _give_ingress(client, objects)
                 progress.step("Waiting for the Pods")
                 waiting = await _all_ready(lab, seen, changed, progress)
                 await labels
@@ -157,6 +164,28 @@ async def _label_control_plane(client: Client, lab: Lab, nodes: Informer) -> Non
             await arrived.wait()
         patch: Object = {"metadata": {"labels": labels}}
         await client.patch("nodes", node.name, patch)
+
+
+async def _give_ranges(client: Client, lab: Lab, nodes: Informer) -> None:
+    """Give the nodes the Pod ranges that they are to have, as they register; the controller manager then gives none."""
+    for node in lab.nodes:
+        while nodes.get(node.name) is None:
+            arrived = asyncio.Event()
+            nodes.add_handler(lambda *_, arrived=arrived: arrived.set())
+            await arrived.wait()
+        patch: Object = {"spec": {"podCIDR": node.pod_cidrs[0], "podCIDRs": list(node.pod_cidrs)}}
+        if node.dynamic_from:
+            patch["metadata"] = {"annotations": {DYNAMIC_FROM: node.dynamic_from}}
+        await client.patch("nodes", node.name, patch)
+
+
+async def _give_ingress(client: Client, objects: Iterable[Object]) -> None:
+    """Give Services the load balancer addresses that their manifests have, as a cloud's controller would."""
+    for obj in objects:
+        ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+        if obj["kind"] == "Service" and ingress:
+            await client.patch("services", meta.name(obj), {"status": {"loadBalancer": {"ingress": ingress}}},
+                               meta.namespace(obj) or "default", subresource="status")
 
 
 async def _nodes_schedulable(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:

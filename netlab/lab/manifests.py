@@ -91,7 +91,8 @@ def _api_server(lab: Lab, node: Node) -> Object:
 def _controller_manager(lab: Lab) -> Object:
     conf = "/etc/kubernetes/controller-manager.conf"
     command = [
-        "kube-controller-manager", "--allocate-node-cidrs=true", f"--authentication-kubeconfig={conf}",
+        "kube-controller-manager", f"--allocate-node-cidrs={str(not lab.nodes[0].pod_cidrs).lower()}",
+        f"--authentication-kubeconfig={conf}",
         f"--authorization-kubeconfig={conf}", "--bind-address=127.0.0.1", f"--client-ca-file={PKI}/ca.crt",
         f"--cluster-cidr={','.join(lab.pod_cidrs)}", f"--cluster-name={lab.name}",
         f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",

@@ -19,7 +19,7 @@ from netlab.proxy import config as proxy_config
 from netlab.proxy import config_table
 
 FIELDS = ("ipFamily", "podSubnet", "serviceSubnet", "kubeProxyMode")
-NODE_FIELDS = ("role", "name", "labels", "taints")
+NODE_FIELDS = ("role", "name", "labels", "address", "podSubnet", "dynamicFrom", "taints")
 TAINT_FIELDS = ("key", "value", "effect")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 MODES = config_table.MODES
@@ -147,6 +147,13 @@ def _node(item: Field) -> NodeWish:
         given["labels"] = _labels(parts["labels"])
     if "taints" in parts:
         given["taints"] = tuple(_taint(one) for one in parts["taints"].items())
+    if "address" in parts:
+        given["addresses"] = parts["address"].parsed(_addresses, "an address such as 172.18.0.5, in dual stack two")
+    if "podSubnet" in parts:
+        given["pod_cidrs"] = parts["podSubnet"].parsed(_subnets, "the node's Pod range such as 10.244.1.0/24, in dual "
+                                                       "stack two")
+    if "dynamicFrom" in parts:
+        given["dynamic_from"] = parts["dynamicFrom"].parsed(_addresses, "an address of the node's Pod range")[0]
     return NodeWish(**given)
 
 
@@ -179,6 +186,10 @@ def _name(text: str) -> str:
     if names.dns_label(text):
         raise ValueError(text)
     return text
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_address(part.strip())) for part in text.split(","))
 
 
 def _subnets(text: str) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ class Taint:
 class Node:
     """A node that is to be: `ips` are its addresses on the fabric, at most one of each family, the main one first.
 
-    `taints` None leaves them to the role: a control plane with workers beside it takes no ordinary Pods.
+    `taints` None leaves them to the role: a control plane with workers beside it takes no ordinary Pods. `pod_cidrs` ()
+    leaves its Pod ranges to the controller manager; `dynamic_from` is the first address of Pods that ask for none.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Node:
     ips: tuple[str, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] | None = None
+    pod_cidrs: tuple[str, ...] = ()
+    dynamic_from: str = ""
 
     @property
     def ip(self) -> str:
@@ -105,6 +108,9 @@ class NodeWish:
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] | None = None
+    addresses: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
+    dynamic_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,10 +181,32 @@ def check_members(store: Store, members: int) -> int:
     return members
 
 
+def _addresses(usual: tuple[str, ...], wish: NodeWish, wishes: Sequence[NodeWish]) -> tuple[str, ...]:
+    """Return a node's addresses: those wished for, and in the families without one the first that nobody wishes for.
+
+    Raises:
+        UsageError: an address is not on the nodes' network.
+    """
+    taken = {address for each in wishes for address in each.addresses}
+    found = []
+    for ip in usual:
+        mine = next((address for address in wish.addresses if version(address) == version(ip)), "")
+        network = ipaddress.ip_network(NUMBERS[version(ip)].underlay)
+        asked = ipaddress.ip_address(mine or ip)
+        if asked not in network or asked in (network[0], network[1]):
+            raise UsageError(f"the address {mine} of a node is not on the nodes' network {network}")
+        number = int(ipaddress.ip_address(ip)) - int(network[0])
+        while not mine and str(network[number]) in taken:
+            number += 256
+        found.append(mine or str(network[number]))
+    return tuple(found)
+
+
 def from_json(document: Mapping[str, Any]) -> Lab:
     """Return a lab as `dataclasses.asdict` and JSON have left it."""
-    nodes = tuple(Node(**{**node, "ips": tuple(node["ips"]), "taints": None if node["taints"] is None else tuple(
-        Taint(**taint) for taint in node["taints"])}) for node in document["nodes"])
+    nodes = tuple(Node(**{**node, "ips": tuple(node["ips"]), "pod_cidrs": tuple(node["pod_cidrs"]),
+                           "taints": None if node["taints"] is None else tuple(
+                               Taint(**taint) for taint in node["taints"])}) for node in document["nodes"])
     return Lab(**{**document, "nodes": nodes, "pod_cidrs": tuple(document["pod_cidrs"]),
                   "service_cidrs": tuple(document["service_cidrs"])})
 
@@ -220,7 +248,11 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
     for number, (plain, wish) in enumerate(zip_longest(usual, wishes[:len(usual)])):
         wish = wish or NodeWish("worker" if number else "control-plane")
         ips = tuple(str(ipaddress.ip_network(NUMBERS[version(cidr)].underlay)[2 + number]) for cidr in service_cidrs)
-        nodes.append(Node(wish.name or plain, wish.role, ips, wish.labels, wish.taints))
+        nodes.append(Node(wish.name or plain, wish.role, _addresses(ips, wish, wishes), wish.labels, wish.taints,
+                          wish.pod_cidrs, wish.dynamic_from))
+    ranges = [bool(node.pod_cidrs) for node in nodes]
+    if any(ranges) and not all(ranges):
+        raise UsageError("either all nodes have a podSubnet or none: the others' would be chosen without a look at it")
     twice = next((node.name for n, node in enumerate(nodes) if node.name in {one.name for one in nodes[:n]}), "")
     if twice:
         raise UsageError(f'two nodes are called "{twice}"')

@@ -119,7 +119,8 @@ class Netd:
             await self._report()
 
     def _write(self, me: plan.NodeView) -> None:
-        wanted = plan.conflist(me.pod_cidrs, mtu=self._node.mtu(me), portmap=self._files.has_plugin("portmap"))
+        wanted = plan.conflist(me.pod_cidrs, mtu=self._node.mtu(me), portmap=self._files.has_plugin("portmap"),
+                               dynamic_from=me.dynamic_from)
         self._files.write(wanted)
 
     async def _report(self) -> None:
@@ -170,6 +171,9 @@ def _check(flags: Flags) -> None:
 def _slim(node: meta.Object) -> meta.Object:
     """Keep of a Node what the plan needs: heartbeats then leave nothing behind."""
     metadata = {key: value for key, value in node["metadata"].items() if key in ("name", "uid", "resourceVersion")}
+    start = meta.annotations(node).get(plan.DYNAMIC_FROM)
+    if start:
+        metadata["annotations"] = {plan.DYNAMIC_FROM: start}
     status = {"addresses": node.get("status", {}).get("addresses")}
     return {"metadata": metadata, "spec": node.get("spec", {}), "status": status}
 

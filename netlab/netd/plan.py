@@ -13,6 +13,8 @@ from netlab.api.meta import Object
 Backend = Literal["host-gw", "vxlan"]
 
 NETWORK = "netlab"
+DYNAMIC_FROM = "netlab.io/dynamic-from"
+"""The annotation of a Node that says from which address on Pods get one that ask for none."""
 BRIDGE = "cni0"
 VERSION = "1.0.0"  # the highest that the plugins of Debian 12 speak: they can be put in the place of ours
 MASQ_CHAIN = "NETLAB-MASQ"
@@ -27,6 +29,8 @@ class NodeView:
     name: str
     ips: tuple[str, ...]
     pod_cidrs: tuple[str, ...]
+    dynamic_from: str = ""
+    """From which address on Pods get one that ask for none; "" for the range's first."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +56,40 @@ def view(node: Object) -> NodeView:
     spec, status = node.get("spec", {}), node.get("status", {})
     ips = tuple(item["address"] for item in status.get("addresses") or () if item.get("type") == "InternalIP")
     cidrs = tuple(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else []))
-    return NodeView(meta.name(node), ips, cidrs)
+    return NodeView(meta.name(node), ips, cidrs, meta.annotations(node).get(DYNAMIC_FROM, ""))
 
 
-def conflist(pod_cidrs: Sequence[str], *, mtu: int, portmap: bool) -> dict[str, Any]:
+def conflist(pod_cidrs: Sequence[str], *, mtu: int, portmap: bool, dynamic_from: str = "") -> dict[str, Any]:
     """Return the CNI configuration of a node. `mtu` 0 leaves it to the kernel.
 
+    A Pod may ask for its addresses (capability `ips`). Those that ask for none get one behind `dynamic_from` first.
     No ipMasq: it would rewrite the source of what Pods send to Pods of other nodes.
     """
     six = [cidr for cidr in pod_cidrs if ":" in cidr]
     four = [cidr for cidr in pod_cidrs if ":" not in cidr]
     routes = [{"dst": dst} for dst, listed in (("0.0.0.0/0", four), ("::/0", six)) if listed]
     bridge: dict[str, Any] = {"type": "bridge", "bridge": BRIDGE, "isGateway": True,
-                              "ipMasq": False, "hairpinMode": True,
-                              "ipam": {"type": "host-local", "ranges": [[{"subnet": cidr}] for cidr in pod_cidrs],
-                                       "routes": routes}}
+                              "ipMasq": False, "hairpinMode": True, "capabilities": {"ips": True},
+                              "ipam": {"type": "host-local", "routes": routes,
+                                       "ranges": [_ranges(cidr, dynamic_from) for cidr in pod_cidrs]}}
     if mtu:
         bridge["mtu"] = mtu
     plugins = [bridge]
     if portmap:
         plugins.append({"type": "portmap", "capabilities": {"portMappings": True}})
     return {"cniVersion": VERSION, "name": NETWORK, "plugins": plugins}
+
+
+def _ranges(cidr: str, dynamic_from: str) -> list[dict[str, str]]:
+    """Return the ranges of one family: with `dynamic_from` in it two, of which the upper one is given out first."""
+    try:
+        first = ip_address(dynamic_from)
+    except ValueError:
+        return [{"subnet": cidr}]
+    network = ip_network(cidr)
+    if first not in network or int(first) - 1 <= int(network[1]):
+        return [{"subnet": cidr}]
+    return [{"subnet": cidr, "rangeStart": str(first)}, {"subnet": cidr, "rangeEnd": str(first - 1)}]
 
 
 def ways(me: NodeView, others: Iterable[NodeView], backend: Backend) -> tuple[Way, ...]:

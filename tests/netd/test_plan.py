@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from netlab.cni import conflist
+from netlab.cni.ranges import parse_sets
 from netlab.netd import plan
 from netlab.netd.plan import NodeView, Tunnel, Way
 
@@ -53,9 +54,18 @@ def test_the_conflist_is_one_that_runtimes_take(mtu: int) -> None:
     assert [item[0]["subnet"] for item in bridge["ipam"]["ranges"]] == list(ONE.pod_cidrs)
     assert [route["dst"] for route in bridge["ipam"]["routes"]] == ["0.0.0.0/0", "::/0"]
     assert bridge["ipMasq"] is False
+    assert bridge["capabilities"] == {"ips": True}
     assert bridge.get("mtu", 0) == mtu
     assert portmap["capabilities"] == {"portMappings": True}
     assert len(conflist.parse(plan.conflist(("10.244.0.0/24",), mtu=0, portmap=False)).plugins) == 1
+
+
+def test_pods_without_a_wish_get_addresses_behind_those_that_are_wished_for() -> None:
+    made = plan.conflist(("10.244.1.0/24", "fd00::/64"), mtu=0, portmap=False, dynamic_from="10.244.1.9")
+    sets = parse_sets(made["plugins"][0]["ipam"])
+    assert str(next(iter(sets[0].walk(None)))[0]) == "10.244.1.9"
+    assert sets[0].range_of(ip_address("10.244.1.5")) is not None
+    assert len(sets[1].ranges) == 1
 
 
 def test_masquerade_spares_the_cluster() -> None:

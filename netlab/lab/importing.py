@@ -1,0 +1,328 @@
+"""The network of another cluster as a scenario: from `kubectl get svc,endpointslices,nodes,pods -A -o yaml`. Pure.
+
+What is carried over is what kube-proxy's rules are made from: node names and Pod ranges, Pod addresses, Services with
+their addresses, node ports and policies, endpoints. Pods become echo servers on the ports that they had.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any, Final
+
+from netlab.api import meta
+from netlab.api.meta import Object
+from netlab.controllers import endpointslices as slices
+from netlab.errors import UsageError
+from netlab.kubelet.network import IPS
+from netlab.lab import plan
+from netlab.proxy.addresses import address as canonical
+from netlab.proxy.endpoints import service_of
+
+ROLE: Final = "node-role.kubernetes.io/control-plane"
+OWN_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
+"""Namespaces whose Pods a lab has of its own."""
+
+IMAGE: Final = "netlab/agnhost"
+_LABELS: Final = re.compile(r"(.*\.)?(kubernetes|k8s)\.io/(hostname|os|arch)$|node-role\.kubernetes\.io/.*")
+_SERVICE_FIELDS: Final = (
+    "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "ports", "selector", "externalIPs",
+    "externalName", "externalTrafficPolicy", "internalTrafficPolicy", "sessionAffinity", "sessionAffinityConfig",
+    "loadBalancerSourceRanges", "healthCheckNodePort", "publishNotReadyAddresses", "trafficDistribution")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A scenario's document, its manifests, and what could not be carried over, in words."""
+
+    scenario: Object
+    manifests: tuple[Object, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Work:
+    """One import under way."""
+
+    objects: Sequence[Object]
+    notes: list[str] = field(default_factory=list)
+    nodes: dict[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[Object]:
+        return [each for each in self.objects if each.get("kind") == kind]
+
+
+def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
+    """Return the scenario that rebuilds a cluster's network.
+
+    Raises:
+        UsageError: there is no Node or no Service among the objects, or more nodes than a lab can have.
+    """
+    work = _Work(objects)
+    listed = work.of("Node")
+    if not listed or not work.of("Service"):
+        lacks = "Node" if not listed else "Service"
+        raise UsageError(f"there is no {lacks} among the objects",
+                         hint="want the output of: kubectl get svc,endpointslices,nodes,pods -A -o yaml")
+    if len(listed) > 200:
+        raise UsageError(f"{len(listed)} nodes are more than the 200 that a lab can have")
+    services = _service_ranges(work)
+    pods = _pod_ranges(listed)
+    family = "dual" if len(services) > 1 else "ipv6" if plan.version(services[0]) == 6 else "ipv4"
+    nodes = _nodes(work, listed, services)
+    namespaces = sorted({meta.namespace(each) for kind in ("Service", "Pod", "EndpointSlice") for each in work.of(kind)}
+                        - {"default", *OWN_NAMESPACES, ""})
+    made = [_pod(work, each) for each in work.of("Pod") if _carried(work, each)]
+    manifests: list[Object] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+                               for name in namespaces]
+    manifests += _services(work, services, made)
+    manifests += made
+    networking: Object = {"ipFamily": family, "serviceSubnet": ",".join(services)}
+    if pods:
+        networking["podSubnet"] = ",".join(pods)
+    scenario: Object = {"title": title or "The network of an imported cluster", "nodes": nodes,
+                        "networking": networking, "manifests": ["manifests.yaml"],
+                        "next": ["netlab kubectl get pods -A -o wide", "netlab rules"]}
+    return Imported(scenario, tuple(manifests), tuple(dict.fromkeys(work.notes)))
+
+
+def _nodes(work: _Work, listed: Sequence[Object], services: Sequence[str]) -> list[Object]:
+    """Return the nodes of the scenario, the control plane's first; fills in the names that they have in the lab."""
+    control = [each for each in listed if ROLE in meta.labels(each)]
+    ordered = [*control[:1], *(each for each in listed if each not in control[:1])]
+    if len(control) > 1:
+        work.notes.append(f"a lab has one control-plane node: {', '.join(map(meta.name, control[1:]))} are workers")
+    whole = all((each.get("spec") or {}).get("podCIDR") or (each.get("spec") or {}).get("podCIDRs") for each in listed)
+    if not whole:
+        work.notes.append("not all nodes have a podCIDR: the lab's nodes get ranges of its own, where Pods' addresses "
+                          "may not be had")
+    found: list[Object] = []
+    for each in ordered:
+        name = re.sub(r"[^a-z0-9-]+", "-", meta.name(each).lower()).strip("-")[:63].strip("-")
+        if name != meta.name(each):
+            work.notes.append(f"node {meta.name(each)} is called {name}: a lab's nodes have names without dots")
+        work.nodes[meta.name(each)] = name
+        row: Object = {"role": "control-plane" if each in control[:1] else "worker", "name": name}
+        tags = {key: value for key, value in meta.labels(each).items() if not _LABELS.match(key)}
+        if tags:
+            row["labels"] = tags
+        taints = [{key: taint[key] for key in ("key", "value", "effect") if taint.get(key)}
+                  for taint in (each.get("spec") or {}).get("taints") or ()
+                  if not str(taint.get("key", "")).startswith("node.kubernetes.io/")]
+        if taints or row["role"] == "control-plane":
+            row["taints"] = taints
+        _addresses(work, each, row, services)
+        if whole:
+            spec = each.get("spec") or {}
+            cidrs = spec.get("podCIDRs") or [spec["podCIDR"]]
+            row["podSubnet"] = ",".join(cidrs)
+            start = _dynamic_from(cidrs[0], [ip for pod in work.of("Pod") for ip in _ips(pod)])
+            if start:
+                row["dynamicFrom"] = start
+        found.append(row)
+    if not control:
+        work.notes.append("no node has the control plane: the lab has one more for it, called control-plane")
+        first: Object = {"role": "control-plane", "name": "control-plane"}
+        if whole:
+            extra = [_free_range([row["podSubnet"].split(",")[number] for row in found])
+                     for number in range(len(found[0]["podSubnet"].split(",")))]
+            first["podSubnet"] = ",".join(extra)
+        found.insert(0, first)
+    return found
+
+
+def _addresses(work: _Work, node: Object, row: Object, services: Sequence[str]) -> None:
+    """Keep a node's addresses that are on the lab's own network of nodes; tell of the others."""
+    theirs = [each["address"] for each in (node.get("status") or {}).get("addresses") or ()
+              if each.get("type") == "InternalIP"]
+    kept = []
+    for cidr in services:
+        network = ipaddress.ip_network(plan.NUMBERS[plan.version(cidr)].underlay)
+        mine = next((ip for ip in theirs if plan.version(ip) == network.version), "")
+        if mine and ipaddress.ip_address(mine) in network and int(ipaddress.ip_address(mine)) - int(network[0]) > 1:
+            kept.append(mine)
+        elif mine:
+            work.notes.append(f"node {meta.name(node)} has another address than {mine}: a lab's nodes are in {network}")
+    if kept:
+        row["address"] = ",".join(kept)
+
+
+def _dynamic_from(cidr: str, taken: Iterable[str]) -> str:
+    """Return the first address of a range behind all that are taken, "" when there is no room for some Pods more."""
+    network = ipaddress.ip_network(cidr)
+    last = max((int(found) for ip in taken if plan.version(ip) == network.version
+                and (found := ipaddress.ip_address(ip)) in network), default=int(network[1]))
+    return str(ipaddress.ip_address(last + 1)) if last + 16 < int(network[-1]) else ""
+
+
+def _free_range(cidrs: Sequence[str]) -> str:
+    """Return a range of the same length behind the last one."""
+    networks = sorted((ipaddress.ip_network(cidr) for cidr in cidrs), key=lambda each: int(each[0]))
+    last = networks[-1]
+    return f"{ipaddress.ip_address(int(last[-1]) + 1)}/{last.prefixlen}"
+
+
+def _pod_ranges(nodes: Sequence[Object]) -> list[str]:
+    """Return the range of all Pods in each family: at least a /16 (a /56), or what holds all nodes' and one more."""
+    columns: list[list[str]] = [list(filter(None, column)) for column in zip_longest(*(
+        (each.get("spec") or {}).get("podCIDRs") or [(each.get("spec") or {}).get("podCIDR") or ""] for each in nodes))]
+    found = []
+    for cidrs in filter(None, columns):
+        networks = [ipaddress.ip_network(cidr) for cidr in (*cidrs, _free_range(cidrs))]
+        usual = 16 if networks[0].version == 4 else 56
+        whole = networks[0].supernet(new_prefix=min(usual, networks[0].prefixlen))
+        while not all(each.subnet_of(whole) for each in networks):  # type: ignore[arg-type]
+            whole = whole.supernet()
+        found.append(str(whole))
+    return found
+
+
+def _service_ranges(work: _Work) -> list[str]:
+    """Return the range of cluster addresses in each family: it begins right before the Service `kubernetes`."""
+    api = next((each for each in work.of("Service") if meta.key(each) == "default/kubernetes"), None)
+    every = [ip for each in work.of("Service") for ip in _cluster_ips(each)]
+    firsts = _cluster_ips(api) if api else []
+    found = []
+    for family in (4, 6):
+        mine = [ipaddress.ip_address(ip) for ip in every if plan.version(ip) == family]
+        if not mine:
+            continue
+        first = next((ipaddress.ip_address(ip) for ip in firsts if plan.version(ip) == family), None)
+        usual = 16 if family == 4 else 112
+        bits = usual
+        base = first - 1 if first is not None else min(mine)
+        while bits < (30 if family == 4 else 126) and int(base) & ((1 << (base.max_prefixlen - bits)) - 1) and first:
+            bits += 1  # the range has to begin where the API server's own Service says
+        network = ipaddress.ip_network(f"{base}/{bits}", strict=False)
+        if not all(ip in network for ip in mine):
+            work.notes.append(f"not all cluster addresses are in {network}: Services outside of it are refused")
+        found.append((family, str(network)))
+    if not found:
+        return [plan.SERVICE_CIDR]
+    main = plan.version(firsts[0]) if firsts else found[0][0]
+    return [cidr for family, cidr in sorted(found, key=lambda each: each[0] != main)]
+
+
+def _cluster_ips(service: Object | None) -> list[str]:
+    spec = (service or {}).get("spec") or {}
+    return [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP")] if ip and ip != "None"]
+
+
+def _ips(pod: Object) -> list[str]:
+    status = pod.get("status") or {}
+    return [entry["ip"] for entry in status.get("podIPs") or ()] or [ip for ip in [status.get("podIP")] if ip]
+
+
+def _carried(work: _Work, pod: Object) -> bool:
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    if meta.namespace(pod) in OWN_NAMESPACES or status.get("phase") in ("Succeeded", "Failed"):
+        return False
+    if spec.get("hostNetwork"):
+        work.notes.append(f"Pod {meta.key(pod)} is on its node's network and is left out")
+        return False
+    return bool(spec.get("nodeName"))
+
+
+def _pod(work: _Work, pod: Object) -> Object:
+    """Return a Pod that answers on the ports of another one, at its addresses."""
+    ips = _ips(pod)
+    ports: dict[tuple[str, int], Object] = {}
+    for container in (pod.get("spec") or {}).get("containers") or ():
+        for port in container.get("ports") or ():
+            row = {"containerPort": port["containerPort"], "protocol": port.get("protocol", "TCP")}
+            ports[row["protocol"], row["containerPort"]] = row | ({"name": port["name"]} if port.get("name") else {})
+    for each in work.of("EndpointSlice"):
+        if any(canonical(ip) in map(canonical, ips) for entry in each.get("endpoints") or ()
+               for ip in entry.get("addresses") or ()):
+            for port in each.get("ports") or ():
+                key = port.get("protocol", "TCP"), port.get("port") or 0
+                if key[1] and key not in ports:
+                    ports[key] = {"containerPort": key[1], "protocol": key[0]}
+    if any(protocol == "SCTP" for protocol, _ in ports):
+        work.notes.append(f"Pod {meta.key(pod)} does not listen on its SCTP ports")
+    tcp, udp = ([row for (protocol, _), row in ports.items() if protocol == wanted] for wanted in ("TCP", "UDP"))
+    containers = []
+    for number, (one, other) in enumerate(zip_longest(tcp, udp)):
+        containers.append({
+            "name": f"echo{number}", "image": IMAGE,
+            "args": ["netexec", f"--http-port={one['containerPort'] if one else 0}",
+                     f"--udp-port={other['containerPort'] if other else -1}"],
+            "ports": [row for row in (one, other) if row]})
+    notes = {IPS: ",".join(ips)} if ips else {}
+    return {"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": meta.name(pod), "namespace": meta.namespace(pod) or "default",
+                         "labels": dict(meta.labels(pod)), "annotations": notes},
+            "spec": {"nodeName": work.nodes.get(str(pod["spec"]["nodeName"]), str(pod["spec"]["nodeName"])),
+                     "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}],
+                     "containers": containers or [{"name": "echo0", "image": IMAGE, "args": ["pause"]}]}}
+
+
+def _services(work: _Work, ranges: Sequence[str], pods: Sequence[Object]) -> list[Object]:
+    """Return the Services, and the EndpointSlices of those whose endpoints the lab's controllers would not find."""
+    networks = [ipaddress.ip_network(cidr) for cidr in ranges]
+    dns = str(networks[0][10])
+    found: list[Object] = []
+    for service in work.of("Service"):
+        key, addresses = meta.key(service), _cluster_ips(service)
+        if key == "default/kubernetes":
+            continue
+        if dns in addresses or key == "kube-system/kube-dns":
+            work.notes.append(f"the cluster's DNS is the lab's own: endpoints of Service {key} are other Pods")
+            if dns not in addresses:
+                work.notes.append(f"Service {key} has the address {dns} in the lab, not {', '.join(addresses)}")
+            continue
+        if any(not any(ipaddress.ip_address(ip) in network for network in networks) for ip in addresses):
+            work.notes.append(f"Service {key} is left out: {', '.join(addresses)} is in none of {', '.join(ranges)}")
+            continue
+        spec = {name: service["spec"][name] for name in _SERVICE_FIELDS if name in (service.get("spec") or {})}
+        own = [each for each in work.of("EndpointSlice") if service_of(each) == key]
+        made: Object = {"apiVersion": "v1", "kind": "Service",
+                        "metadata": {"name": meta.name(service), "namespace": meta.namespace(service) or "default",
+                                     "labels": dict(meta.labels(service))}, "spec": spec}
+        ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+        if ingress:
+            made["status"] = {"loadBalancer": {"ingress": ingress}}
+        if not spec.get("selector") or not _found_again(service, own, pods):
+            if spec.pop("selector", None):
+                work.notes.append(f"Service {key} has no selector in the lab: its EndpointSlices are kept as they were")
+            found += [_slice(work, each) for each in own if each.get("addressType") != "FQDN"]
+        found.append(made)
+    return found
+
+
+def _found_again(service: Object, own: Sequence[Object], pods: Sequence[Object]) -> bool:
+    """Tell whether the Pods of the lab, all of them ready, give a Service the endpoints that it has."""
+    wanted = service["spec"].get("selector") or {}
+    theirs = {ip for each in own for entry in each.get("endpoints") or () for ip in entry.get("addresses") or ()}
+    ready = all((entry.get("conditions") or {}).get("ready") is not False for each in own
+                for entry in each.get("endpoints") or ())
+    chosen = [pod for pod in pods if meta.namespace(pod) == (meta.namespace(service) or "default")
+              and wanted.items() <= meta.labels(pod).items()]
+    mine = {ip for pod in chosen for ip in meta.annotations(pod).get(IPS, "").split(",") if ip}
+    families = {plan.version(ip) for ip in _cluster_ips(service)} or {4, 6}
+    return ready and theirs == {ip for ip in mine if plan.version(ip) in families}
+
+
+def _slice(work: _Work, each: Object) -> Object:
+    tags = {key: value for key, value in meta.labels(each).items() if key != slices.MANAGED_BY}
+    endpoints = []
+    for entry in each.get("endpoints") or ():
+        kept: dict[str, Any] = {name: entry[name] for name in ("addresses", "conditions", "hostname", "zone", "hints")
+                                if name in entry}
+        if entry.get("nodeName"):
+            kept["nodeName"] = work.nodes.get(entry["nodeName"], entry["nodeName"])
+        endpoints.append(kept)
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": each["addressType"],
+            "metadata": {"name": meta.name(each), "namespace": meta.namespace(each) or "default", "labels": tags},
+            "ports": each.get("ports") or [], "endpoints": endpoints}
+
+
+def texts(made: Imported) -> Mapping[str, str]:
+    """Return the files of the scenario's folder, by name."""
+    import yaml
+
+    return {"scenario.yaml": yaml.safe_dump(made.scenario, sort_keys=False, allow_unicode=True),
+            "manifests.yaml": yaml.safe_dump_all(made.manifests, sort_keys=False, allow_unicode=True)}

@@ -1,0 +1,111 @@
+"""`netlab import`: another cluster's network as a scenario; the rules in the lab are those of that cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from netlab.errors import UsageError
+from netlab.inspect.objects import read
+from netlab.lab import importing, networking, source
+from tests.proxy.builders import a_node, a_port, a_service, a_slice, an_endpoint
+from tests.trace.test_predict import a_pod
+
+API = a_service("kubernetes", "10.43.0.1", ports=[a_port(443, "https")])
+MANAGED = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
+
+
+def cluster() -> list[dict]:
+    nodes = [a_node("cp.example", "192.168.7.1", labels={importing.ROLE: "", "topology.kubernetes.io/zone": "a"},
+                    podCIDRs=["10.42.0.0/24"]),
+             a_node("w1", "172.18.0.9", podCIDRs=["10.42.1.0/24"])]
+    return [*nodes, API, a_pod("web-1", "10.42.1.7", "w1", app="web"), a_pod("old", "10.42.0.8", "cp.example", app="old"),
+            a_service("web", "10.43.7.7", type="LoadBalancer", selector={"app": "web"}, ingress=["198.51.100.7"],
+                      ports=[a_port(80, node_port=31000) | {"targetPort": 8080}]),
+            a_slice("web", [an_endpoint("10.42.1.7", "w1", ready=True)]),
+            a_service("old", "10.43.7.8", selector={"app": "old"}),
+            a_slice("old", [an_endpoint("10.42.0.8", "cp.example", ready=False)])]
+
+
+def test_names_ranges_and_addresses_are_kept_where_a_lab_can_have_them() -> None:
+    made = importing.convert(cluster())
+    control, worker = made.scenario["nodes"]
+    assert control == {"role": "control-plane", "name": "cp-example", "labels": {"topology.kubernetes.io/zone": "a"},
+                       "taints": [], "podSubnet": "10.42.0.0/24", "dynamicFrom": "10.42.0.9"}
+    assert (worker["address"], worker["podSubnet"]) == ("172.18.0.9", "10.42.1.0/24")
+    assert made.scenario["networking"] == {"ipFamily": "ipv4", "serviceSubnet": "10.43.0.0/16",
+                                           "podSubnet": "10.42.0.0/16"}
+    assert any("192.168.7.1" in note for note in made.notes)
+    assert any("cp.example is called cp-example" in note for note in made.notes)
+
+
+def test_pods_answer_at_their_addresses_and_services_keep_theirs() -> None:
+    made = importing.convert(cluster())
+    by_name = {(each["kind"], each["metadata"]["name"]): each for each in made.manifests}
+    pod = by_name["Pod", "web-1"]
+    assert pod["metadata"]["annotations"] == {"netlab.io/ips": "10.42.1.7"}
+    assert pod["spec"]["nodeName"] == "w1"
+    assert pod["spec"]["containers"][0]["args"] == ["netexec", "--http-port=8080", "--udp-port=-1"]
+    web = by_name["Service", "web"]
+    assert (web["spec"]["clusterIP"], web["spec"]["ports"][0]["nodePort"]) == ("10.43.7.7", 31000)
+    assert web["status"] == {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}
+    assert web["spec"]["selector"] == {"app": "web"}
+    assert ("EndpointSlice", "web-1") not in by_name, "the lab's controllers find these"
+    assert "selector" not in by_name["Service", "old"]["spec"]
+    assert by_name["EndpointSlice", "old-1"]["endpoints"][0]["nodeName"] == "cp-example"
+    assert ("Service", "kubernetes") not in by_name
+
+
+def test_the_scenario_is_one_that_a_lab_takes() -> None:
+    files = importing.texts(importing.convert(cluster()))
+    fields = source.parse(files["scenario.yaml"], "scenario.yaml").fields(
+        ("title", "nodes", "networking", "manifests", "next"))
+    count, wishes = networking.nodes(fields["nodes"])
+    assert (count, wishes[0].pod_cidrs, wishes[1].addresses) == (2, ("10.42.0.0/24",), ("172.18.0.9",))
+    assert networking.parse(fields["networking"], None).service_cidrs() == ("10.43.0.0/16",)
+    assert len(list(yaml.safe_load_all(files["manifests.yaml"]))) == len(importing.convert(cluster()).manifests)
+
+
+def test_a_cluster_whose_control_plane_is_not_among_its_nodes_gets_one() -> None:
+    objects = [each for each in cluster() if each["metadata"]["name"] != "cp.example"]
+    made = importing.convert(objects)
+    assert made.scenario["nodes"][0] == {"role": "control-plane", "name": "control-plane", "podSubnet": "10.42.2.0/24"}
+
+
+@pytest.mark.parametrize("kind", ["Node", "Service"])
+def test_what_is_missing_is_named(kind: str) -> None:
+    with pytest.raises(UsageError, match=f"no {kind}"):
+        importing.convert([each for each in cluster() if each["kind"] != kind])
+
+
+@pytest.mark.lab
+@pytest.mark.root
+def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> None:
+    lab = services[0]
+    text = netlab.kubectl("--context", f"netlab-{lab}", "get", "svc,endpointslices,nodes,pods", "-A", "-o", "json")
+    assert read(text, "export")
+    (netlab.home / "export.json").write_text(text)
+    copy = f"{lab}i"
+    folder = netlab.home / "imported"
+    said = netlab("import", str(netlab.home / "export.json"), "-d", str(folder), "--up", "--name", copy)
+    try:
+        assert (folder / "scenario.yaml").exists()
+        assert "note:" in said.stderr
+        for node in ("control-plane", "worker1", "worker2"):
+            for name in (lab, copy):
+                saved = subprocess.run(["ip", "netns", "exec", f"{name}-{node}", "iptables-save"], capture_output=True,
+                                       text=True, check=True).stdout
+                (netlab.home / f"{name}.txt").write_text(saved)
+            found = json.loads(netlab("rules", "diff", str(netlab.home / f"{lab}.txt"), str(netlab.home / f"{copy}.txt"),
+                                      "-o", "json").stdout)
+            services_ = {part["service"] for each in found["differences"] for part in each["services"]}
+            assert services_ <= {"kube-system/kube-dns"}, "only the lab's own DNS is elsewhere"
+        answer = json.loads(netlab("trace", "pod/client", "svc/web", "--name", copy, "-o", "json").stdout)
+        assert answer["outcome"]["status"] == "connected"
+        assert answer["prediction"]["status"] == "agrees"
+    finally:
+        netlab("down", "--name", copy)
+    assert netlab.leftovers(copy) == []
