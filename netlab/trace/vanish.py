@@ -44,8 +44,8 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
         return None
     here = [hop for hop in hops if hop.place == last.place]
     routed = next((hop for hop in reversed(here) if hop.kind == "route"), None)
-    if death is not None and death.reason == "NO_SOCKET" and error is None:
-        return words(death)
+    if death is not None and death.reason == "NO_SOCKET":
+        return words(death) if error is None else None  # it has arrived, and the answer says the rest
     if routed is not None and not routed.interface:
         if death is not None and death.reason in REASONS and death.reason != "NO_SOCKET":
             return words(death)
@@ -90,7 +90,7 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
     six = packet.family != 2
     forwarding = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
     route = ask.route(place, packet, came_in)
-    if came_in and route.kind != "local" and ask.setting(place, forwarding) == "0":
+    if came_in not in ("", "lo") and route.kind != "local" and ask.setting(place, forwarding) == "0":
         return Cause(f"{place} does not forward: {forwarding} is 0 there", f"sysctl -w {forwarding}=1 there")
     if route.words and name.startswith("svc/"):
         return Cause(f"no rule had another destination for it, and {place} has {route.words} for {target}",
