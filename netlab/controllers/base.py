@@ -37,6 +37,9 @@ class Options:
     node_startup_grace: float = 60.0
     terminated_pod_threshold: int = 12500
     max_endpoints_per_slice: int = 100
+    signing_certificate: bytes = b""
+    signing_key: bytes = b""
+    signing_seconds: float = 365 * 86400.0
 
 
 class Context:

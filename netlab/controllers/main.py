@@ -17,6 +17,7 @@ from netlab.client.client import Client
 from netlab.client.health import serving
 from netlab.client.leader import LeaderElector, new_identity
 from netlab.controllers.base import Context, Controller, Options
+from netlab.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from netlab.controllers.daemonset import DaemonSets
 from netlab.controllers.deployment import Deployments
 from netlab.controllers.endpoints import EndpointsController
@@ -42,10 +43,14 @@ PROGRAM = "kube-controller-manager"
 CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpam, ServiceAccounts, RootCaPublisher, DaemonSets, Deployments, ReplicaSets, ReplicationControllers,
     EndpointSlices, EndpointsController, EndpointSliceMirroring, NodeLifecycle, TaintEviction, Namespaces,
-    PodCollector, Tokens, ResourceQuotas, GarbageCollector)
+    PodCollector, Tokens, ResourceQuotas, CertificateApprover, CertificateSigner, CertificateCleaner,
+    GarbageCollector)
 
 _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
     "endpointslicemirroring": "endpointslice-mirroring-controller", "resourcequota": "resourcequota-controller",
+    "csrsigning": "certificatesigningrequest-signing-controller",
+    "csrapproving": "certificatesigningrequest-approving-controller",
+    "csrcleaner": "certificatesigningrequest-cleaner-controller",
     "endpoint": "endpoints-controller", "endpointslice": "endpointslice-controller",
     "replicationcontroller": "replicationcontroller-controller", "podgc": "pod-garbage-collector-controller",
     "namespace": "namespace-controller", "serviceaccount": "serviceaccount-controller",
@@ -62,9 +67,8 @@ _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be na
     "persistentvolume-binder", "persistentvolume-binder-controller", "persistentvolume-expander",
     "persistentvolume-expander-controller", "pv-protection", "persistentvolume-protection-controller",
     "pvc-protection", "persistentvolumeclaim-protection-controller", "ephemeral-volume",
-    "ephemeral-volume-controller", "horizontalpodautoscaling", "horizontal-pod-autoscaler-controller", "csrsigning",
-    "certificatesigningrequest-signing-controller", "csrapproving", "certificatesigningrequest-approving-controller",
-    "csrcleaner", "certificatesigningrequest-cleaner-controller", "clusterrole-aggregation",
+    "ephemeral-volume-controller", "horizontalpodautoscaling", "horizontal-pod-autoscaler-controller",
+    "clusterrole-aggregation",
     "clusterrole-aggregation-controller", "service",
     "service-lb-controller", "route", "node-route-controller", "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller", "validatingadmissionpolicy-status-controller", "service-cidr-controller",
@@ -88,6 +92,9 @@ FLAGS: tuple[Flag, ...] = (
     Flag("node-cidr-mask-size-ipv6", "int", 0, "The same for IPv6 in a dual-stack cluster."),
     Flag("service-account-private-key-file", help="Key that signs long-lived service account tokens."),
     Flag("root-ca-file", help="CA bundle to publish in every namespace."),
+    Flag("cluster-signing-cert-file", help="CA certificate that signs approved CertificateSigningRequests."),
+    Flag("cluster-signing-key-file", help="Key of that certificate."),
+    Flag("cluster-signing-duration", "duration", 365 * 86400.0, "The longest that a signed certificate is good for."),
     Flag("node-monitor-grace-period", "duration", 50.0, "Silence after which a node is Unknown."),
     Flag("node-startup-grace-period", "duration", 60.0, "Silence after which a node that never spoke is Unknown."),
     Flag("terminated-pod-gc-threshold", "int", 12500, "Ended Pods to keep; 0 keeps all."),
@@ -97,8 +104,8 @@ FLAGS: tuple[Flag, ...] = (
     *(Flag(name, ignored=True) for name in (
         "authentication-kubeconfig", "authorization-kubeconfig", "client-ca-file", "requestheader-client-ca-file",
         "requestheader-allowed-names", "requestheader-extra-headers-prefix", "requestheader-group-headers",
-        "requestheader-username-headers", "cluster-name", "cluster-signing-cert-file", "cluster-signing-key-file",
-        "cluster-signing-duration", "service-cluster-ip-range", "feature-gates", "logging-format", "cloud-provider",
+        "requestheader-username-headers", "cluster-name",
+        "service-cluster-ip-range", "feature-gates", "logging-format", "cloud-provider",
         "cloud-config", "leader-elect-resource-lock", "node-monitor-period", "horizontal-pod-autoscaler-sync-period",
         "flex-volume-plugin-dir", "kube-api-qps", "kube-api-burst", "kube-api-content-type", "tls-min-version",
         "tls-cipher-suites", "authorization-always-allow-paths", "cert-dir", "external-cloud-volume-plugin",
@@ -148,6 +155,9 @@ def options(given: Flags) -> Options:
                    node_monitor_grace=given["node-monitor-grace-period"],
                    node_startup_grace=given["node-startup-grace-period"],
                    terminated_pod_threshold=given["terminated-pod-gc-threshold"],
+                   signing_certificate=_file(given, "cluster-signing-cert-file"),
+                   signing_key=_file(given, "cluster-signing-key-file"),
+                   signing_seconds=given["cluster-signing-duration"],
                    max_endpoints_per_slice=given["max-endpoints-per-slice"])
 
 
