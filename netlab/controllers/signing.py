@@ -105,7 +105,9 @@ def sign(csr: Object, request: Any, ca_certificate: bytes, ca_key: bytes, *, now
                .public_key(request.public_key()).serial_number(x509.random_serial_number())
                .not_valid_before(begin - _BACKDATE).not_valid_after(end)
                .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True))
-    builder = builder.add_extension(_usage(csr), critical=True)
+    usage = _usage(csr)
+    if usage is not None:
+        builder = builder.add_extension(usage, critical=True)
     extended = _extended(csr)
     if extended is not None:
         builder = builder.add_extension(extended, critical=False)
@@ -120,6 +122,8 @@ def sign(csr: Object, request: Any, ca_certificate: bytes, ca_key: bytes, *, now
 def _usage(csr: Object) -> Any:
     from cryptography import x509
     wanted = {_KEY_USAGES[usage] for usage in csr["spec"].get("usages") or () if usage in _KEY_USAGES}
+    if not wanted:
+        return None  # an extension that allows nothing makes a certificate that nobody takes (RFC 5280, 4.2.1.3)
     every = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
              "key_cert_sign", "crl_sign")
     return x509.KeyUsage(**{name: name in wanted for name in every}, encipher_only=False, decipher_only=False)

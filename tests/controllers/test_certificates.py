@@ -64,6 +64,8 @@ def test_what_is_approved_is_signed(plane):
     assert certificate.subject.rfc4514_string() == "CN=jane,O=devs"
     assert certificate.public_key() == KEY.public_key()
     assert list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    with pytest.raises(x509.ExtensionNotFound):  # no usage of the key was asked for, and OpenSSL refuses an empty one
+        certificate.extensions.get_extension_for_class(x509.KeyUsage)
     left = certificate.not_valid_after_utc.timestamp() - time.time()
     assert 300 < left <= 600
 
