@@ -1,7 +1,7 @@
 """nft commands as netlink messages of our own: what `nft -f` does, for the commands that kube-proxy writes.
 
 One batch is one transaction. Against libnftables, which parses, evaluates and optimises for every user there may be,
-this takes a third of the time, and needs nothing but the kernel.
+this takes half of the time, and needs nothing but the kernel.
 
     add table ip kube-proxy { comment "rules for kube-proxy" ; }
     add map ip kube-proxy service-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
