@@ -72,7 +72,7 @@ def test_a_lab_on_an_etcd(netlab, store, members):
     if store == "etcd" and shutil.which("etcd") is None:
         pytest.skip("etcd is not installed")
     name = f"store-{store}-{members}"
-    netlab("up", "services", "--nodes", "2", "--name", name, "--store", store, "--store-members", members)
+    netlab("up", "services", "--name", name, "--store", store, "--store-members", members)
     try:
         pods = netlab.kubectl("get", "pods", "-n", "kube-system", "-l", "component=etcd", "-o", "name").split()
         assert len(pods) == int(members)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +13,7 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from netlab.errors import TemporaryError
 from netlab.store.rpc import admin, codec
 from netlab.store.rpc import messages as pb
 from netlab.store.rpc.client import Client
@@ -229,3 +233,33 @@ def test_bytes_that_are_no_message_are_refused():
         with pytest.raises(codec.Malformed):
             codec.decode(bad, pb.PutRequest)
     assert codec.decode(b"\xf2\x07\x03abc" + whole, pb.PutRequest).key == b"key"  # an unknown field
+
+
+def test_rubbish_on_the_port_hurts_nobody(tmp_path):
+    """Noise, HTTP/2 with noise in it, half requests, absurd lengths: the server goes on, and says nothing about it."""
+    dice = random.Random(11)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    settings = b"\0\0\0\x04\0\0\0\0\0"
+    with running(tmp_path, real=False) as server:
+        port = int(server.url.rpartition(":")[2])
+        for turn in range(60):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as noise:
+                start = (b"", preface, preface + settings, b"GET /v2/keys", b"GET / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")[turn % 5]
+                with contextlib.suppress(OSError):
+                    noise.sendall(start + dice.randbytes(dice.randrange(400)))
+                    noise.shutdown(socket.SHUT_WR)
+                    noise.settimeout(0.05)
+                    while noise.recv(65536):
+                        pass
+        assert server.own("put", "/after", "1") == "OK\n"
+        assert server.own("get", "/after", "--print-value-only") == "1\n"
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+async def test_a_message_that_claims_to_be_huge_is_refused(tmp_path):
+    with running(tmp_path, real=False) as server:
+        client = Client([server.url], None)
+        with pytest.raises((GRPCError, TemporaryError)):
+            await client.call("KV/Put", pb.PutRequest(b"k", b"x" * 9_000_000), pb.PutResponse)
+        assert (await client.call("KV/Range", pb.RangeRequest(b"k"), pb.RangeResponse)).count == 0
+        client.close()

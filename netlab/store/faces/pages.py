@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from netlab.store.errors import StoreError
 from netlab.store.faces import v2
 from netlab.store.faces.face import VERSION, Face
+
+log = logging.getLogger(__name__)
+_QUIET = logging.getLogger(f"{__name__}.protocol")
+_QUIET.setLevel(logging.CRITICAL)  # what clients get wrong they are told; it is no news for the log
 
 _GAUGES = (
     ("etcd_server_has_leader", "Whether there is a leader.", lambda _: 1),
@@ -27,12 +33,20 @@ def server(face: Face) -> web.Server:
     """Return what makes the protocol of each HTTP/1.1 connection."""
     async def serve(request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith(("/v2/keys", "/v2/members", "/v2/machines")):
-            return await v2.serve(face, request)
+            try:
+                return await v2.serve(face, request)
+            except StoreError as error:
+                return web.Response(status=503, text=f"{error}\n")
+            except ConnectionError:
+                raise
+            except Exception:
+                log.exception("%s %s", request.method, request.path)
+                return web.Response(status=500, text="Internal Server Error\n")
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET"}, text="Method Not Allowed\n")
         return _page(face, request.path)
 
-    return web.Server(serve, access_log=None, handler_cancellation=True)
+    return web.Server(serve, access_log=None, handler_cancellation=True, logger=_QUIET)
 
 
 def _page(face: Face, path: str) -> web.Response:
