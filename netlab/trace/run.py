@@ -118,7 +118,8 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
     wanted = protocol_filter(sender.number, ICMP, ICMPV6, UDP, IPV6_FRAGMENT)
     for tap in taps:
         ears.open(tap, _matches(sender.number, request), wanted,
-                  armed=few or tap.place == request.source or not tap.place.startswith("pod/"))
+                  armed=tap.place != "host" and
+                  (few or tap.place == request.source or not tap.place.startswith("pod/")))
     sender.start()
     loop, waits_for = ears.loop, 0
     end = time.monotonic() + request.timeout

@@ -63,6 +63,7 @@ def connect(network: Network, address: str, port: int, place: str = CLIENT) -> N
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("network", ["iptables-nft-restore", "iptables-legacy-restore"], indirect=True)
 def test_flows_are_told_with_their_names_and_ends(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
 
