@@ -87,7 +87,7 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
             "count": count, "bpf": bpf, "color": color, "output": output, "policies": policies})
     protocol = protocol or "tcp"
     foretold = trace_predict.asked([each for each in (source, target) if each], following, predict=predict,
-                                   protocol=protocol, source_address=source_address)
+                                   protocol=protocol, source_address=source_address, ipv6=ipv6)
     if foretold is not None:
         return trace_predict.run(foretold, name=name, output=output, color=trace_views.colored(color))
     trace_views.check(save, source, target, from_json)

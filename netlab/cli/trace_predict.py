@@ -79,11 +79,12 @@ class Asked:
     target: str
     protocol: str
     source_address: str
+    ipv6: bool
     more: Mapping[str, Any]
 
 
-def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None, protocol: str,
-          source_address: str) -> Asked | None:
+def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None, protocol: str, source_address: str,
+          ipv6: bool = False) -> Asked | None:
     """Return what is to be predicted; None when a packet is to be sent.
 
     Raises:
@@ -104,7 +105,7 @@ def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None,
         if more["if_"] or more["at"]:
             raise UsageError("saved rules have neither objects nor a past: --if and --at need a lab or -f")
         if len(ends) == 1 + (not more["from_"]):
-            return Asked(more["from_"] or ends[0], ends[-1], protocol, "", more)
+            return Asked(more["from_"] or ends[0], ends[-1], protocol, "", ipv6, more)
         raise UsageError("want --from IP and a destination",
                          hint="netlab trace --predict --rules FILE --from 10.244.1.9 10.96.0.10:80")
     if more["from_"] or more["routes"] or more["addresses"] or more["in_interface"]:
@@ -113,7 +114,7 @@ def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None,
         raise UsageError("files have no past: --at needs a lab")
     if len(ends) != 2:
         raise UsageError("want FROM and TO", hint="netlab trace --predict pod/client svc/web")
-    return Asked(ends[0], ends[1], protocol, source_address, more)
+    return Asked(ends[0], ends[1], protocol, source_address, ipv6, more)
 
 
 def run(wish: Asked, *, name: str, output: str, color: bool) -> int:
@@ -146,7 +147,7 @@ def _by_lab(wish: Asked, name: str) -> Foretold:
     if wish.more["at"] and not wish.more["at"].isdigit():
         raise UsageError(f"--at {wish.more['at']}: a resourceVersion is a number")
     packet = Wish(wish.source, wish.target, wish.protocol,  # type: ignore[arg-type]
-                  source_address=wish.source_address)
+                  source_address=wish.source_address, ipv6=wish.ipv6)
     return asyncio.run(predicting.foretell(state.find(name), packet, _change(wish), revision=wish.more["at"]))
 
 
@@ -173,7 +174,8 @@ def _by_files(wish: Asked) -> Foretold:
     objects = _read(wish.more["files"])
     change = _change(wish)
     after = whatif.applied(objects, change.apply, change.delete) if change else None
-    target = resolve(wish.target, assume.known(after.objects if after else objects), protocol=wish.protocol)
+    target = resolve(wish.target, assume.known(after.objects if after else objects), protocol=wish.protocol,
+                     ipv6=wish.ipv6)
     family = 6 if ":" in target.address else 4
     source = _place(wish.source, objects)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.errors import TemporaryError
+from netlab.errors import TemporaryError, UsageError
 from netlab.inspect import guess, whatif
 from netlab.inspect.world import World as Cluster
-from netlab.lab import tracing
+from netlab.lab import past, tracing
 from netlab.lab.places import Places, closing, enter_lab
 from netlab.lab.state import LabRecord
 from netlab.lab.tracing import Wish
@@ -24,9 +24,6 @@ from netlab.trace.listen import Tap
 from netlab.trace.predict import predict
 from netlab.trace.target import names, resolve
 from netlab.trace.world import World
-
-KINDS: Mapping[str, str] = {"services": "Service", "endpointslices.discovery.k8s.io": "EndpointSlice",
-                            "nodes": "Node", "pods": "Pod"}
 
 
 @dataclass(frozen=True)
@@ -60,37 +57,40 @@ async def foretell(lab: LabRecord, wish: Wish, change: Change, *, revision: str 
 
     Raises:
         UsageError: a place or a destination that is none; NotFound: no such place.
-        ApiError: 410, the revision is compacted.
+        NotFound: the revision is compacted, and which one is the oldest.
     """
     places = Places(lab)
     source = await places.resolve(wish.source)
     objects = await _objects(places) if change or revision else ()
     known = await tracing.objects(lab, places)
-    past = await _objects(places, revision) if revision else ()
+    then = await _objects(places, revision) if revision else None
     on = {f"pod/{meta.key(pod)}": pod["spec"].get("nodeName", "") for pod in known.pods}
     enter_lab(lab)
     with closing(await places.all()) as namespaces:
         taps = [Tap(entry.place, entry.fd, on.get(entry.place, "")) for entry in namespaces]
         here = source.name if source.name in {tap.place for tap in taps} else f"node/{source.node}"
         known = replace(known, places=tracing.addresses_of_places(namespaces))
-        if past:
-            known = replace(known, services=[each for each in past if each["kind"] == "Service"])
+        if then is not None:
+            known = replace(known, services=[each for each in then if each["kind"] == "Service"])
         links = tracing.far_ends(namespaces, on)
-        after = whatif.applied(past or objects, change.apply, change.delete) if change else None
+        after = whatif.applied(objects if then is None else then, change.apply, change.delete) if change else None
         if after is not None:  # the destination may be new
             known = replace(known, services=[each for each in after.objects if each["kind"] == "Service"] + [
                 each for each in known.services if f"Service {meta.key(each)}" in after.gone])
-        target = resolve(wish.target, known, protocol=wish.protocol)
+        target = resolve(wish.target, known, protocol=wish.protocol, ipv6=wish.ipv6)
+        if not target.address:
+            raise UsageError(f"{wish.target}: its address is told by DNS, which a prediction does not ask",
+                             hint="write the address, or svc/NAME")
         family = look.family_of(target.address)
         world = await asyncio.to_thread(look.world, taps, names(known), family=family)
-    if past:
-        world = _as_of(world, past, objects, family, revision)
+    if then is not None:
+        world = _as_of(world, then, objects, family, revision)
     protocol = "icmpv6" if wish.protocol == "icmp" and family == 6 else wish.protocol
     question = Question(here, target.address, target.port, protocol, wish.source_address)
     now = predict(world, question, target=target.label)
     if after is None:
         return Foretold(now, None, links)
-    changed = replace(_changed(world, after.objects, past or objects, family, gone=after.gone),
+    changed = replace(_changed(world, after.objects, objects, family, gone=after.gone),
                       notes=(*world.notes, *after.notes))
     return Foretold(now, predict(changed, question, target=target.label), links)
 
@@ -98,17 +98,14 @@ async def foretell(lab: LabRecord, wish: Wish, change: Change, *, revision: str 
 async def _objects(places: Places, revision: str = "") -> tuple[Object, ...]:
     try:
         async with asyncio.timeout(10), places.client() as client:
-            lists = await asyncio.gather(*(client.list(resource, revision=revision, exact=bool(revision))
-                                           for resource in KINDS))
+            return await past.objects(client, revision)
     except TimeoutError:
         raise TemporaryError("the API server does not answer: it has to tell which objects there are") from None
-    return tuple({**item, "kind": kind} for kind, (items, _) in zip(KINDS.values(), lists, strict=True)
-                 for item in items)
 
 
-def _as_of(world: World, past: Sequence[Object], objects: Sequence[Object], family: int,
+def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], family: int,
            revision: str) -> World:
-    made = _changed(world, past, objects, family)
+    made = _changed(world, then, objects, family)
     note = (f"kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; links, routes and "
             "other rules are those of now")
     return replace(made, notes=(*made.notes, note))
