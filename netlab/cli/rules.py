@@ -107,7 +107,13 @@ def command(asked: Asked, service: str, table: str, chain: str, grep: str, outpu
     if service:
         _show_service(source, asked, key, output)
     else:
-        _show_overview([held for ipv6 in asked.families for held in rules_source.holdings(source, ipv6=ipv6)], output)
+        found = {ipv6: list(rules_source.holdings(source, ipv6=ipv6)) for ipv6 in asked.families}
+        if output in ("json", "yaml") or len(found) == 1:
+            _show_overview([held for each in found.values() for held in each], output)
+            return 0
+        for ipv6, held in found.items():
+            click.echo(f"{chr(10) if ipv6 else ''}IPv{6 if ipv6 else 4}")
+            _show_overview(held, output)
     return 0
 
 
@@ -186,9 +192,10 @@ def _show_overview(held: Sequence[Holding], output: str) -> None:
     from netlab.cli.output import emit, table
     from netlab.inspect import holding, overview, show
 
+    held = list(_told_apart(held))
     found = [holding.overview_of(each) for each in held]
     tables = {each.node: each.nft if each.backend == holding.NFTABLES and each.nft is not None else each.rules
-              for each in _told_apart(held)}
+              for each in held}
     rows = overview.table(tables)
     if output in ("json", "yaml"):
         emit(show.overview_data(found, rows), output)

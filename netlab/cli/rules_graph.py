@@ -28,6 +28,7 @@ def command(asked: Asked, service: str, file: str, output: str) -> None:
     from dataclasses import asdict
 
     from netlab.cli.output import emit
+    from netlab.cli.rules import families_of
     from netlab.errors import NotFound, UsageError
     from netlab.inspect import graph, graph_svg, nft_graph
     from netlab.inspect import service as services
@@ -35,7 +36,7 @@ def command(asked: Asked, service: str, file: str, output: str) -> None:
     source = asked.source()
     key = services.full_name(service)
     names = source.names(key)
-    for ipv6 in asked.families:
+    for ipv6 in families_of(asked, names.services.get(key)):
         for held in rules_source.holdings(source, ipv6=ipv6):
             found = nft_graph.graph(held.nft, key, names) if held.mode == "nftables" and held.nft is not None else (
                 graph.graph(held.rules, key, names))

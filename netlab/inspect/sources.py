@@ -156,8 +156,17 @@ def of_owner(world: World, owner: Owner) -> Iterator[Source]:
 
 
 def of_service(world: Known, port: ServicePort, fields: Iterable[str], note: str = "") -> Source:
-    service, listed = world.services[port.service], tuple(fields)
+    service = world.services[port.service]
+    listed = tuple(_own_address(service, port) if each == "spec.clusterIP" else each for each in fields)
     return Source(f"Service {port.service}", _version(service), listed, note, since(service, listed))
+
+
+def _own_address(service: Object, port: ServicePort) -> str:
+    """Return the field of a port's cluster address: a Service of two families has a second one."""
+    others = (service.get("spec") or {}).get("clusterIPs") or ()
+    if port.cluster_ip in others[1:]:
+        return f"spec.clusterIPs[{list(others).index(port.cluster_ip)}]"
+    return "spec.clusterIP"
 
 
 def port_field(world: Known, port: ServicePort) -> str:
