@@ -16,7 +16,7 @@ class Retention:
 
     seconds: float = 300.0
     revisions: int = 10_000
-    bytes: int = 64 << 20
+    bytes: int = 32 << 20
 
 
 class Retainer:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from netlab.store.rpc.messages import ResponseHeader
 from netlab.store.store import LocalStore
+
+if TYPE_CHECKING:
+    from netlab.store.rpc.messages import ResponseHeader
 
 VERSION = "3.5.21"
 """The etcd whose API is spoken; clients choose what they use by it (storage/feature/feature_support_checker.go)."""
@@ -41,6 +44,8 @@ class Face:
 
     def header(self, revision: int = 0) -> ResponseHeader:
         """Return the head of an answer; `revision` 0 is the newest."""
+        from netlab.store.rpc.messages import ResponseHeader  # 10 ms that a start without etcdctl does not need
+
         return ResponseHeader(self.cluster, self.member, revision or self.store.revision, TERM)
 
 
