@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -32,6 +33,11 @@ def _outline(obj: Object) -> Object:
             "metadata": {part: head[part] for part in kept if part in head}}
 
 
+def _established(definition: Object | None) -> bool:
+    return any(condition.get("type") == "Established" and condition.get("status") == "True"
+               for condition in ((definition or {}).get("status") or {}).get("conditions") or [])
+
+
 class GarbageCollector(Controller):
     """The loop; its keys are uids."""
 
@@ -47,6 +53,13 @@ class GarbageCollector(Controller):
         self._complete = False
         """Every resource of the last discovery is monitored."""
         self._begun = asyncio.Event()
+        self._redefined = asyncio.Event()
+        self.source("customresourcedefinitions.apiextensions.k8s.io", self._definition_changed)
+
+    def _definition_changed(self, _key: str, old: Object | None, new: Object | None) -> None:
+        """Look for new resources at once when a definition begins or ceases to be served."""
+        if _established(old) != _established(new):
+            self._redefined.set()
 
     async def synced(self) -> None:
         """Wait until the resources that other controllers watch anyway are known."""
@@ -91,7 +104,9 @@ class GarbageCollector(Controller):
                 self._own.pop(kind).cancel()
                 del self._informers[kind]
             self._complete = True
-            await asyncio.sleep(_DISCOVERY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._redefined.wait(), _DISCOVERY_SECONDS)
+            self._redefined.clear()
 
     async def _monitor(self, kind: Resource, informer: Informer) -> None:
         informer.add_handler(self._handler(kind))

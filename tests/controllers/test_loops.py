@@ -9,6 +9,7 @@ import time
 import pytest
 
 from netlab.api import meta
+from netlab.api.kinds import Resource
 from netlab.controllers.pods import condition, is_ready
 from netlab.errors import ApiError
 from tests.controllers.plane import a_deployment, api_server, cluster
@@ -260,6 +261,31 @@ def test_a_child_of_nobody_is_collected(plane):
                 "name": "child", "namespace": space, "ownerReferences": [
                     {"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": "never-was"}]}})
             await c.until("it gone", lambda: maps.synced.is_set() and not maps.get("gc-nobody/child"))
+    asyncio.run(body())
+
+
+def test_custom_resources_own_and_are_owned(plane):
+    kind = Resource("example.com", "v1", "Owner", "owners", namespaced=True)
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "owners.example.com"},
+                  "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "owners", "kind": "Owner"}, "versions": [
+                      {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}
+
+    async def body():
+        async with cluster(plane) as c:
+            definitions, maps = await c.see("customresourcedefinitions.apiextensions.k8s.io"), await c.see("configmaps")
+            space = await c.namespace("custom")
+            await c.client.create("customresourcedefinitions.apiextensions.k8s.io", definition)
+            await c.until("it is served", lambda: any(
+                one["type"] == "Established" for one in (definitions.get("owners.example.com") or {}).get("status", {}).get("conditions", [])))
+            owner = await c.client.create(kind, {"apiVersion": "example.com/v1", "kind": "Owner", "metadata": {"name": "o", "namespace": space}})
+            await c.client.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": "owned", "namespace": space, "ownerReferences": [
+                    {"apiVersion": "example.com/v1", "kind": "Owner", "name": "o", "uid": owner["metadata"]["uid"]}]}})
+            await c.until("the child is there", lambda: maps.get(f"{space}/owned"))
+            await c.client.delete(kind, "o", space)
+            await c.until("the child is collected", lambda: maps.get(f"{space}/owned") is None, 20)
+            await c.client.delete("customresourcedefinitions.apiextensions.k8s.io", "owners.example.com")
+
     asyncio.run(body())
 
 
