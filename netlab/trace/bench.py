@@ -23,6 +23,9 @@ from netlab.trace.run import Request, trace
 
 CLIENT, SERVER, SERVICE = "10.1.0.2", "10.2.0.2", "10.96.0.10"
 _ECHOES: Final = 2000
+_RATES: Final = (500, 1000, 2000, 4000, 8000, 16000, 32000)
+"""Datagrams a second, one after the other until events are lost."""
+
 _RULES = f"""*nat
 :PREROUTING ACCEPT [0:0]
 :KUBE-SERVICES - [0:0]
@@ -82,7 +85,7 @@ def _listening(taps: list[Tap]) -> ExitStack:
 def _events(taps: list[Tap], flood: Flood) -> Iterator[dict[str, Any]]:
     """Yield how many events a second can be read and parsed without losing one: faster and faster, until some are."""
     best, packets, lost = 0.0, 0, 0
-    for rate in (500, 1000, 2000, 4000, 8000, 16000, 32000):
+    for rate in _RATES:
         ears = Ears()
         try:
             for tap in taps:
