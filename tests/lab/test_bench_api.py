@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 from netlab.lab import bench_api
 from netlab.lab.bench_api import Sizes
+
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 def test_every_figure_is_there():
@@ -14,3 +24,21 @@ def test_every_figure_is_there():
         assert name in what
     assert all(row["value"] > 0 for row in rows)
     assert not [row for row in rows if "FAILED" in row["note"]]
+
+
+def test_its_servers_end_with_it():
+    """Also by kill -9: the kernel ends them."""
+    code = ("import asyncio, time; from pathlib import Path; from netlab.lab.bench_api import _Bench; import tempfile\n"
+            "async def go():\n"
+            "    bench = _Bench(Path(tempfile.mkdtemp()), 'normal')\n"
+            "    async with bench.server(): print(bench.pid, bench.folder, flush=True); time.sleep(60)\n"
+            "asyncio.run(go())")
+    bench = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ROOT})
+    assert bench.stdout is not None
+    pid, folder = bench.stdout.readline().split()
+    server = os.pidfd_open(int(pid))
+    bench.send_signal(signal.SIGKILL)
+    bench.wait(10)
+    assert select.select([server], [], [], 10)[0]
+    os.close(server)
+    shutil.rmtree(folder)
