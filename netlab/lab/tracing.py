@@ -87,7 +87,7 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         if own:
             _stays_here(own[0].fd, target)
         family = look.family_of(target.address) if target.address else 6 if wish.ipv6 else 4
-        world = (await asyncio.to_thread(look.world, taps, names(known), family=family)
+        world = (await asyncio.to_thread(look.world, taps, names(known), family=family, lazy=True)
                  if wish.predict and not own and wish.craft is None else None)
         if target.name and not (source.name in BARE and target.address):
             traced = await asyncio.to_thread(byname.trace, request, target.name, conf, taps, names(known),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -20,13 +20,28 @@ _NFT_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 
 _MAIN_TABLES: Final = (253, 254)
 
 
-def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family: int = 4) -> World:
+class Listeners(Container[tuple[str, int]]):
+    """The listening sockets of a namespace, read when somebody asks: 10 ms, as the kernel looks through all sockets."""
+
+    def __init__(self, netns: int) -> None:
+        self._netns = netns
+        self._found: frozenset[tuple[str, int]] | None = None
+
+    def __contains__(self, item: object) -> bool:
+        if self._found is None:
+            self._found = survey.listeners(self._netns)
+        return item in self._found
+
+
+def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family: int = 4,
+          lazy: bool = False) -> World:
     """Read all namespaces: about 1 ms each, and 10 ms for the rules of each that has some.
 
     Args:
         taps: the namespaces.
         names: names by IP address.
         family: 4 or 6, whose rules are read.
+        lazy: listening sockets are read only where a packet arrives; the descriptors have to stay open until then.
     """
     found: dict[str, Survey] = {}
     for tap in taps:
@@ -39,12 +54,12 @@ def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family
     with ThreadPoolExecutor(4) as pool:
         rules = dict(zip([tap.place for tap in here], pool.map(lambda tap: _rules(tap.netns_fd, family), here),
                          strict=True))
-    spaces = {tap.place: _space(tap, found[tap.place], far, *rules[tap.place], family) for tap in here}
+    spaces = {tap.place: _space(tap, found[tap.place], far, *rules[tap.place], family, lazy=lazy) for tap in here}
     return World(spaces, names or {})
 
 
 def _space(tap: Tap, read: Survey, far: Mapping[End, End], rules: Ruleset | None, doubts: Sequence[str],
-           family: int) -> Space:
+           family: int, *, lazy: bool) -> Space:
     names = {port.link.ifindex: port.link.name for port in read.ports}
     cidrs: dict[int, list[str]] = {}
     for address in read.addresses:
@@ -62,8 +77,9 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], rules: Ruleset | None
     unsaid = [*doubts]
     if read.policies:
         unsaid.append(f"{tap.place} has routing rules (ip rule), which are not followed here")
+    listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
     return Space(tap.place, links, routes, {family: rules} if rules else {}, read.forwards, read.bridge_calls,
-                 survey.listeners(tap.netns_fd), survey.recent(tap.netns_fd) if rules else frozenset(),
+                 listening, survey.recent(tap.netns_fd) if rules else frozenset(),
                  doubts=tuple(f"{tap.place}: {text}" for text in unsaid))
 
 

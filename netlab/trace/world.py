@@ -6,7 +6,7 @@ A `World` is read from a lab (`survey.py`), or put together from saved text or A
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -73,7 +73,7 @@ class Space:
     rules: Mapping[int, Ruleset] = field(default_factory=dict)
     forwards: frozenset[int] = frozenset({4, 6})
     bridge_calls: frozenset[int] = frozenset()
-    listeners: frozenset[tuple[str, int]] | None = None
+    listeners: Container[tuple[str, int]] | None = None
     recent: frozenset[tuple[str, str]] = frozenset()
     edge: bool = False
     complete: bool = True
