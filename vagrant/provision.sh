@@ -27,7 +27,7 @@ checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 case "${1:-}" in
   pytest | py.test)
     extras=kubectl,test
-    packages="$packages etcd-server etcd-client" ;;
+    packages="$packages etcd-server etcd-client containernetworking-plugins" ;;
   ruff | mypy | lint-imports) extras=kubectl,test ;;
   *) extras=kubectl ;;
 esac
@@ -37,6 +37,8 @@ first_error() {
   if grep -q -i -e 'temporary failure in name' -e 'temporary failure resolving' -e 'network is unreachable' \
     -e 'could not connect' -e 'failed to establish a new connection' "$1"; then
     echo 'no network: the package servers are out of reach'
+  elif grep -q -e 'CERTIFICATE_VERIFY_FAILED' -e 'certificate verify failed' "$1"; then
+    echo "the package servers' certificate is not trusted here: is there a proxy whose CA /etc/ssl/certs should have?"
   else
     sed -n -e 's/^E: //p' -e 's/^ *ERROR: //p' "$1" | head -n 1
   fi
