@@ -225,6 +225,7 @@ def _by_rules(wish: Asked) -> Foretold:
     from netlab.lab.predicting import Foretold
     from netlab.trace import machine
     from netlab.trace.branch import Question
+    from netlab.trace.packet import join
     from netlab.trace.predict import predict
     from netlab.trace.target import Objects, resolve
 
@@ -239,7 +240,7 @@ def _by_rules(wish: Asked) -> Foretold:
         raise UsageError(f"--mark {more['mark']}: want a number such as 0x4000") from None
     target = resolve(wish.target, Objects(), protocol=wish.protocol)
     if not target.port and wish.protocol != "icmp":
-        raise UsageError(f"{wish.target}: which port?", hint=f"write {wish.target}:80")
+        raise UsageError(f"{wish.target}: which port?", hint=f"write {join(target.address, 80)}")
     if (":" in source) != (":" in target.address):
         raise UsageError(f"{source} and {target.address} are not of one family")
     routes = _text(more["routes"]) if more["routes"] else None

@@ -50,6 +50,7 @@ class _Work:
     objects: Sequence[Object]
     notes: list[str] = field(default_factory=list)
     nodes: dict[str, str] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
 
     def of(self, kind: str) -> list[Object]:
         return [each for each in self.objects if each.get("kind") == kind]
@@ -118,6 +119,10 @@ def _nodes(work: _Work, listed: Sequence[Object], services: Sequence[str]) -> li
         if whole:
             spec = each.get("spec") or {}
             cidrs = spec.get("podCIDRs") or [spec["podCIDR"]]
+            inside = [ipaddress.ip_network(cidr) for cidr in cidrs]
+            for pod in work.of("Pod"):
+                if _carried(work, pod) and (pod.get("spec") or {}).get("nodeName") == meta.name(each):
+                    _keep_or_tell(work, pod, inside)
             row["podSubnet"] = ",".join(cidrs)
             start = _dynamic_from(cidrs[0], [ip for pod in work.of("Pod") for ip in _ips(pod)])
             if start:
@@ -136,7 +141,7 @@ def _nodes(work: _Work, listed: Sequence[Object], services: Sequence[str]) -> li
 
 def _addresses(work: _Work, node: Object, row: Object, services: Sequence[str]) -> None:
     """Keep a node's addresses that are on the lab's own network of nodes; tell of the others."""
-    theirs = [each["address"] for each in (node.get("status") or {}).get("addresses") or ()
+    theirs = [each.get("address", "") for each in (node.get("status") or {}).get("addresses") or ()
               if each.get("type") == "InternalIP"]
     kept = []
     for cidr in services:
@@ -148,6 +153,15 @@ def _addresses(work: _Work, node: Object, row: Object, services: Sequence[str]) 
             work.notes.append(f"node {meta.name(node)} has another address than {mine}: a lab's nodes are in {network}")
     if kept:
         row["address"] = ",".join(kept)
+
+
+def _keep_or_tell(work: _Work, pod: Object, ranges: Sequence[Any]) -> None:
+    """Tell of a Pod whose address is not in its node's range: some networks give them from elsewhere."""
+    for ip in _ips(pod):
+        address = ipaddress.ip_address(ip)
+        if not any(address in network for network in ranges):
+            work.elsewhere.add(ip)
+            work.notes.append(f"Pod {meta.key(pod)} has another address than {ip}, which is not in its node's range")
 
 
 def _dynamic_from(cidr: str, taken: Iterable[str]) -> str:
@@ -232,6 +246,8 @@ def _pod(work: _Work, pod: Object) -> Object:
     ports: dict[tuple[str, int], Object] = {}
     for container in (pod.get("spec") or {}).get("containers") or ():
         for port in container.get("ports") or ():
+            if not port.get("containerPort"):
+                continue
             row = {"containerPort": port["containerPort"], "protocol": port.get("protocol", "TCP")}
             ports[row["protocol"], row["containerPort"]] = row | ({"name": port["name"]} if port.get("name") else {})
     for each in work.of("EndpointSlice"):
@@ -251,7 +267,8 @@ def _pod(work: _Work, pod: Object) -> Object:
             "args": ["netexec", f"--http-port={one['containerPort'] if one else 0}",
                      f"--udp-port={other['containerPort'] if other else -1}"],
             "ports": [row for row in (one, other) if row]})
-    notes = {IPS: ",".join(ips)} if ips else {}
+    wanted = [ip for ip in ips if ip not in work.elsewhere]
+    notes = {IPS: ",".join(wanted)} if wanted else {}
     return {"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": meta.name(pod), "namespace": meta.namespace(pod) or "default",
                          "labels": dict(meta.labels(pod)), "annotations": notes},
@@ -295,7 +312,7 @@ def _services(work: _Work, ranges: Sequence[str], pods: Sequence[Object]) -> lis
 
 def _found_again(service: Object, own: Sequence[Object], pods: Sequence[Object]) -> bool:
     """Tell whether the Pods of the lab, all of them ready, give a Service the endpoints that it has."""
-    wanted = service["spec"].get("selector") or {}
+    wanted = (service.get("spec") or {}).get("selector") or {}
     theirs = {ip for each in own for entry in each.get("endpoints") or () for ip in entry.get("addresses") or ()}
     ready = all((entry.get("conditions") or {}).get("ready") is not False for each in own
                 for entry in each.get("endpoints") or ())
@@ -315,8 +332,8 @@ def _slice(work: _Work, each: Object) -> Object:
         if entry.get("nodeName"):
             kept["nodeName"] = work.nodes.get(entry["nodeName"], entry["nodeName"])
         endpoints.append(kept)
-    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": each["addressType"],
-            "metadata": {"name": meta.name(each), "namespace": meta.namespace(each) or "default", "labels": tags},
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "addressType": each.get("addressType", "IPv4"), "metadata": {"name": meta.name(each), "namespace": meta.namespace(each) or "default", "labels": tags},
             "ports": each.get("ports") or [], "endpoints": endpoints}
 
 

@@ -75,6 +75,13 @@ def test_a_cluster_whose_control_plane_is_not_among_its_nodes_gets_one() -> None
     assert made.scenario["nodes"][0] == {"role": "control-plane", "name": "control-plane", "podSubnet": "10.42.2.0/24"}
 
 
+def test_a_pod_whose_address_is_not_of_its_nodes_range_gets_another_one_and_it_is_said() -> None:
+    made = importing.convert([*cluster(), a_pod("far", "10.99.0.1", "w1")])
+    far = next(each for each in made.manifests if each["metadata"]["name"] == "far")
+    assert far["metadata"]["annotations"] == {}
+    assert any("Pod default/far has another address than 10.99.0.1" in note for note in made.notes)
+
+
 @pytest.mark.parametrize("kind", ["Node", "Service"])
 def test_what_is_missing_is_named(kind: str) -> None:
     with pytest.raises(UsageError, match=f"no {kind}"):
