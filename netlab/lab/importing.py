@@ -333,7 +333,8 @@ def _slice(work: _Work, each: Object) -> Object:
             kept["nodeName"] = work.nodes.get(entry["nodeName"], entry["nodeName"])
         endpoints.append(kept)
     return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "addressType": each.get("addressType", "IPv4"), "metadata": {"name": meta.name(each), "namespace": meta.namespace(each) or "default", "labels": tags},
+            "addressType": each.get("addressType", "IPv4"),
+            "metadata": {"name": meta.name(each), "namespace": meta.namespace(each) or "default", "labels": tags},
             "ports": each.get("ports") or [], "endpoints": endpoints}
 
 
