@@ -20,8 +20,8 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver.allocator import Addresses, OutOfRange, Taken
 from netlab.apiserver.endpoint import Endpoint
-from netlab.errors import NetlabError
-from netlab.store import Conflict, Event, KeyExists, KeyMissing, StoreError, WatchCut
+from netlab.apiserver.following import forever
+from netlab.store import Conflict, Event, KeyExists, KeyMissing
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -33,7 +33,6 @@ _DEFAULT = "kubernetes"
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"
 _LABELS = "ipaddress.kubernetes.io/"
 _MANAGER = "ipallocator.k8s.io"
-_AGAIN_SECONDS = 1.0
 _LATER_SECONDS = 0.5
 
 
@@ -59,15 +58,7 @@ class Ranges:
 
     async def run(self) -> None:
         """Follow Services, addresses and ranges for ever."""
-        while True:
-            try:
-                await self._follow()
-            except WatchCut:
-                if self._api.stopping:
-                    return
-            except (NetlabError, StoreError) as error:
-                log.warning("service addresses: %s; looking again", error)
-                await asyncio.sleep(_AGAIN_SECONDS)
+        await forever(self._api, "service addresses", self._follow)
 
     async def _follow(self) -> None:
         store = self._api.store

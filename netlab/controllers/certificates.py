@@ -24,15 +24,20 @@ def _kinds(csr: Object) -> set[str]:
     return {condition.get("type", "") for condition in (csr.get("status") or {}).get("conditions") or []}
 
 
-class CertificateSigner(Controller):
-    """Signs what is approved, with the cluster's CA (--cluster-signing-cert-file)."""
+class _Requests(Controller):
+    """What the three have in common: their keys are CertificateSigningRequests."""
 
-    name: ClassVar[str] = "certificatesigningrequest-signing-controller"
     workers: ClassVar[int] = 1
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.requests = self.source(_RESOURCE, self.enqueue)
+
+
+class CertificateSigner(_Requests):
+    """Signs what is approved, with the cluster's CA (--cluster-signing-cert-file)."""
+
+    name: ClassVar[str] = "certificatesigningrequest-signing-controller"
 
     async def reconcile(self, key: str) -> float | None:
         """Sign one request, or say why it can't be."""
@@ -65,15 +70,10 @@ class CertificateSigner(Controller):
                 raise
 
 
-class CertificateApprover(Controller):
+class CertificateApprover(_Requests):
     """Approves the client certificates of kubelets, where RBAC lets who asks have one without being looked at."""
 
     name: ClassVar[str] = "certificatesigningrequest-approving-controller"
-    workers: ClassVar[int] = 1
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.requests = self.source(_RESOURCE, self.enqueue)
 
     async def reconcile(self, key: str) -> float | None:
         """Approve one request if it is a kubelet's for itself."""
@@ -111,15 +111,10 @@ class CertificateApprover(Controller):
         return bool((review.get("status") or {}).get("allowed"))
 
 
-class CertificateCleaner(Controller):
+class CertificateCleaner(_Requests):
     """Removes requests that were decided an hour ago, and those that nobody decided for a day."""
 
     name: ClassVar[str] = "certificatesigningrequest-cleaner-controller"
-    workers: ClassVar[int] = 1
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.requests = self.source(_RESOURCE, self.enqueue)
 
     async def reconcile(self, key: str) -> float | None:
         """Remove one request when its time has come; else come back then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from netlab.errors import KernelError
 from netlab.kernel import nfnetlink
 from netlab.kernel.netns import OWN, inside, open_netns
 from netlab.kernel.nfnetlink import attribute
-from netlab.kernel.nft import HANDLES, Nft
+from netlab.kernel.nft import Nft
 from netlab.kernel.nft_batch import Writer
 from netlab.kernel.nft_wire import element_words, key_types
 
@@ -75,41 +75,6 @@ def held(family: int, table: str, netns: Place = None, *, elements: bool = False
                         key, then = element_words(one, types)
                         kept[name, key] = then
     return Held(chains, sets, kept)
-
-
-FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-"""NFPROTO_ numbers as nft says them."""
-
-
-def names(netns: Place = None) -> list[tuple[str, str]]:
-    """Return all tables of a namespace as (family, name). Asked by netlink: 0.3 ms, and no library is needed.
-
-    Raises:
-        KernelError: the kernel refused; NetnsGone: there is no such namespace.
-    """
-    with inside(OWN if netns is None else netns):
-        sock = nfnetlink.open_socket()
-    with sock:
-        try:
-            bodies = list(nfnetlink.families(sock, nfnetlink.SUBSYS_NFTABLES, _GETTABLE))
-        except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return []
-            raise
-    return [(FAMILIES.get(family, str(family)), _text(dict(nfnetlink.attributes(body)), 1)) for family, body in bodies]
-
-
-def listing(tables: Iterable[tuple[str, str]], netns: Place = None) -> str:
-    """Return what `nft -a list table` prints of these tables, (family, name) each.
-
-    Raises:
-        Unsupported: libnftables is not installed; KernelError: nft's own words; NetnsGone: there is no such namespace.
-    """
-    nft = open_nft(netns)
-    try:
-        return "\n".join(nft.run(f"list table {family} {name}", flags=HANDLES) for family, name in tables)
-    finally:
-        nft.close()
 
 
 def open_nft(netns: Place = None) -> Nft:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import uuid
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver.aggregator.proxy import Backend, Unreachable
-from netlab.errors import ApiError, NetlabError
-from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue, StoreError, WatchCut
+from netlab.apiserver.following import forever
+from netlab.errors import ApiError
+from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -62,15 +62,7 @@ class Aggregator:
 
     async def run(self) -> None:
         """Follow the APIServices for ever."""
-        while True:
-            try:
-                await self._follow()
-            except WatchCut:
-                if self._api.stopping:
-                    return
-            except (NetlabError, StoreError) as error:
-                log.warning("API services: %s; looking again", error)
-                await asyncio.sleep(_CHECK_SECONDS)
+        await forever(self._api, "API services", self._follow)
 
     async def _follow(self) -> None:
         folder = self._endpoint.folder

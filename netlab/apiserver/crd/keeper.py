@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver.crd import serve
 from netlab.apiserver.crd.strategy import FINALIZER
-from netlab.errors import ApiError, NetlabError
-from netlab.store import Conflict, KeyMissing, KeyValue, StoreError, WatchCut
+from netlab.apiserver.following import forever
+from netlab.errors import ApiError
+from netlab.store import Conflict, KeyMissing, KeyValue
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KEY = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-_AGAIN_SECONDS = 1.0
 _LATER_SECONDS = 0.2
 
 
@@ -45,19 +44,10 @@ class Keeper:
 
     async def run(self) -> None:
         """Follow the changes for ever."""
-        while True:
-            try:
-                await self._follow()
-            except WatchCut:
-                if self._api.stopping:
-                    return
-                await self.load()
-            except (NetlabError, StoreError) as error:
-                log.warning("custom resource definitions: %s; looking again", error)
-                await asyncio.sleep(_AGAIN_SECONDS)
-                await self.load()
+        await forever(self._api, "custom resource definitions", self._follow)
 
     async def _follow(self) -> None:
+        await self.load()
         with self._api.store.watch(self._endpoint.folder.prefix, after=self._revision) as watch:
             while not self._api.stopping:
                 going = [name for name, obj in self._definitions.items() if "deletionTimestamp" in obj["metadata"]]
