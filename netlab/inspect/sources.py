@@ -134,7 +134,7 @@ def of_rule(world: World, table: str, rule: Rule, port: ServicePort) -> Iterator
                      ("clusterCIDR", "detectLocalMode"), world.settings.detector.match)
     if rule.chain.startswith("KUBE-FW-") and any(ip in rule.match for ip in port.load_balancer_ips) and world.node:
         yield Source(f"Node {meta.name(world.node)}", _version(world.node), ("status.addresses",),
-                     f"{world.settings.node_ip} is among the allowed sources")
+                     f"{world.settings.own_ip} is among the allowed sources")
 
 
 def of_owner(world: World, owner: Owner) -> Iterator[Source]:

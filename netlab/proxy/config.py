@@ -1,8 +1,8 @@
 """kube-proxy's flags and its KubeProxyConfiguration file: `config_table` for both, read here.
 
 As upstream, a file given by --config takes the place of the flags, except for those that say where and what to do
-(`BESIDE_FILE`). Unlike upstream, which logs a field that it does not know and goes on, such a file is refused: a
-misspelled field is a setting that somebody believes in.
+(`BESIDE_FILE`), and a field that this version does not have is a warning, while a value of the wrong kind is an error
+(kubernetes: cmd/kube-proxy/app/options.go, loadConfig). A scenario's settings are read strictly (`check_document`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Config:
     verbosity: int = 0
     write_to: str = ""
     file: str = ""
+    unknown: tuple[str, ...] = ()
+    """Fields of the file that there are none of, which are passed over."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -104,8 +106,9 @@ def read(argv: Sequence[str]) -> tuple[Config, Flags]:
         raise UsageError(f"unknown arguments: {' '.join(flags.args)}")
     values = {row.field: flags[row.flag] for row in ROWS}
     found: dict[str, Any] = {}
+    unknown: list[str] = []
     if flags["config"]:
-        found = read_file(Path(flags["config"]))
+        found = read_file(Path(flags["config"]), unknown)
         values = {row.field: _default(row) for row in ROWS} | found
         values |= {row.field: flags[row.flag] for row in ROWS if row.flag in BESIDE_FILE and row.flag in flags.given}
     else:
@@ -115,7 +118,7 @@ def read(argv: Sequence[str]) -> tuple[Config, Flags]:
                 values[f"nftables.{field}"] = values[f"iptables.{field}"]
     _complete_addresses(values, flags, found)
     config = Config(values, flags["master"], flags["cleanup"], flags["init-only"], flags["iptables-backend"],
-                    flags["v"], flags["write-config-to"], flags["config"])
+                    flags["v"], flags["write-config-to"], flags["config"], tuple(unknown))
     refuse(dict(values), config.mode, config.backend)
     return config, flags
 
@@ -135,12 +138,12 @@ def _complete_addresses(values: dict[str, Any], flags: Flags, found: Mapping[str
             values[field] = f"[{text}]:{port}" if ":" in text and not text.startswith("[") else f"{text}:{port}"
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the settings that a KubeProxyConfiguration file gives.
+def read_file(path: Path, unknown: list[str] | None = None) -> dict[str, Any]:
+    """Return the settings that a KubeProxyConfiguration file gives; fields that there are none of go into `unknown`.
 
     Raises:
-        ManifestError: it cannot be read, is no such file, has a field that there is none of, or a value of the wrong
-            kind.
+        ManifestError: it cannot be read, is no such file, has a value of the wrong kind, or, without `unknown`, a field
+            that there is none of.
     """
     try:
         found = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
@@ -155,21 +158,24 @@ def read_file(path: Path) -> dict[str, Any]:
     version = found.get("apiVersion", _VERSION)
     if version != _VERSION:
         raise ManifestError(f"want {_VERSION}, got {version!r}", file=str(path), field="apiVersion")
-    return read_document(found, file=str(path))
+    return read_document(found, file=str(path), unknown=unknown)
 
 
-def read_document(document: Mapping[str, Any], *, file: str) -> dict[str, Any]:
+def read_document(document: Mapping[str, Any], *, file: str, unknown: list[str] | None = None) -> dict[str, Any]:
     """Return the same of a document that has been read; `file` is for errors.
 
     Raises:
-        ManifestError: it has a field that there is none of, or a value of the wrong kind.
+        ManifestError: it has a value of the wrong kind, or, without `unknown`, a field that there is none of.
     """
     rows = {row.field: row for row in ROWS}
     values: dict[str, Any] = {}
     for name, value in _leaves(document):
         row = rows.get(name)
-        kind = row.kind if row else IGNORED_FIELDS.get(name)
+        kind = "map" if name in SECTIONS else row.kind if row else IGNORED_FIELDS.get(name)
         if kind is None:
+            if unknown is not None:
+                unknown.append(name)
+                continue
             raise ManifestError(f"a KubeProxyConfiguration has no field {name}", file=file, field=name)
         if value is not None:
             checked = _value(kind, value, file, name)

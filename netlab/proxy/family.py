@@ -53,7 +53,9 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         self.tracker = Tracker(settings.family)
         self.full = True
         self._metrics = metrics
-        self._last_full = 0.0
+        self.large = False
+        """Whether the last sync saw more endpoints than `tracker.LARGE`."""
+        self._now = self._last_full = 0.0
         self._triggers: list[float] = []
         self._complained = ""
         self._started = time.time()
@@ -101,6 +103,10 @@ class FamilyProxier(ABC, Generic[ChangeT]):
     async def flushed(self) -> bool:
         """Tell whether somebody emptied a table under us; then the next sync writes everything."""
 
+    def untidy(self) -> bool:
+        """Tell whether chains that nobody needs were left for a later sync."""
+        return False
+
     @abstractmethod
     def report(self) -> None:
         """Put into the metrics what is counted only when somebody asks."""
@@ -130,7 +136,8 @@ class FamilyProxier(ABC, Generic[ChangeT]):
             NetlabError: it could not be written; the next sync writes everything.
         """
         began = time.perf_counter()
-        large = self.tracker.large
+        self._now, large = now, self.tracker.large
+        self.large = large
         full = self.full or (now - self._last_full > FULL_EVERY and not large)
         self.full = False  # whoever sets it from here on means the next sync
         try:

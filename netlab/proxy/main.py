@@ -61,6 +61,8 @@ def main(argv: list[str]) -> int:
             return 1
         return 0
     klog.setup(verbosity=config.verbosity)
+    for field in config.unknown:
+        log.warning("%s: a KubeProxyConfiguration has no field %s: it is passed over", config.file, field)
     gc.set_threshold(50_000, 20, 50)  # rules are many small values without cycles: looking for some is time lost
     return daemon.run(lambda stop: _run(config, stop))
 
@@ -93,7 +95,8 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         proxiers = [UserProxier(settings(None, family), tool, metrics, ports=config.proxy_ports(),
                                 listens=_listens(config, family)) for family, tool in tools.items()]
     else:
-        proxiers = [Proxier(settings(None, family), tool, metrics) for family, tool in tools.items()]
+        proxiers = [Proxier(settings(None, family), tool, metrics, tidy_every=config.sync_period())
+                    for family, tool in tools.items()]
     for proxier in proxiers:
         host.prepare(config, proxier.settings)
     host.guard(config["oomScoreAdj"])

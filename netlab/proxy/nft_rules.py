@@ -178,7 +178,7 @@ def _external(port: ServicePort, settings: Settings, chains: _Chains, ip: str, *
 
 def _firewall(port: ServicePort, settings: Settings, ip: str) -> str:
     sources = list(port.source_ranges)
-    if settings.node_ip and any(contains(source, settings.node_ip) for source in sources):
+    if any(contains(source, settings.own_ip) for source in sources):
         # A node that holds the balancer's address itself talks to it from that address.
         sources += port.load_balancer_ips
     found = [_short(each) for each in _collapsed(sources)]

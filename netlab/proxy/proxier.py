@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import replace
 from queue import SimpleQueue
@@ -45,8 +46,13 @@ class Proxier(FamilyProxier[Change]):
     """The rules of one address family, written by iptables-restore."""
 
     def __init__(self, settings: Settings, tool: iptables.Iptables, metrics: Metrics, *,
-                 netns: int | None = None, lock_wait: int = 5) -> None:
-        """Make the proxier; `lock_wait` is how many seconds to wait for the lock that legacy iptables share."""
+                 netns: int | None = None, lock_wait: int = 5, tidy_every: float = 30.0) -> None:
+        """Make the proxier.
+
+        Args:
+            lock_wait: seconds to wait for the lock that legacy iptables share.
+            tidy_every: seconds that have to lie between two deletions of chains in a large cluster.
+        """
         super().__init__(settings, metrics, netns=netns)
         self.lock_wait = lock_wait
         self.tool = tool
@@ -54,6 +60,8 @@ class Proxier(FamilyProxier[Change]):
         self._large = False
         self._countable = True
         self._stuck: set[str] = set()
+        self._tidy_every, self._tidied = tidy_every, -math.inf
+        self._left: set[str] = set()
 
     async def flushed(self) -> bool:
         """Tell whether a canary is gone, that is, whether somebody emptied a table under us."""
@@ -63,6 +71,22 @@ class Proxier(FamilyProxier[Change]):
                 self.full = True
                 return True
         return False
+
+    def untidy(self) -> bool:
+        """Tell whether a large cluster's chains that nobody needs wait for their deletion."""
+        return bool(self._left)
+
+    def _spare(self, change: Change) -> Change:
+        """Leave chains that nobody needs for later where the cluster is large and some were deleted not long ago.
+
+        They cost nothing but memory; to delete them, the kernel has to look for every jump to them.
+        """
+        stale = self._left.union(change.stale).difference(change.chains)
+        if self.large and self._now - self._tidied <= self._tidy_every:
+            self._left = stale
+            return replace(change, stale=())
+        self._left, self._tidied = set(), self._now
+        return replace(change, stale=tuple(sorted(stale)))
 
     async def _full(self, large: bool) -> Change:
         self._make_counters()
@@ -90,7 +114,7 @@ class Proxier(FamilyProxier[Change]):
     async def _with_care(self, looking: Awaitable[Ruleset], changed: Iterable[str]) -> Change:
         rebuild(self.tracker, self._wanted, changed)
         kernel = await looking
-        change = self._wanted.take_all(kernel)
+        change = self._spare(self._wanted.take_all(kernel))
         await self._write(change, piece_size(len(kernel.table("nat").chains)))
         return change
 
@@ -104,7 +128,7 @@ class Proxier(FamilyProxier[Change]):
             for part in self._service_parts(changed, size):
                 parts.put(part)
                 await asyncio.sleep(0)
-            change = self._wanted.take_all(kernel if kernel is not None else await looking)
+            change = self._spare(self._wanted.take_all(kernel if kernel is not None else await looking))
             closing = closing_texts(change)
             if kernel is None:  # legacy has one transaction for nat, which is open still
                 parts.put(next(closing).removeprefix("*nat\n"))
@@ -147,7 +171,7 @@ class Proxier(FamilyProxier[Change]):
 
     async def _partial(self) -> Change:
         rebuild(self.tracker, self._wanted, self.tracker.take_changed())
-        change = self._wanted.take_changes()
+        change = self._spare(self._wanted.take_changes())
         if change:
             await self._write(change)
         return change

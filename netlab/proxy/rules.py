@@ -212,7 +212,7 @@ def _firewall(port: ServicePort, settings: Settings, chains: _Chains) -> Iterato
     said = f'-m comment --comment "{port.name} loadbalancer IP"'
     for source in port.source_ranges:
         yield Rule(chains.firewall, f"{said} -s {source}", chains.external)
-    if settings.node_ip and any(contains(source, settings.node_ip) for source in port.source_ranges):
+    if any(contains(source, settings.own_ip) for source in port.source_ranges):
         # A node that holds the balancer's address itself talks to it from that address.
         for ip in port.load_balancer_ips:
             yield Rule(chains.firewall, f"{said} -s {ip}", chains.external)

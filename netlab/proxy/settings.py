@@ -57,6 +57,11 @@ class Settings:
     service_cidrs: tuple[str, ...] = ()
 
     @property
+    def own_ip(self) -> str:
+        """Return the node's address of this family; loopback's, as upstream has it, for a Node that tells none."""
+        return self.node_ip or ("::1" if self.family == "IPv6" else "127.0.0.1")
+
+    @property
     def mark(self) -> str:
         """Return the bit that marks what is to be masqueraded, in the form that kube-proxy writes."""
         return f"0x{1 << self.masquerade_bit:08x}"

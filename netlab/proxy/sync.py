@@ -138,7 +138,8 @@ class Sync:
         """See whether the rules are still there."""
         for proxier in self._proxiers:
             try:
-                if await proxier.flushed() or proxier.full_age(time.monotonic()) > FULL_EVERY:
+                if (await proxier.flushed() or proxier.untidy()
+                        or proxier.full_age(time.monotonic()) > FULL_EVERY):
                     self._want()
             except NetlabError as error:
                 said = f"{proxier.family}: cannot look at the canaries: {error}"

@@ -11,6 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
+from netlab.proxy.addresses import join
 from netlab.proxy.settings import Settings
 
 Answer = tuple[str, bool]
@@ -112,7 +113,7 @@ def _reached(objects: list[dict[str, Any]], service: dict[str, Any], port: dict[
 
 def _answers(endpoints: list[dict[str, Any]], question: Question, masquerade: bool) -> set[Answer]:
     """A Pod that reaches itself is masqueraded in any case: its answer has to come back through the node."""
-    return {(f"{each['ip']}:{each['port']}", masquerade or each["ip"] == question.source) for each in endpoints}
+    return {(join(each["ip"], each["port"]), masquerade or each["ip"] == question.source) for each in endpoints}
 
 
 def _is_pod(settings: Settings, question: Question) -> bool:
@@ -139,6 +140,8 @@ def _vips(service: dict[str, Any]) -> list[str]:
 
 def _tidy(text: str) -> str:
     head, _, bits = text.strip().partition("/")
+    if ":" in head:
+        return text.strip()
     return ".".join(str(int(part)) for part in head.split(".")) + f"/{int(bits)}"
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 from netlab.proxy.settings import LocalDetector
 from tests.proxy.builders import NODE_IP, a_port, a_service, a_slice, an_endpoint
-from tests.proxy.network import BRIDGE_IP, FAR, PODS
+from tests.proxy.network import BRIDGE_IP, BRIDGE_IP6, FAR, FAR6, NODE_IP6, PODS, PODS6
 
 ENDPOINTS = (PODS["web-1"], PODS["web-2"], *FAR)
+SECOND = dict(zip(ENDPOINTS, (PODS6["web-1"], PODS6["web-2"], *FAR6), strict=True))
+"""The same places' addresses of the other family."""
 TARGETS = {"TCP": (8080, 8443), "UDP": (5353,)}
 RANGES = ("192.0.2.0/24", "203.0.113.000/025", "172.30.0.0/24", " 10.244.1.9/32", "10.244.0.0/16", "198.51.100.0/30", "0.0.0.0/0")
+RANGES6 = ("2001:db8::/32", "fd00:172::/64", " fd00:10:244:1::9/128", "fd00:10:244::/48", "2001:db8:5::/48")
 DETECTORS = ("-s 10.244.0.0/16", "-s 10.244.0.0/16", "-i cni0", "-i to-+", "")
 ZONES = ("a", "b")
 
@@ -31,8 +34,8 @@ class Cluster:
 def cluster(dice: random.Random, services: int = 4, *, ipv6: bool = False) -> Cluster:
     made = Cluster(settings=settings(dice))
     if ipv6:
-        made.settings |= {"family": "IPv6", "node_ip": "fd00:172::11", "detector": LocalDetector(dice.choice(["-s fd00:10::/32", "-i cni0", ""])),
-                          "node_port_addresses": (), "node_addresses": ("::1", "fd00:172::11"), "localhost_node_ports": False}
+        made.settings |= {"family": "IPv6", "node_ip": NODE_IP6, "detector": LocalDetector(dice.choice(["-s fd00:10::/32", "-i cni0", ""])),
+                          "node_port_addresses": (), "node_addresses": ("::1", NODE_IP6, BRIDGE_IP6), "localhost_node_ports": False}
     for n in range(1, services + 1):
         for each in application(dice, n, ipv6=ipv6):
             made.objects[each["kind"], f"default/{each['metadata']['name']}"] = each
@@ -56,13 +59,13 @@ def application(dice: random.Random, n: int, *, ipv6: bool = False) -> list[dict
             ports.append(a_port(number, label, protocol, 30000 + 100 * n + len(ports) if kind != "ClusterIP" else 0))
     spec: dict[str, Any] = {"type": kind, "internalTrafficPolicy": dice.choice(["Cluster", "Cluster", "Local"])}
     if dice.random() < 0.3:
-        spec["externalIPs"] = [f"2001:db8:1::{n}" if ipv6 else f"198.51.100.{100 + n}", "bogus"]
+        spec["externalIPs"] = [f"2001:db8:99::{100 + n}" if ipv6 else f"198.51.100.{100 + n}", "bogus"]
     if kind != "ClusterIP" or "externalIPs" in spec:
         spec["externalTrafficPolicy"] = dice.choice(["Cluster", "Local"])
     if kind == "LoadBalancer":
-        spec["ingress"] = [{"ip": f"2001:db8:2::{n}" if ipv6 else f"198.51.100.{200 + n}"} | dice.choice([{}, {"ipMode": "VIP"}, {"ipMode": "Proxy"}])]
+        spec["ingress"] = [{"ip": f"2001:db8:99::{200 + n}" if ipv6 else f"198.51.100.{200 + n}"} | dice.choice([{}, {"ipMode": "VIP"}, {"ipMode": "Proxy"}])]
         if dice.random() < 0.5:
-            spec["loadBalancerSourceRanges"] = (["2001:db8::/32", "fd00:172::/64"] if ipv6 else dice.sample(RANGES, dice.randint(1, 2)))
+            spec["loadBalancerSourceRanges"] = dice.sample(RANGES6 if ipv6 else RANGES, dice.randint(1, 2))
         if spec["externalTrafficPolicy"] == "Local":
             spec["healthCheckNodePort"] = 32000 + n
     if dice.random() < 0.2:
@@ -81,7 +84,7 @@ def slice_of(dice: random.Random, service: str, part: int, ports: list[dict[str,
     for ip in dice.sample(ENDPOINTS, dice.randint(0, len(ENDPOINTS))):
         state = dice.choice(["ready"] * 5 + ["dying", "dying", "dead", "not yet"])
         hosts.append(an_endpoint(
-            "fd00:10:244::" + ip.rpartition(".")[2] + ("1" if ip in FAR else "") if ipv6 else ip, "node2" if ip in FAR else "node1",
+            SECOND[ip] if ipv6 else ip, "node2" if ip in FAR else "node1",
             ready=state == "ready", serving=state in ("ready", "dying"), terminating=state in ("dying", "dead"),
             zones=(dice.choice(ZONES),) if hinted else (), nodes=(("node2" if ip in FAR else "node1"),) if hinted and dice.random() < 0.7 else ()))
     named = [{"name": port["name"], "port": TARGETS[port["protocol"]][len(port["name"]) % len(TARGETS[port["protocol"]])],

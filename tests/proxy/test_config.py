@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from netlab.errors import ManifestError, NetlabError, Unsupported, UsageError
 from netlab.kernel import netns, sysctl
 from netlab.proxy import host
 from netlab.proxy.addresses import Family
-from netlab.proxy.config import read
+from netlab.proxy.config import check_document, read
 from netlab.proxy.config_check import doubts
 from netlab.proxy.config_table import FLAGS
 from netlab.proxy.main import main
@@ -54,12 +55,15 @@ def test_file(tmp_path):
 
 @pytest.mark.parametrize("text", ["modee: x", "iptables: {masqueradeAl: true}", "linux: {masqueradeAll: true}",
                                   "detectLocal: {clusterCIDRs: []}", "logging: {options2: {}}"])
-def test_an_unknown_field_is_refused_by_name(tmp_path, text: str):
+def test_an_unknown_field_is_passed_over_with_a_warning_and_refused_in_a_scenario(tmp_path, text: str):
     """Sections of the internal type and of later versions are none of v1alpha1."""
     section, _, rest = text.partition(": ")
     name = f"{section}.{rest[1:].partition(':')[0]}" if rest.startswith("{") and section != "linux" else section
+    made = configured(tmp_path, f"kind: KubeProxyConfiguration\noomScoreAdj: -7\n{text}\n")
+    assert made.unknown == (name,)
+    assert dict(made.values) == dict(configured(tmp_path, "kind: KubeProxyConfiguration\noomScoreAdj: -7\n").values)
     with pytest.raises(ManifestError, match="no field") as caught:
-        configured(tmp_path, f"kind: KubeProxyConfiguration\n{text}\n")
+        check_document(yaml.safe_load(text), file="scenario.yaml")
     assert caught.value.field == name
 
 
@@ -154,7 +158,7 @@ def test_port_ranges(text: str, ports: range):
 
 @pytest.mark.parametrize(("text", "words"), [
     ("kind: Pod\n", "want a KubeProxyConfiguration"), ("kind: [\n", "not YAML"),
-    ("kind: KubeProxyConfiguration\napiVersion: v9\n", "want kubeproxy"), ("kind: KubeProxyConfiguration\nipvs: 5\n", "no field ipvs"),
+    ("kind: KubeProxyConfiguration\napiVersion: v9\n", "want kubeproxy"), ("kind: KubeProxyConfiguration\nipvs: 5\n", "ipvs: want a map"),
     ("kind: KubeProxyConfiguration\nipvs: {strictARP: 5}\n", "ipvs.strictARP: want a bool"),
     ("kind: KubeProxyConfiguration\nclusterCIDR: 5\n", "clusterCIDR: want a list"),
     ("kind: KubeProxyConfiguration\niptables: {masqueradeBit: true}\n", "iptables.masqueradeBit: want a int"),
