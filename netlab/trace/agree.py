@@ -99,7 +99,8 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
             continue  # the trace did not wait until the kernel gave up asking for the neighbour
         # Where a frame turns round at its own port (hairpin) the taps' order is not always that of the hooks, and a
         # trace then shows a rewrite taken back: the rules that ordered it are compared all the same.
-        turned = any(hop.kind == "nat" and not hop.rule for hop in seen) and direction == "request"
+        turned = _taken_back(seen) or (direction == "request" and any(hop.kind == "nat" and not hop.rule
+                                                                      for hop in seen))
         for select in (_crossing, _rule) if turned else (_crossing, _rule, _nat):
             silent = unheard if select is _rule else ()
             left, right = (_told(hops, select, bridges, silent) for hops in (said, seen))
@@ -118,6 +119,17 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
     if not found:
         found += _ends(branch, observed)
     return far, tuple(found)
+
+
+def _taken_back(hops: Sequence[Hop]) -> bool:
+    """Tell whether one rewrite is the opposite of another at the same place."""
+    steps = {(hop.place, *_ends_of(hop)) for hop in hops if hop.kind == "nat"}
+    return any((place, new, old) in steps for place, old, new in steps)
+
+
+def _ends_of(hop: Hop) -> tuple[str, str]:
+    old, _, new = hop.text.partition(" ")[2].partition(" (")[0].partition(" → ")
+    return old, new
 
 
 _Key = tuple[str, ...]
@@ -152,7 +164,7 @@ def _canonical(chain: str, text: str) -> str:
 def _nat(hop: Hop) -> _Key | None:
     if hop.kind != "nat":
         return None
-    old, _, new = hop.text.partition(" ")[2].partition(" (")[0].partition(" → ")
+    old, new = _ends_of(hop)
     if hop.verdict in ("SNAT", "un-SNAT"):  # the port is whatever was free
         old, new = _PORT.sub("", old), _PORT.sub("", new)
     return (hop.place, hop.verdict, old, new) if old != new else None
