@@ -155,7 +155,7 @@ class Endings(Hooks, ABC):
         source = cause.packet.dst if space.local(cause.packet.dst) else ""
         protocol = "icmp" if cause.family == 4 else "icmpv6"
         return replace(reply, packet=Flowing(source, cause.packet.src, protocol, state="RELATED"), role="error", ttl=64,
-                       icmp=kind[cause.family], inner=cause.tuple, flow=None, backward=False)
+                       icmp=kind[cause.family], inner=cause.tuple, flow=cause.flow, backward=True)
 
     def die(self, going: Going, place: str, why: str, status: str, fix: str) -> Branch:
         return self._died(self.add(going, place, "drop", why), place, why, status, fix)

@@ -127,8 +127,8 @@ class Hooks:
     def tracked(self, going: Going, space: Space) -> Going:
         """Find the connection of a packet that just came in or was made here, or begin one."""
         if going.role == "error" and going.inner is not None:
-            related = next((flow for (place, _), flow in going.flows.items()
-                            if place == space.place and going.inner in (flow.now, flow.original)), None)
+            related = going.flow or next((flow for (place, _), flow in going.flows.items() if place == space.place
+                                          and going.inner in (flow.now, flow.original)), None)
             return replace(going, flow=related, backward=True, packet=replace(going.packet, state="RELATED"))
         if going.role == "reset" and going.flow is not None:  # REJECT hangs it onto the connection that it ends
             return replace(going, packet=replace(going.packet, state="RELATED"))
