@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 @pytest.fixture(scope="module")
 def lab(netlab):
     name = f"nft{os.getpid() % 100000}"
-    netlab("up", "services", "--name", name, "--proxy-mode", "nftables")
+    netlab("up", "services", "--name", name, "--proxy-mode", "nftables", "--no-kubeconfig", "-q")
     yield name
     netlab("down", "--name", name)
 
@@ -62,8 +62,8 @@ def test_what_a_command_changes(netlab, lab):
 
 
 def test_the_past_is_worked_out(netlab, lab):
-    before = json.loads(netlab.kubectl("get", "--context", f"netlab-{lab}", "--raw", "/api/v1/services"))["metadata"]["resourceVersion"]
-    netlab.kubectl("create", "service", "clusterip", "later", "--tcp=80:80", "--context", f"netlab-{lab}")
+    before = json.loads(netlab.kubectl("--name", lab, "get", "--raw", "/api/v1/services"))["metadata"]["resourceVersion"]
+    netlab.kubectl("--name", lab, "create", "service", "clusterip", "later", "--tcp=80:80")
     past = asked(netlab, lab, "svc/web", "--at", before)
     assert (past["at"], past["observed"], past["nodes"][0]["backend"]) == (before, False, "nftables")
     (found,) = asked(netlab, lab, "diff", f"@{before}", "api", "--node", "worker1")["differences"]

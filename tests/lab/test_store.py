@@ -72,9 +72,10 @@ def test_a_lab_on_an_etcd(netlab, store, members):
     if store == "etcd" and shutil.which("etcd") is None:
         pytest.skip("etcd is not installed")
     name = f"store-{store}-{members}"
-    netlab("up", "services", "--name", name, "--store", store, "--store-members", members)
+    netlab("up", "services", "--name", name, "--store", store, "--store-members", members,
+           "--no-kubeconfig")
     try:
-        pods = netlab.kubectl("get", "pods", "-n", "kube-system", "-l", "component=etcd", "-o", "name").split()
+        pods = netlab.kubectl("--name", name, "get", "pods", "-n", "kube-system", "-l", "component=etcd", "-o", "name").split()
         assert len(pods) == int(members)
         shell = ("exec", "--name", name, "node/control-plane", "--")
         assert "/registry/pods/default/client" in netlab(*shell, "etcdctl", "get", "/registry/pods", "--prefix", "--keys-only").stdout

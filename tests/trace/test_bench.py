@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
+# A process of its own: the bench forks one that floods, which takes a process without threads.
+PROGRAM = """
+import json
 from netlab.trace import bench
+bench._ECHOES, bench._RATES = 20, (200,)
+print(json.dumps(list(bench.run(repeat=1))))
+"""
 
 
 @pytest.mark.root
-def test_the_bench_traces_a_service_and_times_echoes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_ECHOES", 20)
-    monkeypatch.setattr(bench, "_RATES", (200,))
-    rows = list(bench.run(repeat=1))
+def test_the_bench_traces_a_service_and_times_echoes() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
     assert [row["unit"] for row in rows if row["unit"] != "ms"] == ["1/s", "us", "us", "us"]
     assert rows[0]["what"].startswith("one TCP trace through a Service")
     assert all(row["value"] > 0 for row in rows)
