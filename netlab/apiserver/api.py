@@ -16,6 +16,7 @@ from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import bearers, modes
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.catalog import Catalog
+from netlab.apiserver.crd.documents import Kept
 from netlab.apiserver.crd.keeper import Keeper
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
@@ -41,6 +42,7 @@ class Api:
         self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
         self.stock = ServiceStock(options.service_networks, options.node_ports)
         self.catalog = Catalog()
+        self.documents: dict[str, Kept] = {}
         self.decoded = Decoded()
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {
             (row.group, row.version, row.plural): self._endpoint(row) for row in self.catalog.rows}

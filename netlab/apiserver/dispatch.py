@@ -211,7 +211,10 @@ class Dispatcher:
         if parts[:3] != ["api", "v1", "namespaces"] or len(parts) != 5:
             raise status.no_such_path()
         body = negotiate.decode(await request.body(), request.headers)
-        name = (body.get("metadata") or {}).get("name", "")
+        metadata = body.get("metadata") or {}
+        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+        if not isinstance(name, str):
+            raise status.bad_request("metadata.name: expected text")
         endpoint = self.api.endpoints[("", "v1", "pods")]
         asked = Target(endpoint.resource, "create", parts[3], name, "binding")
         return await binding.bind(Call(self.api, request, asked, endpoint, self.api.clock()), body)

@@ -53,7 +53,7 @@ class Hooks:
                     timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
                 if answer.status != 200:
                     raise HookFailed(f"the server answered {answer.status} {answer.reason}")
-                raw = await answer.content.read(_LIMIT)
+                raw = await whole(answer)
         except TimeoutError:
             raise HookFailed(f'failed to call webhook: Post "{shown}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -86,6 +86,22 @@ class Hooks:
         host = f"{name}.{namespace}.svc"
         place = f"[{address}]" if ":" in address else address
         return f"https://{place}:{port}{service.get('path') or '/'}", f"{host}:{port}"
+
+
+async def whole(answer: aiohttp.ClientResponse) -> bytes:
+    """Return an answer's body.
+
+    Raises:
+        ValueError: it is larger than anybody has use for.
+    """
+    pieces, size = [], 0
+    async for piece in answer.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LIMIT:
+            answer.close()
+            raise ValueError(f"the answer is larger than {_LIMIT} bytes")
+    return b"".join(pieces)
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,8 @@ _PARTIAL = {("PartialObjectMetadata", "meta.k8s.io", "v1"), ("PartialObjectMetad
             ("PartialObjectMetadata", "meta.k8s.io", "v1beta1"), ("PartialObjectMetadataList", "meta.k8s.io",
                                                                   "v1beta1")}
 MAX_DEPTH = 200
+_TAGS = frozenset((None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("map", "null", "seq", "str"))))
+"""The types that a body may name itself; the others follow from how a value is written."""
 _MAX_NODES = 1_000_000
 
 
@@ -128,7 +130,7 @@ def load_yaml(body: bytes) -> Any:
     try:
         _check_yaml(body)
         return yaml.load(body, Loader=_yaml_loader())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise status.bad_request(f"yaml: {error}".replace("\n", " ")) from None
 
 
@@ -148,6 +150,9 @@ def _check_yaml(body: bytes) -> None:
             total += anchors.get(event.anchor or "", 1)
         elif isinstance(event, yaml.NodeEvent):
             total += 1
+            tag = getattr(event, "tag", None)
+            if tag not in _TAGS:
+                raise ValueError(f"cannot decode a value of type {tag}")
             if isinstance(event, yaml.CollectionStartEvent):
                 open_nodes.append((event.anchor, total))
                 if len(open_nodes) > MAX_DEPTH:
@@ -170,7 +175,26 @@ def _yaml_loader() -> Any:
     loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
         for first, rules in base.yaml_implicit_resolvers.items()}
+    loader.add_constructor("tag:yaml.org,2002:map", _yaml_map)
+    loader.add_constructor("tag:yaml.org,2002:int", _yaml_int)
     return loader
+
+
+def _yaml_map(loader: Any, node: Any) -> Iterator[Any]:
+    """Make an object: its keys are text, as in JSON."""
+    made: Object = {}
+    yield made
+    for key, value in loader.construct_mapping(node).items():
+        text = key if isinstance(key, str) else orjson.dumps(key).decode()
+        made[text] = value
+
+
+def _yaml_int(loader: Any, node: Any) -> Any:
+    """Make a number: one beyond 64 bits has no exact value, as in JSON."""
+    if not node.value:
+        raise ValueError("cannot decode an empty value as a number")
+    found = loader.construct_yaml_int(node)
+    return found if -2**63 <= found < 2**64 else float(found)
 
 
 def _object(value: Any, *, flat: bool = False) -> Object:

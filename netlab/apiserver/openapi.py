@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -66,9 +66,12 @@ def _v2(api: Api, request: Request) -> Reply:
 
 def _documents(api: Api) -> dict[str, str]:
     """Return the hash of every document by its place in the index."""
-    found = v3.groups(api.catalog.builtin)
-    for version in dict.fromkeys(row.api_version for row in api.catalog.custom):
-        found[f"apis/{version}"] = hashlib.sha256(_custom(api, version)).hexdigest().upper()
+    found = dict(v3.groups(api.catalog.builtin))
+    versions = dict.fromkeys(row.api_version for row in api.catalog.custom)
+    for gone in [version for version in api.documents if version not in versions]:
+        del api.documents[gone]
+    for version in versions:
+        found[f"apis/{version}"] = _custom(api, version)[1]
     return found
 
 
@@ -77,10 +80,22 @@ def _index(api: Api) -> bytes:
                                    for place, digest in _documents(api).items()}})
 
 
-def _custom(api: Api, version: str) -> bytes:
-    """Return the document of a group version of custom resources, b"" for another."""
-    rows = [row for row in api.catalog.custom if row.api_version == version]
-    return documents.v3(rows, {row.kind: api.catalog.schema(row) or {} for row in rows}) if rows else b""
+def _custom(api: Api, version: str) -> tuple[bytes, str]:
+    """Return the document of a group version of custom resources and its hash, (b"", "") for another.
+
+    It is kept for as long as the version's schemas stay: a definition that comes or goes concerns its group alone.
+    """
+    group, _, name = version.partition("/")
+    rows = api.catalog.group_versions().get((group, name), [])
+    schemas = {row.kind: schema for row in rows if (schema := api.catalog.schema(row)) is not None}
+    if not schemas:
+        return b"", ""
+    kept = api.documents.get(version)
+    if kept is None or kept.rows != tuple(rows) or kept.schemas.keys() != schemas.keys() or any(
+            kept.schemas[kind] is not schema for kind, schema in schemas.items()):
+        body = documents.v3(rows, schemas)
+        kept = api.documents[version] = documents.Kept(tuple(rows), schemas, body, sha256(body).hexdigest().upper())
+    return kept.body, kept.digest
 
 
 def _v3(api: Api, request: Request, name: str) -> Reply:
@@ -91,14 +106,14 @@ def _v3(api: Api, request: Request, name: str) -> Reply:
     if asked and asked != known[name]:
         return Reply(b"", 301, headers={"Location": f"/openapi/v3/{quote(name)}?hash={quote(known[name])}"})
     version = name.removeprefix("apis/").removeprefix("api/")
-    reply = _tagged(request, _custom(api, version) or v3.document(api.catalog.builtin, version), "application/json")
+    reply = _tagged(request, _custom(api, version)[0] or v3.document(api.catalog.builtin, version), "application/json")
     if asked:
         reply.headers["Expires"] = "Thu, 31 Dec 2099 23:59:59 GMT"
     return reply
 
 
 def _tagged(request: Request, body: bytes, content_type: str) -> Reply:
-    tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+    tag = f'"{sha256(body).hexdigest().upper()}"'
     headers = {"ETag": tag, "Vary": "Accept"}
     if request.headers.get("If-None-Match", "") == tag:
         return Reply(b"", 304, content_type, headers)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 
 from netlab.apiserver import status
 from netlab.apiserver.http import Handler, Reply, Request, Response, Upgrade, split_target
@@ -58,7 +60,8 @@ class Server:
         self._handler, self._context = handler, context
         self._web = web.Server(self._serve, access_log=None, keepalive_timeout=IDLE_SECONDS,
                                auto_decompress=True, handler_cancellation=True,
-                               max_line_size=64 * 1024, max_field_size=64 * 1024, lingering_time=1.0)
+                               max_line_size=64 * 1024, max_field_size=64 * 1024, lingering_time=1.0,
+                               logger=_transport_log)
         self._listeners: list[asyncio.Server] = []
         self.in_flight = 0
 
@@ -85,9 +88,13 @@ class Server:
         await self._web.shutdown(grace)
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
-        path, query, raw_query = split_target(raw.raw_path)
+        try:
+            path, query, raw_query = split_target(raw.raw_path)
+        except ValueError as error:
+            return web.Response(body=orjson.dumps(status.bad_request(f"the query can't be read: {error}").status()),
+                                status=400, content_type="application/json")
         transport = raw.transport
-        request = Request(raw.method, path, query, raw.headers, _Body(raw), raw_query,
+        request = Request(raw.method, path, query, _text(raw.headers), _Body(raw), raw_query,
                           peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport
                           else None)
         self.in_flight += 1
@@ -105,6 +112,31 @@ class Server:
             return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}")))
         finally:
             self.in_flight -= 1
+
+
+def _text(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers that can be written down: bytes that are no UTF-8 are replaced."""
+    if all(value.isascii() for value in headers.values()):
+        return headers
+    return CIMultiDict((name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+                       for name, value in headers.items())
+
+
+class _Quiet(logging.Filter):
+    """What is no HTTP is told in one line: whose fault it is needs no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten a record of a client's error."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
+            said = " ".join(str(error).split())
+            record.msg, record.args = f"{record.getMessage()}: {said[:200]!r}", ()
+            record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+        return True
+
+
+_transport_log = logging.getLogger(f"{__name__}.http")
+_transport_log.addFilter(_Quiet())
 
 
 def error_reply(error: ApiError) -> Reply:
@@ -147,14 +179,12 @@ async def _body(raw: web.BaseRequest) -> bytes:
         raise ApiError(408, "Timeout", f"the body of the request did not arrive within {BODY_SECONDS:g} s") from None
     except web.HTTPException as error:
         raise status.bad_request(f"error reading the body: {error}") from None
-    except (ValueError, web.PayloadAccessError) as error:
-        raise status.bad_request(f"error reading the body: {error}") from None
+    except (ValueError, web.PayloadAccessError, web.RequestPayloadError) as error:
+        raise status.bad_request(f"error reading the body: {' '.join(str(error).split())}") from None
     return b"".join(pieces)
 
 
 def _headers(request: Request, headers: dict[str, str], content_type: str) -> dict[str, str] | Any:
-    from multidict import CIMultiDict
-
     merged: CIMultiDict[str] = CIMultiDict(headers)
     merged["Content-Type"] = content_type
     merged["Cache-Control"], merged["Server"] = "no-cache, private", "netlab"

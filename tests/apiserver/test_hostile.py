@@ -92,6 +92,39 @@ def test_an_oversized_body_is_cut(client: Client) -> None:
         pass
 
 
+@pytest.mark.parametrize("header", ["User-Agent", "Audit-ID", "Impersonate-User", "Authorization", "Accept", "Content-Type"])
+def test_headers_that_are_no_utf8(client: Client, header: str) -> None:
+    answer = client.request("POST", MAPS, b'{"metadata":{"generateName":"h-"}}', **{header: "Bearer \xff\x80.x"})
+    assert answer.status < 500, answer.body
+
+
+def test_too_many_parameters(client: Client) -> None:
+    answer = client.get(f"{MAPS}?{'a=1&' * 1500}")
+    assert answer.status == 400
+    assert answer.json["kind"] == "Status"
+
+
+@pytest.mark.parametrize("body", [
+    b"metadata: {name: y, annotations: {a: !!binary aGVsbG8=}}", b"metadata: {name: y}\ndata: !!set {a, b}",
+    b"metadata: {name: y}\ndata: {a: !!timestamp 2001-01-01}", b'a: !!int ""', b'a: !!bool "x"', b'a: !!timestamp "x"',
+    b"metadata: {name: y}\n? [a]\n: b", b"a: &a [*a]", b"<<: 5\nmetadata: {name: y}", b"a: " + b"9" * 5000,
+    b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
+        b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 10)) for n in range(9)),
+])
+def test_odd_yaml(client: Client, body: bytes) -> None:
+    for method, path, kind in (("POST", MAPS, "application/yaml"),
+                               ("PATCH", f"{MAPS}/y?fieldManager=m&force=true", "application/apply-patch+yaml")):
+        answer = client.request(method, path, body, kind=kind)
+        assert 400 <= answer.status < 500, answer.body
+
+
+@pytest.mark.parametrize("body", [b'{"metadata":"x"}', b'{"target":5,"deleteOptions":5}', b'{"metadata":{"name":5}}'])
+@pytest.mark.parametrize("path", ["bindings", "pods/x/binding", "pods/x/eviction", "serviceaccounts/x/token"])
+def test_odd_subresource_bodies(client: Client, path: str, body: bytes) -> None:
+    answer = client.request("POST", f"/api/v1/namespaces/default/{path}", body, kind="application/json")
+    assert 400 <= answer.status < 500, answer.body
+
+
 def test_garbage_instead_of_http(server: Server) -> None:
     client = server.client()
     with socket.create_connection(("127.0.0.1", server.port)) as plain:
@@ -102,6 +135,13 @@ def test_garbage_instead_of_http(server: Server) -> None:
         tls.sendall(b"\x00\x01\x02 nonsense\r\n\r\n")
         tls.settimeout(10)
         assert b"400" in tls.recv(1000)
+    for text in (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", b"Content-Length: -5\r\n\r\n",
+                 b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde"):
+        with client.context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)),
+                                        server_hostname="127.0.0.1") as tls:
+            tls.settimeout(10)
+            tls.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\n%s" % (MAPS.encode(), text))
+            assert tls.recv(1000).startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
     assert client.get("/readyz").status == 200
 
 

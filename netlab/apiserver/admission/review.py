@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
 
 
+_WORDS = {dict: "an object", list: "a list", bool: "true or false"}
+
+
 class BadAnswer(ValueError):
     """An answer is not what the protocol asks for."""
 
@@ -88,7 +91,10 @@ def answer(found: Object, asked: Object) -> Answer:
             raise BadAnswer(f'webhook returned response.patchType="{response.get("patchType", "")}", want "JSONPatch"')
         try:
             patch = orjson.loads(base64.b64decode(response["patch"], validate=True))
-        except (ValueError, binascii.Error) as error:
+        except (ValueError, TypeError, binascii.Error) as error:
             raise BadAnswer(f"the patch can't be read: {error}") from None
+    for field, kind in (("status", dict), ("warnings", list), ("auditAnnotations", dict), ("allowed", bool)):
+        if not isinstance(response.get(field) or kind(), kind):
+            raise BadAnswer(f"response.{field}: expected {_WORDS[kind]}")
     return Answer(bool(response.get("allowed")), response.get("status") or {}, patch,
                   tuple(str(text) for text in response.get("warnings") or ()), response.get("auditAnnotations"))

@@ -113,7 +113,8 @@ def _refusal(name: str, found: Mapping[str, Any]) -> ApiError:
     message = str(found.get("message") or "")
     said = f'admission webhook "{name}" denied the request' + (
         f": {message}" if message else f": {reason}" if found.get("reason") else " without explanation")
-    return ApiError(int(code or 403), reason, said, details=dict(found.get("details") or {}))
+    details = found.get("details")
+    return ApiError(int(code or 403), reason, said, details=dict(details) if isinstance(details, dict) else {})
 
 
 class ValidatingWebhooks(_Webhooks):

@@ -42,6 +42,7 @@ class Aggregator:
         self._endpoint = api.endpoints[_KEY]
         self._backends: dict[tuple[str, str], Backend] = {}
         self._registered = -1
+        self._started = False
         self.generation = 0
 
     def find(self, path: str) -> Backend | None:
@@ -91,7 +92,7 @@ class Aggregator:
         served = self._api.catalog.group_versions()
         for group, version in served:
             own = (group, version) in custom
-            await self._create({
+            await self._put({
                 "kind": "APIService", "apiVersion": "apiregistration.k8s.io/v1",
                 "metadata": {"name": f"{version}.{group}", "labels": {_MANAGED: "true" if own else "onstart"}},
                 "spec": {"group": group, "version": version,
@@ -103,10 +104,25 @@ class Aggregator:
             if labels.get(_MANAGED) == "true" and (spec.get("group"), spec.get("version")) not in served:
                 with contextlib.suppress(Conflict, KeyMissing):
                     await self._api.store.delete(kv.key, kv.mod_revision)
+        self._started = True
 
-    async def _create(self, wanted: Object) -> None:
-        key = self._endpoint.folder.key("", wanted["metadata"]["name"])
-        if await self._api.store.get(key) is not None:
+    async def _put(self, wanted: Object) -> None:
+        """Register a group version; put back what somebody changed, where that is this server's to say.
+
+        Upstream's rule: those of definitions always, those that the server brings along when it starts; taking the
+        label away makes an APIService its writer's own.
+        """
+        name = wanted["metadata"]["name"]
+        key = self._endpoint.folder.key("", name)
+        current = await self._api.store.get(key)
+        if current is not None:
+            obj = self._endpoint.fresh(current)
+            label = (obj["metadata"].get("labels") or {}).get(_MANAGED)
+            if obj.get("spec") != wanted["spec"] and (label == "true" or (label == "onstart" and not self._started)):
+                log.warning("APIService %s: put back to what this server answers itself", name)
+                obj["spec"] = wanted["spec"]
+                with contextlib.suppress(Conflict, KeyMissing):
+                    await self._api.store.update(key, self._endpoint.encode(obj), current.mod_revision)
             return
         now = meta.timestamp(self._api.clock())
         wanted["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
@@ -128,6 +144,12 @@ class Aggregator:
             return
         if known is not None:
             await known.close()
+        if key in self._api.catalog.group_versions():
+            if (obj["metadata"].get("labels") or {}).get(_MANAGED) == "true":
+                self._registered = -1  # a definition's: it is put back
+                return
+            log.warning("APIService %s: requests for a group version of this server now go to service %s/%s",
+                        obj["metadata"]["name"], spec["service"].get("namespace"), spec["service"].get("name"))
         try:
             self._backends[key] = Backend(self._api, spec)
         except (ApiError, ValueError, OSError) as error:  # a bundle that is no certificate: the condition says so

@@ -16,6 +16,7 @@ import orjson
 
 from netlab.api.meta import Object
 from netlab.apiserver import status
+from netlab.apiserver.hooks import whole
 from netlab.apiserver.http import Request, Response, User
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.errors import ApiError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from netlab.apiserver.api import Api
 
 _SECONDS = 5.0
-_LIMIT = 8 << 20
 _SAFE = "/~!$&'()*+,;=:@-._"
 
 
@@ -106,13 +106,20 @@ class Backend:
                 if answer.status != 200:
                     raise Unreachable("FailedDiscoveryCheck", f"failing or missing response from {base}{path}: bad "
                                                               f"status from {base}{path}: {answer.status}")
-                found: Any = orjson.loads(await answer.content.read(_LIMIT))
+                found: Any = orjson.loads(await whole(answer))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreachable("FailedDiscoveryCheck", f"failing or missing response from {base}{path}: "
                                                       f"{error or type(error).__name__}") from None
-        if not isinstance(found, dict) or not isinstance(found.get("resources"), list):
+        if not isinstance(found, dict) or not _listing(found.get("resources")):
             raise Unreachable("FailedDiscoveryCheck", f"{base}{path} answers no APIResourceList")
         return found
+
+
+def _listing(rows: Any) -> bool:
+    """Tell whether rows are an APIResourceList's: discovery passes them on."""
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and isinstance(row.get("name"), str) and isinstance(row.get("kind", ""), str)
+        and isinstance(row.get("verbs") or [], list) for row in rows)
 
 
 def _identity(user: User) -> Mapping[str, str]:

@@ -12,6 +12,8 @@ from netlab.apiserver.cel import functions
 
 _LIMIT = 64 * 1024
 _MISSING = re.compile(r'NOT_FOUND: Key not found in map : "(.*)"')
+_EXCEEDED = "operation cancelled: actual cost limit exceeded"
+"""The library counts the rounds of an expression's loops, nested ones together, and stops it at ten thousand."""
 _CODE = re.compile(r"^[A-Z_]+: ")
 
 
@@ -29,9 +31,12 @@ class Program:
         """Return the expression's value for these variables.
 
         Raises:
-            CelError: it has none: a missing key, a wrong type, a division by zero.
+            CelError: it has none: a missing key, a wrong type, a division by zero, more loops than are allowed.
         """
-        found = self._compiled.eval(data=dict(values))
+        try:
+            found = self._compiled.eval(data=dict(values))
+        except RuntimeError as error:
+            raise CelError(_EXCEEDED if "budget exceeded" in str(error) else _CODE.sub("", _tidy(str(error)))) from None
         if str(found.type()) == "ERROR":
             raise CelError(_said(str(found.value())))
         return found.plain_value()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from netlab.api import names, quantity
+from netlab.apiserver import regular
 from netlab.apiserver.cel import authorizer
 
 _TYPE = "kubernetes.io/type"
@@ -182,12 +182,8 @@ TABLE: dict[str, tuple[Row, ...]] = {
     "sets.contains": (_one(_holds, "list list", "bool", member=False),),
     "sets.equivalent": (_one(lambda a, b: _holds(a, b) and _holds(b, a), "list list", "bool", member=False),),
     "sets.intersects": (_one(lambda a, b: any(item in a for item in b), "list list", "bool", member=False),),
-    "find": (_one(lambda text, form: found.group() if (found := re.search(form, text)) else "", "string string",
-                  "string"),),
-    "findAll": (
-        _one(lambda text, form: [found.group() for found in re.finditer(form, text)], "string string", "list"),
-        _one(lambda text, form, most: [found.group() for found in re.finditer(form, text)][
-            :most if most >= 0 else None], "string string int", "list")),
+    "find": (_one(regular.find, "string string", "string"),),
+    "findAll": (_one(regular.find_all, "string string", "list"), _one(regular.find_all, "string string int", "list")),
     "isQuantity": (_one(_can(_quantity), "string", "bool", member=False),),
     "quantity": (_one(_quantity, "string", "any", member=False),),
     "isGreaterThan": (_one(lambda a, b: _compare(a, b) > 0, "any any", "bool"),),

@@ -80,7 +80,9 @@ class Converter:
         response = said.get("response")
         if said.get("kind") != "ConversionReview" or not isinstance(response, dict) or response.get("uid") != identity:
             raise self._failed(objects, "expected a response to the ConversionReview that was sent")
-        result = response.get("result") or {}
+        result = response.get("result")
+        if not isinstance(result, dict):
+            raise self._failed(objects, "response.result: expected an object")
         if result.get("status") != "Success":
             raise self._failed(objects, str(result.get("message") or "without explanation"))
         found = response.get("convertedObjects")
@@ -102,12 +104,16 @@ class Converter:
     def _check(self, before: Object, after: Any, version: str) -> None:
         """Refuse an answer that is another object: only what the versions differ in may change."""
         metadata = after.get("metadata") if isinstance(after, dict) else None
-        if not isinstance(metadata, dict) or (after["apiVersion"], after["kind"]) != (version, self._kind):
+        if not isinstance(metadata, dict) or (after.get("apiVersion"), after.get("kind")) != (version, self._kind):
             raise self._failed([before], f"webhook returned an object that is not of {version}, Kind={self._kind}")
         for part in _FIXED:
             if metadata.get(part) != before["metadata"].get(part):
                 raise self._failed([before], f"must have the same {part}: {metadata.get(part)} != "
                                              f"{before['metadata'].get(part)}")
+        for part in ("labels", "annotations"):
+            texts = metadata.get(part) or {}
+            if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+                raise self._failed([before], f"metadata.{part}: expected texts by name")
         kept = {part: before["metadata"][part] for part in before["metadata"] if part not in ("labels", "annotations")}
         after["metadata"] = {**kept, **{part: metadata[part] for part in ("labels", "annotations") if part in metadata}}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from netlab.api.meta import Object
+from netlab.apiserver import regular
 from netlab.apiserver.cel import CelError
 from netlab.apiserver.crd import columns, rules, structural, values
 from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
@@ -196,10 +197,15 @@ def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
     yield from (forbidden(f"{path}.{word}", f"{word} is not supported") for word in _FORBIDDEN if part.get(word))
     if isinstance(part.get("items"), list):
         yield forbidden(f"{path}.items", "items must be a schema object and not an array")
+    elif not isinstance(part.get("items") or {}, dict):
+        yield invalid(f"{path}.items", part["items"], "must be a schema object")
     elif kind == "array" and part.get("items") is None:
         yield required(f"{path}.items", "must be specified")
     if part.get("additionalProperties") is not None and part.get("properties"):
         yield forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    if not isinstance(part.get("additionalProperties") or False, (bool, dict)):
+        yield invalid(f"{path}.additionalProperties", part["additionalProperties"],
+                      "must be true, false or a schema object")
     if part.get("uniqueItems"):
         yield forbidden(f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes "
                                                "quadratic")
@@ -207,8 +213,8 @@ def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
         yield invalid(f"{path}.type", kind, "must be object if x-kubernetes-embedded-resource is true")
     if part.get("pattern"):
         try:
-            re.compile(part["pattern"])
-        except re.error as error:
+            regular.compile_(str(part["pattern"]))
+        except ValueError as error:
             yield invalid(f"{path}.pattern", part["pattern"], f"must be a valid regular expression, but isn't: {error}")
     yield from _list(part, path)
     if "default" in part:

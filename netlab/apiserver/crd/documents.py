@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +12,17 @@ from netlab.api.kinds import Resource
 from netlab.api.openapi.paths import PATCH_TYPES, QUERY
 from netlab.api.openapi.schemas import closure, definition, reference
 from netlab.api.schema import table
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A document, and what it was made of. `schemas` are by kind."""
+
+    rows: tuple[Resource, ...]
+    schemas: Mapping[str, Mapping[str, Any]]
+    body: bytes
+    digest: str
+
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _OPTIONS = f"{_META}DeleteOptions"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ _ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 _NOTHING: Any = object()
+_BUDGET_SECONDS = 1.0
+"""Processor time that the rules of one write may take; upstream counts the steps of their evaluation instead."""
+
+
+class _OutOfBudget(Exception):
+    """The rules take too long; the text is the path of the value that was being looked at."""
 
 
 def compiled(rule: Mapping[str, Any]) -> Program:
@@ -45,13 +52,23 @@ def has_rules(schema: Schema) -> bool:
 
 def check(value: Any, old: Any, schema: Schema, path: str = "", *, updating: bool) -> list[FieldError]:
     """Ask every rule. `old` is the object before the update, None when it is made (`updating` False)."""
-    return list(_ask(value, old if updating else _NOTHING, schema, path))
+    until = time.thread_time() + _BUDGET_SECONDS
+    errors: list[FieldError] = []
+    try:
+        for error in _ask(value, old if updating else _NOTHING, schema, path, until):
+            errors.append(error)  # noqa: PERF402 - those before the budget ran out are told, too
+    except _OutOfBudget as place:
+        errors.append(invalid(str(place) or "<nil>", "object", "validation failed due to running out of cost budget, "
+                              "no further validation rules will be run"))
+    return errors
 
 
-def _ask(value: Any, old: Any, schema: Schema, path: str) -> Iterator[FieldError]:
+def _ask(value: Any, old: Any, schema: Schema, path: str, until: float) -> Iterator[FieldError]:
     if value is None:
         return
     for rule in schema.get(RULES) or ():
+        if time.thread_time() > until:
+            raise _OutOfBudget(path)
         said = _one(rule, value, old, schema, path)
         if said is not None:
             yield said
@@ -62,10 +79,10 @@ def _ask(value: Any, old: Any, schema: Schema, path: str) -> Iterator[FieldError
             if below is not None:
                 before = old.get(name, _NOTHING) if isinstance(old, dict) else _NOTHING
                 place = f"{path}[{name}]" if name not in properties and path else f"{path}.{name}" if path else name
-                yield from _ask(inner, before, below, place)
+                yield from _ask(inner, before, below, place, until)
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for at, item in enumerate(value):
-            yield from _ask(item, _counterpart(item, old, schema), schema["items"], f"{path}[{at}]")
+            yield from _ask(item, _counterpart(item, old, schema), schema["items"], f"{path}[{at}]", until)
 
 
 def _counterpart(item: Any, old: Any, schema: Schema) -> Any:

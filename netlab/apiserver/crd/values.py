@@ -7,13 +7,13 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
 
+from netlab.apiserver import regular
 from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, Schema
 from netlab.apiserver.validation.errors import FieldError, invalid, required, shown, too_many
 
@@ -191,12 +191,11 @@ def _combined(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
         yield invalid(at, value, f"{at} in body must not validate the schema (not)")
 
 
-@lru_cache(maxsize=512)
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> Any:
     try:
-        return re.compile(text)
-    except re.error:
-        return re.compile("")  # an RE2 expression that Python does not know; the definition's check has said so
+        return regular.compile_(text)
+    except ValueError:
+        return regular.compile_("")  # stored by another server; the definition's check has said so
 
 
 def _parses(read: Any) -> Any:

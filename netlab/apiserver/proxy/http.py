@@ -36,7 +36,7 @@ async def service(call: Call) -> Response:
     scheme, name, port = split(call.name)
     obj = await _named(call, "services", name)
     ports = (obj.get("spec") or {}).get("ports") or []
-    if port.isdigit():
+    if port.isascii() and port.isdigit():
         chosen = [entry.get("name", "") for entry in ports if entry.get("port") == int(port)]
     else:
         only = not port and len(ports) == 1
@@ -82,7 +82,7 @@ async def _named(call: Call, plural: str, name: str) -> Object:
 def _port_of_pod(obj: Object, port: str) -> int:
     ports = [entry for container in (obj.get("spec") or {}).get("containers") or []
              for entry in container.get("ports") or []]
-    if port.isdigit():
+    if port.isascii() and port.isdigit():
         return int(port)
     for entry in ports:
         if entry.get("name") == port or not port:

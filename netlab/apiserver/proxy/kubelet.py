@@ -171,5 +171,5 @@ async def _kubelet(call: Call, name: str, port: str = "") -> str:
 
 
 def _number(name: str, text: str, *, low: int) -> None:
-    if (not text.isdigit() or int(text) < low) and (text != "0" or low == 0):
+    if (not (text.isascii() and text.isdigit()) or int(text) < low) and (text != "0" or low == 0):
         raise status.bad_request(f'{name}: Invalid value: "{text}": must be greater than or equal to {low}')

@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "authorization", "accept-encoding", "impersonate-user",
-        "impersonate-group"}
+        "upgrade", "host", "content-length", "authorization", "accept-encoding"}
+_HEAD_SECONDS = 60.0
+"""A backend that has not begun to answer by then will not; how long an answer goes on is the client's affair."""
 _PORTION = 64 * 1024
 _QUEUE = 1024 * 1024
 
@@ -56,7 +57,7 @@ class Upstream:
         upgrade = request.headers.get("Upgrade", "")
         sent: CIMultiDict[str] = CIMultiDict(
             (name, value) for name, value in _items(request.headers)
-            if name.lower() not in _HOP and not name.lower().startswith("x-remote-"))
+            if name.lower() not in _HOP and not name.lower().startswith(("x-remote-", "impersonate-")))
         if upgrade:
             sent["Connection"], sent["Upgrade"] = "Upgrade", upgrade
         for name, values in (headers or {}).items():
@@ -69,14 +70,20 @@ class Upstream:
         from yarl import URL
 
         try:
-            answer = await self._session.request(
-                request.method, URL(url, encoded=True), headers=sent, data=body or None, timeout=timeout,
-                allow_redirects=False, ssl=self._tls if secure else True, server_hostname=server_name or None)
+            async with asyncio.timeout(_HEAD_SECONDS):
+                answer = await self._session.request(
+                    request.method, URL(url, encoded=True), headers=sent, data=body or None, timeout=timeout,
+                    allow_redirects=False, ssl=self._tls if secure else True, server_hostname=server_name or None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise status.internal(f"error dialing backend: {error or type(error).__name__}") from None
         if answer.status == 101:
             return Upgrade(lambda duplex: _pipe(duplex, answer), _switching(answer))
-        return await _answer(answer)
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS):
+                return await _answer(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            answer.close()
+            raise status.internal(f"error reading from the backend: {error or type(error).__name__}") from None
 
 
 async def _answer(answer: aiohttp.ClientResponse) -> Response:

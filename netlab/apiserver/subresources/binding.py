@@ -26,6 +26,9 @@ async def create(call: Call) -> Reply:
 
 async def bind(call: Call, binding: Object) -> Reply:
     """Bind as a Binding says (also posted to …/bindings)."""
+    for field in ("metadata", "target"):
+        if not isinstance(binding.get(field) or {}, dict):
+            raise status.bad_request(f"{field}: expected an object")
     target = binding.get("target") or {}
     node = target.get("name", "")
     errors: list[FieldError] = []

@@ -26,6 +26,9 @@ async def create(call: Call) -> Reply:
     eviction = negotiate.decode(await call.request.body(), call.request.headers)
     if eviction.get("kind", "Eviction") != "Eviction":
         raise status.bad_request(f"not an Eviction: {eviction.get('kind')}")
+    for field in ("metadata", "deleteOptions"):
+        if not isinstance(eviction.get(field) or {}, dict):
+            raise status.bad_request(f"{field}: expected an object")
     name = (eviction.get("metadata") or {}).get("name")
     if name and name != call.name:
         raise status.bad_request("name in URL does not match name in Eviction object")

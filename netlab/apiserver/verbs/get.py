@@ -15,7 +15,7 @@ async def get(call: Call) -> Reply:
         ApiError: 404.
     """
     wanted = call.request.arg("resourceVersion")
-    if wanted and not wanted.isdigit():
+    if wanted and not (wanted.isascii() and wanted.isdigit()):
         raise status.bad_request(f"resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing "
                                  f'"{wanted}": invalid syntax')
     store = call.endpoint.folder.store

@@ -198,7 +198,7 @@ def _error_line(error: ApiError) -> bytes:
 def _seconds(text: str) -> float:
     if not text or text == "0":
         return random.uniform(_SHORTEST, _LONGEST)
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise status.bad_request(f'timeoutSeconds: Invalid value: "{text}"')
     return min(float(text), 86_400.0)
 
