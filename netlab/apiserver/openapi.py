@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
@@ -58,10 +58,25 @@ def paths(api: Api) -> list[str]:
 def _v2(api: Api, request: Request) -> Reply:
     for kind, _ in media_types(request.headers.get("Accept", "")) or (("application/json", ()),):
         if kind == _V2_ASKED:
-            return _tagged(request, v2.protobuf(api.catalog.builtin), v2.CONTENT_TYPE)
+            body = v2.protobuf(api.catalog.builtin) + v2.more(_custom_definitions(api))
+            return _tagged(request, body, v2.CONTENT_TYPE)
         if kind in ("application/json", "*/*", "application/*"):
-            return _tagged(request, v2.encode_json(api.catalog.builtin), "application/json")
+            body, added = v2.encode_json(api.catalog.builtin), _custom_definitions(api)
+            if added:
+                whole = orjson.loads(body)
+                body = orjson.dumps(whole | {"definitions": whole["definitions"] | added})
+            return _tagged(request, body, "application/json")
     raise status.not_acceptable(("application/json", _V2_ASKED))
+
+
+def _custom_definitions(api: Api) -> dict[str, Any]:
+    """Return the OpenAPI v2 definitions of every custom kind."""
+    found: dict[str, Any] = {}
+    for rows in api.catalog.group_versions().values():
+        schemas = {row.kind: schema for row in rows if (schema := api.catalog.schema(row)) is not None}
+        if schemas:
+            found |= documents.v2(rows, schemas)
+    return found
 
 
 def _documents(api: Api) -> dict[str, str]:

@@ -390,9 +390,10 @@ def test_definitions_of_the_wild(kubectl: Kubectl, client: Client, ns: str, tmp_
     assert found["spec"]["issuerRef"]["kind"] == "Issuer"
     assert found["spec"]["privateKey"]["rotationPolicy"] == "Always"
     certificate.write_text(CERTIFICATE.replace("4096", "3072"))
-    done = kubectl.run("diff", "-f", str(certificate))
-    assert done.returncode == 1, done.stderr
-    assert "+    size: 3072" in done.stdout
+    if kubectl.minor >= 27:  # 1.20 asks for definitions of apiextensions.k8s.io/v1beta1 first
+        done = kubectl.run("diff", "-f", str(certificate))
+        assert done.returncode == 1, done.stderr
+        assert "+    size: 3072" in done.stdout
     assert "configured" in kubectl("apply", "-f", str(certificate))
     assert "RSA keys need 2048 bits" in kubectl.fails("apply", "-f", "-", stdin=CERTIFICATE.replace("4096", "512"))
     assert "secretName stays web-tls" in kubectl.fails("patch", "pkicert/web", "--type=merge", "-p",

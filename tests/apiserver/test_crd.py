@@ -89,6 +89,10 @@ def test_a_definition_is_discovered(server: Server, client: Client, widgets: str
     assert state["storedVersions"] == ["v1"]
     assert {condition["type"]: condition["status"] for condition in state["conditions"]} == {
         "NamesAccepted": "True", "Established": "True"}
+    old = client.get("/openapi/v2").json["definitions"]["com.example.v1.Widget"]
+    assert old["properties"]["spec"]["properties"]["replicas"]["maximum"] == 10
+    packed = client.get("/openapi/v2", Accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf").body
+    assert b"com.example.v1.Widget" in packed
 
 
 def test_objects_are_defaulted_and_pruned(client: Client, ns: str, widgets: str) -> None:

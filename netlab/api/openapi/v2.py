@@ -42,6 +42,11 @@ def protobuf(resources: Sequence[Resource]) -> bytes:
     return _protobuf(tuple(resources))
 
 
+def more(definitions: dict[str, Any]) -> bytes:
+    """Return what is appended to a document in protobuf for more definitions: a message that comes twice is merged."""
+    return _chunk(9, _named_schemas(definitions)) if definitions else b""
+
+
 @lru_cache(maxsize=2)
 def _json(resources: tuple[Resource, ...]) -> bytes:
     return json.dumps(document(resources), separators=(",", ":")).encode()
@@ -152,7 +157,11 @@ def _schema(node: dict[str, Any]) -> bytes:
     out += b"".join(_text(19, name) for name in node.get("required", ()))
     out += b"".join(_chunk(20, _text(2, json.dumps(value))) for value in node.get("enum", ()))
     if "additionalProperties" in node:
-        out += _chunk(21, _chunk(1, _schema(node["additionalProperties"])))
+        values = node["additionalProperties"]
+        if isinstance(values, dict):
+            out += _chunk(21, _chunk(1, _schema(values)))
+        elif values:
+            out += _chunk(21, _flag(2))
     if "type" in node:
         out += _chunk(22, _text(1, node["type"]))
     if "items" in node:

@@ -1,4 +1,4 @@
-"""The OpenAPI v3 document of a group version whose kinds are all custom: their paths, and their schemas as they are."""
+"""The OpenAPI documents of a group version whose kinds are all custom: their paths, and their schemas as they are."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ def v3(rows: Sequence[Resource], schemas: Mapping[str, Mapping[str, Any]]) -> by
     return orjson.dumps({"openapi": "3.0.0", "info": {"title": "Kubernetes CRD Swagger",
                                                       "version": f"v{table().kubernetes}.0"},
                          "paths": paths, "components": {"schemas": components}})
+
+
+def v2(rows: Sequence[Resource], schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the OpenAPI v2 definitions of the kinds of a group version, by name; `schemas` are by kind."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        name = ".".join([*reversed(row.group.split(".")), row.version, row.kind])
+        schema = _schema(row, schemas.get(row.kind) or {"type": "object"})
+        schema["properties"]["metadata"] = reference(f"{_META}ObjectMeta", 2)
+        found[name] = schema
+    return found
 
 
 def _schema(row: Resource, schema: Mapping[str, Any]) -> dict[str, Any]:
