@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import socket
 import ssl
@@ -96,6 +97,14 @@ def test_an_oversized_body_is_cut(client: Client) -> None:
 def test_headers_that_are_no_utf8(client: Client, header: str) -> None:
     answer = client.request("POST", MAPS, b'{"metadata":{"generateName":"h-"}}', **{header: "Bearer \xff\x80.x"})
     assert answer.status < 500, answer.body
+
+
+@pytest.mark.parametrize("metadata", [5, [], "x", None, [{}], {"managedFields": 5}, {"labels": 5}])
+def test_odd_metadata_applied(client: Client, metadata: Any) -> None:
+    body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata}
+    answer = client.request("PATCH", f"{MAPS}/y?fieldManager=m&force=true", json.dumps(body).encode(),
+                            kind="application/apply-patch+yaml")
+    assert 400 <= answer.status < 500, answer.body
 
 
 def test_too_many_parameters(client: Client) -> None:

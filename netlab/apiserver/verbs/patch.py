@@ -121,6 +121,8 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         raise status.bad_request(f"incorrect kind or version in patch: {applied.get('apiVersion')}, Kind="
                                  f"{applied.get('kind')}: want {resource.api_version}, Kind={resource.kind}")
     metadata = applied.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise status.bad_request("metadata: expected an object")
     if metadata.get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
     if metadata.setdefault("name", call.name) != call.name:
