@@ -20,7 +20,7 @@ from netlab.errors import ApiError
 if TYPE_CHECKING:
     from netlab.store import KeyValue
 
-_KEPT = 4096
+_KEPT_BYTES = 8 << 20
 _SECONDS = 30.0
 _FIXED = ("name", "namespace", "uid")
 
@@ -33,6 +33,7 @@ class Converter:
         self._versions = tuple(hook.get("conversionReviewVersions") or ())
         self.wanted, self.stored = wanted, stored
         self._known: dict[bytes, Object] = {}
+        self._size = 0
 
     async def ready(self, kvs: Iterable[KeyValue]) -> None:
         """Have the objects at hand in the wanted version.
@@ -40,18 +41,23 @@ class Converter:
         Raises:
             ApiError: 500, the webhook did not convert them.
         """
+        self._shrink()
+        found: dict[bytes, Object] = {}
         missing = []
         for kv in kvs:
-            if kv.value and kv.value not in self._known:
+            if kv.value in self._known:
+                found[kv.value] = self._known[kv.value]
+            elif kv.value:
                 obj = orjson.loads(kv.value)
                 if obj.get("apiVersion") == self.wanted:
-                    self._keep(kv.value, obj)
+                    found[kv.value] = obj
                 else:
                     missing.append((kv.value, obj))
         if missing:
             converted = await self._ask([obj for _, obj in missing], self.wanted)
-            for (value, _), obj in zip(missing, converted, strict=True):
-                self._keep(value, obj)
+            found |= {value: obj for (value, _), obj in zip(missing, converted, strict=True)}
+        for value, obj in found.items():  # what was known before, too: another reader may have made room meanwhile
+            self._keep(value, obj)
 
     def view(self, kv: KeyValue) -> Object:
         """Return an object that is at hand, as of its revision."""
@@ -69,10 +75,18 @@ class Converter:
         return obj if self.wanted == self.stored else (await self._ask([obj], self.stored))[0]
 
     def _keep(self, value: bytes, obj: Object) -> None:
-        if len(self._known) >= _KEPT:
-            for key in list(self._known)[:_KEPT // 2]:
-                del self._known[key]
+        if value not in self._known:
+            self._size += len(value)
         self._known[value] = obj
+
+    def _shrink(self) -> None:
+        """Forget the oldest half when what is known has grown large; `ready` does so before it looks, never after."""
+        if self._size > _KEPT_BYTES:
+            for value in list(self._known):
+                if self._size <= _KEPT_BYTES // 2:
+                    break
+                self._size -= len(value)
+                del self._known[value]
 
     async def _ask(self, objects: Sequence[Object], version: str) -> list[Object]:
         identity = str(uuid.uuid4())
