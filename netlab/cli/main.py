@@ -107,7 +107,13 @@ def run(argv: list[str]) -> int:
     if argv and argv[0] in PROGRAMS:  # `netlab kube-proxy --flags…`: the component's own flags, untouched
         from netlab.programs import main as run_program
 
-        return run_program(argv)
+        try:
+            code = run_program(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `netlab kube-proxy --help | head`: who read has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        return code
     try:
         result = netlab.main(argv, prog_name="netlab", standalone_mode=False)
     except click.exceptions.Exit as error:

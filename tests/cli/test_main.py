@@ -126,3 +126,12 @@ def test_components_are_hidden_commands():
     assert not set(PROGRAMS) & set(COMMANDS)
     done = netlab("agnhost", "--help")
     assert done.returncode == 0
+
+
+def test_a_program_whose_reader_has_had_enough_says_nothing():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-P", "-m", "netlab.cli.main", "kube-proxy", "--help"], stdout=writer,
+                          stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
