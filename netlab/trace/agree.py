@@ -97,11 +97,7 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
         if direction == "reply" and not seen and observed.outcome.status == "timeout" and \
                 branch.request[-1].text.endswith(NOBODY):
             continue  # the trace did not wait until the kernel gave up asking for the neighbour
-        # Where a frame turns round at its own port (hairpin) the taps' order is not always that of the hooks, and a
-        # trace then shows a rewrite taken back: the rules that ordered it are compared all the same.
-        turned = _taken_back(seen) or (direction == "request" and any(hop.kind == "nat" and not hop.rule
-                                                                      for hop in seen))
-        for select in (_crossing, _rule) if turned else (_crossing, _rule, _nat):
+        for select in (_crossing, _rule, _nat):
             silent = unheard if select is _rule else ()
             left, right = (_told(hops, select, bridges, silent) for hops in (said, seen))
             for (key, words, place), (other, heard, where) in zip(left, right, strict=False):
@@ -119,12 +115,6 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
     if not found:
         found += _ends(branch, observed)
     return far, tuple(found)
-
-
-def _taken_back(hops: Sequence[Hop]) -> bool:
-    """Tell whether one rewrite is the opposite of another at the same place."""
-    steps = {(hop.place, *_ends_of(hop)) for hop in hops if hop.kind == "nat"}
-    return any((place, new, old) in steps for place, old, new in steps)
 
 
 def _ends_of(hop: Hop) -> tuple[str, str]:

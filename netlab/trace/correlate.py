@@ -112,11 +112,12 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
     made_here = visit is not None and (segment.local or not segment.seen)
     writer = _Writer(segment.place, direction, around,
                      packet=visit.first if visit is not None and made_here else segment.seen[0].packet)
-    for event in ins[:1]:
+    first = visit.hooks("PREROUTING") if visit is not None else []
+    before = _before_rewrite(ins, first) or 1
+    for event in ins[:before]:
         writer.iface(event)
-    if visit is not None:
-        writer.runs(visit.hooks("PREROUTING"))
-    for event in ins[1:]:
+    writer.runs(first)
+    for event in ins[before:]:
         writer.iface(event)
     if visit is not None:
         _route(writer, visit, ins, outs, by_name)
@@ -124,9 +125,10 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
         last = visit.hooks("POSTROUTING")
         if segment.local and last:
             writer.route("sent by", last[0], last[0].oif, "")
-        for event in outs[:_before_postrouting(outs, last)]:
+        before = _before_rewrite(outs, last)
+        for event in outs[:before]:
             writer.iface(event)
-            outs = outs[1:]
+        outs = outs[before:]
         writer.runs(last)
         if visit.hooks("INPUT") or last:
             writer.tracked(around.entries)
@@ -135,16 +137,17 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
     return writer.hops
 
 
-def _before_postrouting(outs: Sequence[Seen], runs: Sequence[Run]) -> int:
-    """Return how many interfaces the packet left by before POSTROUTING rewrote it.
+def _before_rewrite(passed: Sequence[Seen], runs: Sequence[Run]) -> int:
+    """Return how many of these interfaces the packet passed before this hook rewrote it.
 
-    Usually none. But a packet that goes back to the bridge it came from (hairpin) meets POSTROUTING behind the
-    bridge's own interface, at the port: br_netfilter runs it there.
+    Where a bridge's port and the bridge itself are passed, br_netfilter decides which of them comes first: with it
+    PREROUTING runs at the port, before the bridge, and POSTROUTING of a packet that goes back to the bridge it came
+    from (hairpin) at the port, behind the bridge. Only the addresses tell, so 0 where nothing was rewritten.
     """
     if not runs or runs[0].packet.addresses == runs[-1].packet.addresses:
         return 0
     count = 0
-    for event in outs:
+    for event in passed:
         if event.packet.addresses != runs[0].packet.addresses:
             break
         count += 1
