@@ -96,7 +96,7 @@ def test_autoscale_by_kubectl(client: Client, ns: str, kubectl: Kubectl) -> None
     client.post(f"/apis/apps/v1/namespaces/{ns}/deployments", {"metadata": {"name": "web"}, "spec": {
         "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {
             "containers": [{"name": "c", "image": "i"}]}}}})
-    kubectl("autoscale", "deployment", "web", "--min=1", "--max=4", "--cpu=70%")
+    kubectl("autoscale", "deployment", "web", "--min=1", "--max=4", "--cpu=70%" if kubectl.minor >= 34 else "--cpu-percent=70")
     assert "cpu: <unknown>/70%" in kubectl("get", "hpa")
     assert "MAXPODS" in kubectl("get", "horizontalpodautoscalers.v1.autoscaling")
 
@@ -243,6 +243,7 @@ def test_a_signing_request_speaks_for_its_sender(client: Client) -> None:
 
 
 def test_a_signing_request_is_approved_once(client: Client, kubectl: Kubectl) -> None:
+    client.delete(f"{CSRS}/jane")
     client.post(CSRS, signing("jane"))
     assert "Pending" in kubectl("get", "csr", "jane")
     assert "approved" in kubectl("certificate", "approve", "jane")
