@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import signal
+import sys
 
 import click
 
@@ -52,6 +54,7 @@ def command(what: str | None, repeat: int, sizes: tuple[int, ...], modes: tuple[
     unknown = set(wished) - set(inspect.signature(run).parameters)
     if unknown:
         raise click.UsageError(f"bench {what} knows no {' and no '.join(f'--{name[:-1]}' for name in sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     rows = list(run(repeat=repeat, **wished))
     if output:
         emit(rows, output)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import statistics
 import sys
@@ -182,8 +183,11 @@ async def _cluster(mode: str, folder: Path) -> AsyncIterator[tuple[Client, _Prox
 
 
 def _spawn(program: str, *flags: str) -> int:
+    """Start a program that ends with this process, however that ends. Returns its pid."""
     code = _START.format(path=[entry for entry in sys.path if entry])
-    return process.spawn(sys.executable, [sys.executable, "-P", "-c", code, program, *flags])
+    setpriv = shutil.which("setpriv")
+    with_us = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    return process.spawn(setpriv or sys.executable, [*with_us, sys.executable, "-P", "-c", code, program, *flags])
 
 
 async def _exists(path: Path) -> bool:

@@ -25,6 +25,14 @@ _TABLES: Final = {
     "FORWARD": ("mangle", "filter", "security"), "OUTPUT": ("raw", "mangle", "nat", "filter", "security"),
     "POSTROUTING": ("mangle", "nat")}
 
+UNROUTED: Final = "UNROUTED"
+"""The verdict on a packet of this place's own that nat OUTPUT has sent where no route leads."""
+
+
+def _leads(space: Space, address: str) -> bool:
+    way = space.route(address)
+    return way is not None and way.kind in ("unicast", "local")
+
 
 class Hooks:
     """Leads packets through the hooks of namespaces and writes down what happens."""
@@ -47,7 +55,7 @@ class Hooks:
     # --- rules -------------------------------------------------------------------------------------------------------
 
     def hook(self, going: Going, space: Space, hook: str) -> Iterator[tuple[str, Going]]:
-        """Lead a packet through all tables of a hook; yield "" and it as it came out, or DROP or REJECT."""
+        """Lead a packet through all tables of a hook; yield "" and it as it came out, or DROP, REJECT, UNROUTED."""
         rules = space.rules.get(going.family, Ruleset())
         if space.doubts and rules is not None and not set(space.doubts) <= set(going.doubts):
             going = replace(going, doubts=(*going.doubts, *space.doubts), certain=False)
@@ -84,6 +92,9 @@ class Hooks:
                 yield each.verdict, after
                 continue
             if table == "nat":
+                if hook == "OUTPUT" and after.packet.dst != going.packet.dst and not _leads(space, after.packet.dst):
+                    yield UNROUTED, after  # ip_route_me_harder fails, and no later chain sees the packet
+                    continue
                 after = self._settled(self._told(after, space, going.packet, hops), hook)
             yield from self._tables(after, space, rules, hook, rest)
 

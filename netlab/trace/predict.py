@@ -18,7 +18,7 @@ from netlab.netfilter.matching import Packet as Flowing
 from netlab.trace import branch
 from netlab.trace.branch import Branch, Going, Prediction, Question
 from netlab.trace.endings import Endings
-from netlab.trace.hooks import Only
+from netlab.trace.hooks import UNROUTED, Only
 from netlab.trace.packet import join
 from netlab.trace.world import Route, Space, World
 
@@ -91,11 +91,11 @@ class _Predictor(Endings):
             return
         going = replace(going, packet=replace(going.packet, src=source, oif=route.interface))
         for verdict, after in self.hook(self.tracked(going, space), space, "OUTPUT"):
-            if verdict:
+            way = space.route(after.packet.dst)  # nat OUTPUT may have changed it; the source stays
+            if verdict and verdict != UNROUTED:
                 yield from self.stopped(after, space, verdict)
                 continue
-            way = space.route(after.packet.dst)  # nat OUTPUT may have changed it; the source stays
-            if way is None or way.kind not in ("unicast", "local"):
+            if verdict or way is None or way.kind not in ("unicast", "local"):
                 yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}", "unreachable",
                                 "give it a route")
                 continue

@@ -131,6 +131,14 @@ def test_no_packet_goes_otherwise_than_predicted(net: Network, cluster: dict[str
     check(net, cluster, wishes)
 
 
+@pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])
+def test_a_nodes_own_packet_is_sent_where_no_route_leads(net: Network, kind: str) -> None:
+    cluster = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16",
+               "affinity": "None", "internal": "Cluster", "external": "Cluster", "node": "node2",
+               "kernel": f"ip route add {kind} 10.244.1.3/32", "endpoints": [an_endpoint("10.244.1.3", "node1")]}
+    check(net, cluster, [Try("node/node2", "10.96.0.10", 53, "udp"), Try("node/node2", "10.96.0.10", 80, "tcp")])
+
+
 @pytest.mark.soak
 @SOME(max_examples=300)
 @given(cluster=clusters, wishes=WISHES)
