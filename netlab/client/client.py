@@ -14,14 +14,17 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
-import aiohttp
 import orjson
 
 from netlab.api import kinds, meta
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.client.config import Config, TokenSource
+from netlab.client.tls import without_system_roots
 from netlab.errors import ApiError, NotFound, TemporaryError
+
+with without_system_roots():
+    import aiohttp
 
 log = logging.getLogger(__name__)
 

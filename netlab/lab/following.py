@@ -75,7 +75,7 @@ async def run(lab: LabRecord, wish: Wish, tell: Callable[[follow.Told, dict[str,
             tell(flow, room.nodes)
 
         return await asyncio.to_thread(follow.follow, watch, room.taps(), room.names, told, limits=limits,
-                                       bpf=wish.bpf, refresh=refresh)
+                                       bpf=wish.bpf, refresh=refresh, release=room.release)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
@@ -90,6 +90,7 @@ class _Room:
         self.names: dict[str, str] = {}
         self.nodes: dict[str, str] = {}
         self._places = places
+        self._leaving: list[Namespace] = []
 
     def take(self, known: Objects) -> None:
         """Learn names and nodes from the API's objects."""
@@ -102,22 +103,42 @@ class _Room:
         return [Tap(entry.place, entry.fd, self.nodes.get(entry.place, "")) for entry in self.namespaces]
 
     async def renew(self, lab: LabRecord) -> list[Tap]:
-        """Look for namespaces that have come; nothing changes while the lab does not answer."""
-        have = {entry.place for entry in self.namespaces}
+        """Look for namespaces that have come and gone; nothing changes while the lab does not answer.
+
+        A namespace that is gone stays open until it is released; one of the same name may have come by then.
+        """
         try:
             found = await self._places.all()
         except NetlabError:
             return self.taps()
-        new = [entry for entry in found if entry.place not in have]
+        have = {(entry.place, _inode(entry.fd)): entry for entry in self.namespaces}
+        there: list[Namespace] = []
+        new = False
         for entry in found:
-            if entry.place in have:
+            old = have.get((entry.place, _inode(entry.fd)))
+            if old is None:
+                new = True
+                there.append(entry)
+            else:
                 os.close(entry.fd)
+                there.append(old)
+        self._leaving += [entry for entry in self.namespaces if entry not in there]
+        self.namespaces = there
         if new:
-            self.namespaces += new
-            self.take(replace(await objects(lab, self._places), places=addresses_of_places(self.namespaces)))
+            self.take(replace(await objects(lab, self._places), places=addresses_of_places(there)))
         return self.taps()
+
+    def release(self, tap: Tap) -> None:
+        """Close a namespace that is listened in no longer."""
+        for entry in [entry for entry in self._leaving if entry.fd == tap.netns_fd]:
+            os.close(entry.fd)
+            self._leaving.remove(entry)
 
     def close(self) -> None:
         """Close every descriptor."""
-        for entry in self.namespaces:
+        for entry in (*self.namespaces, *self._leaving):
             os.close(entry.fd)
+
+
+def _inode(fd: int) -> int:
+    return os.fstat(fd).st_ino

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from netlab.trace.views import Subject
 
 LOOK_AGAIN: Final = 1.0
 """Seconds between two looks at /proc's list for namespaces that came and went during a capture."""
+ASK_AGAIN: Final = 5.0
+"""Seconds between two questions to the API server for Pods whose labels have changed."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,22 @@ async def ground(attach: Sequence[str], *, kubeconfig: str = "", file: str = "")
     return Ground(foreign.discover(wishes, objects), objects)
 
 
+async def renewed(old: Ground, wishes: Sequence[foreign.Wish], kubeconfig: str, *, ask: bool = False) -> Ground:
+    """Look at the machine again. The API server is asked when namespaces have come that were not there, or on `ask`.
+
+    Raises:
+        NetlabError: as of `foreign.discover`; an API server that is away is no error, what it said still counts.
+    """
+    spots = await asyncio.to_thread(foreign.discover, wishes, old.objects)
+    if not kubeconfig or not (ask or {spot.inode for spot in spots} - {spot.inode for spot in old.spots}):
+        return replace(old, spots=spots)
+    try:
+        objects = await foreign.objects(kubeconfig)
+    except NetlabError:
+        return replace(old, spots=spots)
+    return Ground(await asyncio.to_thread(foreign.discover, wishes, objects), objects)
+
+
 async def trace(attach: Sequence[str], request: run.Request, target: str, *, kubeconfig: str = "", file: str = "",
                 ipv6: bool = False) -> Subject:
     """Send one exchange from a place that was found, and tell of it as in a lab.
@@ -163,8 +182,10 @@ class AttachSource:
     """Finds the namespaces of a capture (see recording.Source): looks at /proc again every second."""
 
     def __init__(self, wishes: Sequence[foreign.Wish], first: Ground, words: Sequence[str], labels: str,
-                 namespace: str) -> None:
+                 namespace: str, kubeconfig: str = "") -> None:
         """Make a source. Without PLACEs and labels everything that was attached to is listened in.
+
+        The API server of `kubeconfig` is asked again when namespaces have come, and now and then for labels.
 
         Raises:
             NotFound: a PLACE that is not there; UsageError: labels that are none.
@@ -177,11 +198,13 @@ class AttachSource:
         self.links: dict[str, str] = {}
         self.names: Mapping[str, str] = names(first.known())
         self._first = True
+        self._kubeconfig = kubeconfig
         self._pids = procs.pids()
 
     async def changed(self) -> None:
-        """Wait until processes have come or gone, and at least a second."""
-        while True:
+        """Wait until processes have come or gone, and at least a second; with labels no more than ASK_AGAIN."""
+        rounds = itertools.count(1)
+        while not (self._labels and self._kubeconfig and next(rounds) * LOOK_AGAIN > ASK_AGAIN):
             await asyncio.sleep(LOOK_AGAIN)
             if (now := procs.pids()) != self._pids:
                 self._pids = now
@@ -191,8 +214,8 @@ class AttachSource:
         """Return the namespaces that are there now; those of the first look are there as they were found."""
         if not self._first:
             with contextlib.suppress(NetlabError):  # all gone for now
-                spots = await asyncio.to_thread(foreign.discover, self._wishes, self._ground.objects)
-                self._ground = replace(self._ground, spots=spots)
+                self._ground = await renewed(self._ground, self._wishes, self._kubeconfig, ask=bool(self._labels))
+                self.names = {**self.names, **names(self._ground.known())}
         self._first = False
         chosen = self._fixed | (self._ground.labelled(self._labels, self._namespace) if self._labels else set())
         with foreign.opened(self._ground.spots) as places:
@@ -211,4 +234,5 @@ async def source(attach: Sequence[str], words: Sequence[str], labels: str, names
     if labels and not (kubeconfig or file):
         raise UsageError("-l needs to know the Pods' labels", hint="add --kubeconfig FILE or --objects FILE")
     found = await ground(attach, kubeconfig=kubeconfig, file=file)
-    return AttachSource([foreign.wish(text) for text in attach], found, words, labels, namespace)
+    return AttachSource([foreign.wish(text) for text in attach], found, words, labels, namespace,
+                        kubeconfig)

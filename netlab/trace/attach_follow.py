@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from netlab.errors import NetlabError
@@ -14,7 +15,7 @@ from netlab.inspect import foreign
 from netlab.inspect.foreign import Spot
 from netlab.kernel import logbinding, procs
 from netlab.trace import ends, follow
-from netlab.trace.attach import Ground, ground
+from netlab.trace.attach import Ground, ground, renewed
 from netlab.trace.listen import Tap
 from netlab.trace.target import names
 from netlab.trace.watch import Watch
@@ -65,14 +66,14 @@ async def run(attach: Sequence[str], wish: Wish, tell: Callable[[follow.Told, di
     if wish.selector:
         groups.append(ends.selected(wish.selector, known))
     watch = Watch(tuple(groups), near, wish.sample, wish.drops_only, wish.protocols)
-    room = _Room([foreign.wish(text) for text in attach], found)
+    room = _Room([foreign.wish(text) for text in attach], found, kubeconfig)
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with logbinding.restored(room.descriptors):
-            return follow.follow(watch, room.taps(), names(known), lambda told: tell(told, room.nodes),
+            return follow.follow(watch, room.taps(), room.names, lambda told: tell(told, room.nodes),
                                  limits=follow.Limits(wish.count, wish.duration, stop=stop.is_set, ready=wish.ready),
-                                 bpf=wish.bpf, refresh=room.renew)
+                                 bpf=wish.bpf, refresh=room.renew, release=room.release)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -82,9 +83,11 @@ async def run(attach: Sequence[str], wish: Wish, tell: Callable[[follow.Told, di
 class _Room:
     """The namespaces that are listened in; those that come are added."""
 
-    def __init__(self, wishes: Sequence[foreign.Wish], found: Ground) -> None:
-        self._wishes, self._ground = wishes, found
+    def __init__(self, wishes: Sequence[foreign.Wish], found: Ground, kubeconfig: str) -> None:
+        self._wishes, self._ground, self._kubeconfig = wishes, found, kubeconfig
+        self.names = dict(names(found.known()))
         self._open: dict[int, tuple[Spot, int]] = {}
+        self._leaving: list[int] = []
         self._pids = procs.pids()
         self._add()
 
@@ -103,14 +106,19 @@ class _Room:
         return [Tap(spot.place, fd, spot.node.removeprefix("node/")) for spot, fd in self._open.values()]
 
     def renew(self) -> list[Tap]:
-        """Look for namespaces that have come, if processes have."""
+        """Look for namespaces that have come and gone, if processes have."""
         if (now := procs.pids()) != self._pids:
             self._pids = now
             try:
-                spots = foreign.discover(self._wishes, self._ground.objects)
+                with ThreadPoolExecutor(1) as pool:  # this thread has a loop already
+                    self._ground = pool.submit(asyncio.run, renewed(self._ground, self._wishes,
+                                                                    self._kubeconfig)).result()
             except NetlabError:  # all gone for now
                 return self.taps()
-            self._ground = replace(self._ground, spots=spots)
+            self.names.update(names(self._ground.known()))
+            there = {spot.inode for spot in self._ground.spots}
+            for inode in [inode for inode in self._open if inode not in there]:
+                self._leaving.append(self._open.pop(inode)[1])
             self._add()
         return self.taps()
 
@@ -119,7 +127,13 @@ class _Room:
             for spot, fd in places:
                 self._open[spot.inode] = (spot, os.dup(fd))
 
+    def release(self, tap: Tap) -> None:
+        """Close a namespace that is listened in no longer."""
+        if tap.netns_fd in self._leaving:
+            self._leaving.remove(tap.netns_fd)
+            os.close(tap.netns_fd)
+
     def close(self) -> None:
         """Close every descriptor."""
-        for fd in self.descriptors:
+        for fd in (*self.descriptors, *self._leaving):
             os.close(fd)

@@ -121,6 +121,9 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
         writer.iface(event)
     if visit is not None:
         _route(writer, visit, ins, outs, by_name)
+        for event in outs[:_handed_back(ins, outs, by_name)]:
+            writer.iface(event)
+            outs = outs[1:]
         writer.runs(visit.hooks("INPUT", "FORWARD", "OUTPUT"))
         last = visit.hooks("POSTROUTING")
         if segment.local and last:
@@ -135,6 +138,18 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
     for event in outs:
         writer.iface(event)
     return writer.hops
+
+
+def _handed_back(ins: Sequence[Seen], outs: Sequence[Seen], by_name: Mapping[str, Link]) -> int:
+    """Return 1 when the bridge's own interface came before FORWARD, else 0.
+
+    A frame that DNAT sent to another port of its bridge never goes up to IP: br_netfilter sends it out by the bridge
+    once its neighbour is known, and FORWARD is run there, between bridge and port.
+    """
+    if not ins or not outs or any(by_name.get(event.interface, Link("")).bridge for event in ins):
+        return 0
+    master = by_name.get(ins[0].interface, Link("")).master
+    return 1 if master and outs[0].interface == master else 0
 
 
 def _before_rewrite(passed: Sequence[Seen], runs: Sequence[Run]) -> int:

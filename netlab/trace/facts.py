@@ -35,6 +35,11 @@ class Facts:
             if self._legacy(place) or nft.generation(self._by_place[place]) != self._generations[place]:
                 del self._books[place]
 
+    def forget(self, place: str) -> None:
+        """Forget a place that is no more."""
+        for kept in (self._links, self._lookups, self._books, self._generations):
+            kept.pop(place, None)
+
     def book(self, place: str) -> rulebook.RuleBook:
         """Return the rules of a place."""
         if place not in self._books:

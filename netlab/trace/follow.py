@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
-from netlab.errors import KernelError
+from netlab.errors import KernelError, NetnsGone
 from netlab.kernel.filters import FLOWS
 from netlab.trace import proxied
 from netlab.trace.event import Trace
@@ -79,7 +79,8 @@ class Limits:
 
 def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Callable[[Told], None], *,
            limits: Limits | None = None, bpf: bool | None = None,
-           refresh: Callable[[], Sequence[Tap]] | None = None) -> Closing:
+           refresh: Callable[[], Sequence[Tap]] | None = None,
+           release: Callable[[Tap], None] = lambda _: None) -> Closing:
     """Listen until a limit is reached, and hand every flow that is asked for to `tell`.
 
     Args:
@@ -90,11 +91,12 @@ def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Ca
         limits: when to stop.
         bpf: ask for drop reasons; None where it is possible.
         refresh: returns the namespaces of now, for those that come later; asked every other second.
+        release: told of a namespace that `refresh` had no more and that nothing is asked of any longer.
 
     Raises:
         Unsupported: no drop reasons although they are insisted on.
     """
-    following = _Following(watch, names, tell, limits or Limits())
+    following = _Following(watch, names, tell, limits or Limits(), release)
     try:
         if bpf is not False:
             following.ears.ask_for_drops(taps, insist=bool(bpf))
@@ -109,7 +111,11 @@ def follow(watch: Watch, taps: Sequence[Tap], names: Mapping[str, str], tell: Ca
 class _Following:
     """The state of one `follow`."""
 
-    def __init__(self, watch: Watch, names: Mapping[str, str], tell: Callable[[Told], None], limits: Limits) -> None:
+    def __init__(self, watch: Watch, names: Mapping[str, str], tell: Callable[[Told], None], limits: Limits,
+                 release: Callable[[Tap], None]) -> None:
+        self._release = release
+        self._taps: dict[str, Tap] = {}
+        self._missing: dict[str, float] = {}
         self.ears = Ears()
         self._watch, self._names, self._tell, self.limits = watch, names, tell, limits
         self._flows = Flows(watch, limits.patience)
@@ -123,6 +129,7 @@ class _Following:
 
     def listen(self, tap: Tap) -> None:
         """Add a namespace."""
+        self._taps[tap.place] = tap
         self._places[tap.place] = tap.netns_fd
         self._legacy[tap.place] = legacy_in_use(tap.netns_fd)
         self.ears.open(tap, self._watch.matches(), FLOWS, armed=tap.place != "host")
@@ -137,9 +144,8 @@ class _Following:
             if now - renewed > REFRESH:
                 renewed = now
                 self._facts.renew()
-                for tap in refresh() if refresh is not None else ():
-                    if tap.place not in self._places:
-                        self.listen(tap)
+                if refresh is not None:
+                    self._renew(refresh(), now)
             self._sort(now)
             self._tell_due(now)
         last = time.monotonic() + SETTLED
@@ -150,6 +156,32 @@ class _Following:
         self._tell_due(time.monotonic(), all=True)
         return Closing(time.monotonic() - self._began, self._flows.begun, self._shown, self._dropped,
                        self._watch.sample, self.ears.lost_by_kind())
+
+    def _renew(self, taps: Sequence[Tap], now: float) -> None:
+        """Listen in namespaces that have come, and let go of those gone for so long that their flows are told."""
+        there = {tap.place: tap for tap in taps}
+        for place, tap in list(self._taps.items()):
+            new = there.get(place)
+            if new is not None and new.netns_fd == tap.netns_fd:
+                self._missing.pop(place, None)
+            elif new is not None or now - self._missing.setdefault(place, now) > self.limits.patience + SETTLED:
+                self._leave(tap)
+        for place, tap in there.items():
+            if place not in self._taps:
+                try:
+                    self.listen(tap)
+                except (KernelError, NetnsGone):  # it came and went
+                    self._leave(tap)
+
+    def _leave(self, tap: Tap) -> None:
+        place = tap.place
+        self.ears.leave(place)
+        self._facts.forget(place)
+        kept: tuple[dict[str, Any], ...] = (self._taps, self._missing, self._places, self._legacy, self._translated,
+                                            self._collectors, self.ears.heard.flows, self.ears.heard.hits)
+        for each in kept:
+            each.pop(place, None)
+        self._release(tap)
 
     def _over(self) -> bool:
         limits = self.limits

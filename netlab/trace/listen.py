@@ -77,7 +77,8 @@ class Ears:
         self.warnings: list[str] = []
         self.loop: selectors.BaseSelector = selectors.DefaultSelector()
         self._stamps = stamps.keep()
-        self._arms: list[nft.Nft] = []
+        self._arms: list[tuple[str, nft.Nft]] = []
+        self._gone = {"frames": 0, "rules": 0, "drops": 0}
         self._sources: list[tuple[str, Source]] = []
         self._drops: DropTrace | None = None
         self._places: dict[int, tuple[str, int]] = {}
@@ -108,6 +109,10 @@ class Ears:
              armed: bool) -> None:
         """Listen in one namespace: to frames that pass `filter`, if `armed` also to rules that `matches` meet."""
         self._add(tap.place, PacketTap(tap.netns_fd, filter=filter))
+        inode = netns.inode(tap.netns_fd)
+        if self._drops is not None and inode not in self._places:  # it came later
+            self._drops.add(tap.netns_fd)
+            self._places[inode] = tap.place, tap.netns_fd
         if not armed:
             return
         try:
@@ -116,7 +121,7 @@ class Ears:
                 self._add(tap.place, LegacyTrace(tap.netns_fd))
             with suppress(KernelError):  # a kernel without conntrack
                 self._add(tap.place, NewFlows(tap.netns_fd))
-            self._arms.append(nft.arm(tap.netns_fd, *matches))
+            self._arms.append((tap.place, nft.arm(tap.netns_fd, *matches)))
         except KernelError as error:
             self.warnings.append(f"{tap.place}: no rules in this trace: {error}")
 
@@ -146,19 +151,30 @@ class Ears:
 
     def lost_by_kind(self) -> dict[str, int]:
         """Return how many frames, rule messages and drops the kernel could not hand over."""
-        found = {"frames": 0, "rules": 0, "drops": 0}
+        found = dict(self._gone)
         for _, source in self._sources:
-            kind = {PacketTap: "frames", DropTrace: "drops"}.get(type(source), "rules")
-            found[kind] += source.count_lost()
+            found[_kind(source)] += source.count_lost()
         return found
+
+    def leave(self, place: str) -> None:
+        """Let go of one namespace, after a last look."""
+        mine = [source for where, source in self._sources if where == place]
+        for source in mine:
+            self.take(place, source)
+            self._gone[_kind(source)] += source.count_lost()
+            self.loop.unregister(source.fileno())
+        _free(mine, [arm for where, arm in self._arms if where == place])
+        self._sources = [entry for entry in self._sources if entry[0] != place]
+        self._arms = [entry for entry in self._arms if entry[0] != place]
+        for inode, (where, _) in list(self._places.items()):
+            if where == place:
+                del self._places[inode]
+                self._interfaces.pop(inode, None)
 
     def close(self) -> None:
         """Close everything. The kernel takes some 10 ms for each tap and each table that goes, so all go at once."""
         self.loop.close()
-        with ThreadPoolExecutor(min(len(self._sources) + 1, 64)) as pool:
-            closing = pool.map(lambda entry: entry[1].close(), self._sources)
-            nft.close_all(self._arms)
-            list(closing)
+        _free([source for _, source in self._sources], [arm for _, arm in self._arms])
         if self._stamps is not None:
             self._stamps.close()
         self._sources, self._arms, self._drops = [], [], None
@@ -179,6 +195,17 @@ class Ears:
     def _add(self, place: str, source: Source) -> None:
         self.loop.register(source.fileno(), selectors.EVENT_READ, (place, source))
         self._sources.append((place, source))
+
+
+def _kind(source: Source) -> str:
+    return "frames" if isinstance(source, PacketTap) else "drops" if isinstance(source, DropTrace) else "rules"
+
+
+def _free(sources: Sequence[Source], arms: Sequence[nft.Nft]) -> None:
+    with ThreadPoolExecutor(min(len(sources) + 1, 64)) as pool:
+        closing = pool.map(lambda source: source.close(), sources)
+        nft.close_all(arms)
+        list(closing)
 
 
 def legacy_in_use(netns: int) -> bool:

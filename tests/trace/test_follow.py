@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import pytest
 from netlab.errors import UsageError
 from netlab.kernel import netns
 from netlab.trace import flowtext
+from netlab.trace import follow as following
 from netlab.trace.follow import Closing, Limits, Told, follow
+from netlab.trace.listen import Tap
 from netlab.trace.packet import parse
 from netlab.trace.watch import End, Watch, parse_sample, reduced
 from tests.trace.topology import Network
@@ -173,6 +176,34 @@ def test_somebody_else_may_trace_at_the_same_time(network: Network) -> None:
     assert (warnings, status, met[:4]) == ([], "connected", chains)
     mine = [hop.chain for hop in told[0].trace.request if hop.kind == "rule" and hop.place == "node/node1"]
     assert (told[0].status, mine) == ("connected", met)
+
+
+@pytest.mark.root
+def test_namespaces_that_end_are_let_go_and_those_that_come_anew_are_heard(
+        network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "REFRESH", 0.1)
+    network.serve("pod/default/web-2", 8080)
+    gone, anew = "pod/default/web-1", CLIENT
+    again = os.dup(network.places[anew])  # as a Pod of the same name in another namespace would be
+    taps = [tap for tap in network.taps() if tap.place != gone]
+    taps = [replace(tap, netns_fd=again) if tap.place == anew else tap for tap in taps]
+    released: list[str] = []
+    enough = threading.Event()
+
+    def release(tap: Tap) -> None:
+        released.append(tap.place)
+        if set(released) == {gone, anew}:
+            enough.set()
+
+    def traffic() -> None:
+        assert enough.wait(20)
+        assert "netlab" not in network.sh(gone, "nft list tables")
+        connect(network, "10.96.0.10", 80)
+
+    told, closing = while_following(network, Watch(), traffic, count=1, refresh=lambda: taps, release=release)
+    os.close(again)
+    assert (released, told[0].trace.source, told[0].status) == ([anew, gone], CLIENT, "connected")
+    assert not any(closing.lost.values())
 
 
 @pytest.mark.root

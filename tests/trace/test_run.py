@@ -85,6 +85,15 @@ def test_ping(network: Network) -> None:
     assert way(result.reply)[-1] == "client back at pod/default/client"
 
 
+def test_what_dies_between_bridge_and_port_has_left_the_bridge_before(network: Network) -> None:
+    network.sh("node/node1", "iptables-nft -t nat -I PREROUTING -d 10.96.0.77 -p tcp -j DNAT --to 10.244.1.3")
+    network.sh("node/node1", "iptables-nft -I FORWARD -p tcp -j DROP")
+    network.sh("node/node1", "ip neigh flush dev cni0")  # br_netfilter sends by the bridge where it has to ask first
+    hops = way(run(network, "10.96.0.77", 80).request)
+    assert [hop for hop in hops if hop.startswith("node1 ")][-4:] == [
+        "node1 forwarded to cni0", "node1 out cni0", "node1 FORWARD", "node1 dropped by filter FORWARD: -p tcp -j DROP"]
+
+
 @BOTH
 def test_hairpin_is_rewritten_twice_and_comes_back_by_the_same_port(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
