@@ -73,7 +73,8 @@ def compare(predicted: Prediction, observed: Trace, world: World, *, unheard: Co
     for branch in predicted.branches:
         far, found = _differences(branch, observed, bridges, unheard)
         if not found:
-            words = f"as predicted ({len(branch.hops)} hops)"
+            words = (f"as predicted ({len(branch.request)} hops), up to the program, which did not answer"
+                     if _unanswered(branch, observed) else f"as predicted ({len(branch.hops)} hops)")
             return Agreement("agrees", words if branch.certain else f"{words}, though not all of it could be judged")
         if best is None or far > best[0]:
             best = far, branch, found
@@ -97,6 +98,8 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
         if direction == "reply" and not seen and observed.outcome.status == "timeout" and \
                 branch.request[-1].text.endswith(NOBODY):
             continue  # the trace did not wait until the kernel gave up asking for the neighbour
+        if direction == "reply" and _unanswered(branch, observed):
+            continue
         for select in (_crossing, _rule, _nat):
             silent = unheard if select is _rule else ()
             left, right = (_told(hops, select, bridges, silent) for hops in (said, seen))
@@ -112,9 +115,15 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
                     found.append(Difference(direction, place, words if longer else "", "" if longer else words))
         if found:
             break
-    if not found:
+    if not found and not _unanswered(branch, observed):
         found += _ends(branch, observed)
     return far, tuple(found)
+
+
+def _unanswered(branch: Branch, observed: Trace) -> bool:
+    """Tell whether a datagram came to its socket as predicted and nothing was said: what a program says is its own."""
+    return (observed.protocol == "udp" and observed.outcome.status == "timeout" and not observed.reply
+            and branch.outcome.status in GOOD and bool(observed.request) and observed.request[-1].kind == "deliver")
 
 
 def _ends_of(hop: Hop) -> tuple[str, str]:

@@ -131,6 +131,17 @@ def test_no_packet_goes_otherwise_than_predicted(net: Network, cluster: dict[str
     check(net, cluster, wishes)
 
 
+def test_a_program_that_does_not_answer_is_no_difference(net: Network) -> None:
+    with netns.socket_in(net.places["pod/default/web-2"], socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("10.244.2.3", 99))
+        world = look.world(net.taps(), net.names())
+        request = Request("pod/default/client", "10.244.2.3", 99, "udp", timeout=0.4, payload=b"question")
+        observed = trace(request, net.taps(), net.names())
+    found = foresee.compared(world, request, observed)
+    assert (observed.outcome.status, found.status) == ("timeout", "agrees"), found
+    assert "did not answer" in found.words
+
+
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])
 def test_a_nodes_own_packet_is_sent_where_no_route_leads(net: Network, kind: str) -> None:
     cluster = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16",
