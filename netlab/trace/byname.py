@@ -38,6 +38,10 @@ def trace(request: run.Request, name: str, conf: resolve.ResolvConf, taps: Seque
         silent = last.status not in ("replied", "")
         why = f"{name} could not be resolved: {last.why}" if silent else f"{name} has no address: {parts[-1].words}"
         fix = last.fix if silent else "is the name right, and in the sender's namespace or complete?"
+        there = next((part for part in parts if part.words.endswith(resolve.NO_RECORD)), None)
+        if there is not None:  # the name exists; what the longer and shorter spellings got says less
+            silent, why = False, f"{name} has no {'IPv6' if ipv6 else 'IPv4'} address: {there.words}"
+            fix = f"{'leave out --ipv6' if ipv6 else 'try --ipv6'}, or give its Service both ipFamilies"
         end = Outcome("unreachable", place=last.place if silent else request.source, why=why, fix=fix,
                       reason=last.reason)
         return Trace(request.source, target, request.protocol, name, (), (), end, parts=tuple(parts),

@@ -19,6 +19,8 @@ from netlab.trace.send import Answer
 Exchange = Callable[[str, bytes], tuple[Trace, Answer]]
 """Sends one question to port 53 of a server and traces it."""
 
+NO_RECORD = "no such record"
+"""What is said of a name that exists without an address of the family that was asked for."""
 _NAMES = {1: "A", 28: "AAAA", 5: "CNAME"}
 
 
@@ -92,5 +94,5 @@ def _said(answer: Answer, ident: int) -> tuple[str, str]:
     code = str(dnslib.RCODE.get(record.header.rcode))
     found = [(entry.rtype, str(entry.rdata)) for entry in record.rr if entry.rtype in _NAMES]
     address = next((str(ipaddress.ip_address(text)) for kind, text in found if kind in (1, 28)), "")
-    words = ", ".join(text.rstrip(".") for _, text in found) or (code if code != "NOERROR" else "no such record")
+    words = ", ".join(text.rstrip(".") for _, text in found) or (code if code != "NOERROR" else NO_RECORD)
     return address, words

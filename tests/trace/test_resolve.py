@@ -51,7 +51,7 @@ def serve_names(net: Network, place: str, names: dict[str, str]) -> None:
                 if address:
                     reply.add_answer(dnslib.RR(question.q.qname, rdata=dnslib.A(address)))
                 else:
-                    reply.header.rcode = 3
+                    reply.header.rcode = 3 if address is None else 0
                 sock.sendto(reply.pack(), peer)
 
     thread = threading.Thread(target=answer, daemon=True)
@@ -87,3 +87,12 @@ def test_a_name_that_is_none_and_a_server_that_is_silent(network: Network) -> No
     silent = byname.trace(request, "nobody.", parse(CONF), network.taps(), network.names(), target="nobody.")
     assert silent.outcome.place == "node/node2"
     assert "could not be resolved: dropped by filter FORWARD" in silent.outcome.why
+
+
+@pytest.mark.root
+def test_a_name_without_an_address_of_the_family_is_said_to_be_there(network: Network) -> None:
+    serve_names(network, "pod/default/web-2", {"web.default.svc.cluster.local": ""})
+    told = byname.trace(Request("pod/default/client", "", 80, timeout=1.0), "web", parse(CONF), network.taps(),
+                        network.names(), target="web")
+    assert told.outcome.why == "web has no IPv4 address: web.default.svc.cluster.local A → no such record"
+    assert "ipFamilies" in told.outcome.fix
