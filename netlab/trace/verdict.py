@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from netlab.trace.event import Hop, Outcome
+from netlab.trace.packet import join
 from netlab.trace.reasons import NOT_A_DEATH, Cause, Death
 from netlab.trace.send import Answer
 from netlab.trace.vanish import Ask, vanished
@@ -61,6 +62,9 @@ def conclude(answer: Answer, request: Sequence[Hop], reply: Sequence[Hop], names
         return _ended(outcome, reply[-1].place, told), there, _closed(reply, lost)
     back = _closed(reply)
     end = _answered(request, reply, names, _death(request, deaths))
+    stranger = _unknown(request, reply) if end is None else None
+    if stranger is not None:
+        return _ended(outcome, back[-1].place, stranger), there, back
     if end is None:
         why = f"the answer was last seen at {back[-1].place}"
         return replace(outcome, place=back[-1].place, why=why, fix="look at the last hop of the reply"), there, back
@@ -86,6 +90,17 @@ def _answered(request: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, 
             "look at the routes, rules and neighbours of that place"
         return Cause(f"{first.place} answered with ICMP: {first.packet.what}", fix, reason, function)
     return None
+
+
+def _unknown(request: Sequence[Hop], reply: Sequence[Hop]) -> Cause | None:
+    """Return what is wrong with an answer that came to the sender from somewhere it never asked."""
+    asked, back = request[0].packet, reply[-1].packet
+    if reply[-1].place != request[0].place or (back.source, back.sport) == (asked.destination, asked.dport):
+        return None
+    return Cause(f"the answer came from {join(back.source, back.sport)} where {asked.to} was asked: nothing took the "
+                 f"DNAT back, and {reply[-1].place} knows no such connection",
+                 "answers have to pass the hooks that rewrote the request: between two Pods of one bridge that takes "
+                 f"sysctl net.bridge.bridge-nf-call-{'ip6' if ':' in back.source else 'ip'}tables=1")
 
 
 def _death(hops: Sequence[Hop], deaths: Sequence[Death]) -> Death | None:

@@ -105,6 +105,27 @@ def test_hairpin_is_rewritten_twice_and_comes_back_by_the_same_port(network: Net
     assert (interfaces[0], interfaces[-1]) == ("in v-web-2", "out v-web-2")
 
 
+def test_hairpin_without_br_netfilter_is_rewritten_behind_the_bridge(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node2", "sysctl -qw net.bridge.bridge-nf-call-iptables=0")
+    result = run(network, "10.96.0.10", 80, source="pod/default/web-2")
+    assert result.outcome.status == "connected"
+    assert [h.text.split()[0] for h in result.request if h.kind == "nat"] == ["DNAT", "SNAT"]
+    assert [h.text.split()[0] for h in result.reply if h.kind == "nat"] == ["un-SNAT", "un-DNAT"]
+    there = [h.kind for h in result.request if h.place == "node/node2"]
+    assert there[:3] == ["iface", "iface", "rule"]  # the port, the bridge, and then PREROUTING
+
+
+def test_an_answer_that_passes_by_the_hooks_is_not_known_to_the_sender(network: Network) -> None:
+    network.serve("pod/default/web-1", 8080)
+    network.sh("node/node1", "iptables -t nat -R KUBE-SEP-TWO 2 -p tcp -j DNAT --to-destination 10.244.1.3:8080; "
+               "sysctl -qw net.bridge.bridge-nf-call-iptables=0")
+    outcome = run(network, "10.96.0.10", 80, timeout=0.5).outcome
+    assert (outcome.status, outcome.place) == ("timeout", CLIENT)
+    assert outcome.why.startswith("the answer came from 10.244.1.3:8080 where 10.96.0.10:80 was asked")
+    assert outcome.fix.endswith("sysctl net.bridge.bridge-nf-call-iptables=1")
+
+
 def test_from_a_node(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
     result = run(network, "10.96.0.10", 80, source="node/node1")
