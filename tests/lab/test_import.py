@@ -97,6 +97,7 @@ def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> Non
     (netlab.home / "export.json").write_text(text)
     copy = f"{lab}i"
     folder = netlab.home / "imported"
+    before = netlab.kubeconfig.read_text()  # the other lab stays the current one for the tests that share it
     said = netlab("import", str(netlab.home / "export.json"), "-d", str(folder), "--up", "--name", copy)
     try:
         assert (folder / "scenario.yaml").exists()
@@ -115,4 +116,5 @@ def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> Non
         assert answer["prediction"]["status"] == "agrees"
     finally:
         netlab("down", "--name", copy)
+        netlab.kubeconfig.write_text(before)
     assert netlab.leftovers(copy) == []
