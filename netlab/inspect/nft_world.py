@@ -6,22 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from netlab.api import meta
 from netlab.api.meta import Object, labels
+from netlab.inspect.known import Known
 from netlab.inspect.world import Owner, Place, World
 from netlab.netfilter import nft
 from netlab.netfilter.nft import NftTable
 from netlab.proxy import host
 from netlab.proxy import nft_names as names
 from netlab.proxy.addresses import Family, of_family
-from netlab.proxy.endpoints import service_of, slice_endpoints
+from netlab.proxy.endpoints import slice_endpoints
 from netlab.proxy.nft_plan import NftWanted
 from netlab.proxy.nft_render import text
 from netlab.proxy.nft_rules import Key, block
-from netlab.proxy.services import ServicePort, ignored
+from netlab.proxy.services import ServicePort
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import ZONE_LABEL
-from netlab.proxy.tracker import Tracker
 
 _ROLES = (("service-", "cluster"), ("local-", "local"), ("external-", "external"), ("firewall-", "firewall"))
 
@@ -46,35 +45,21 @@ class NftWorld:
     @classmethod
     def of(cls, objects: Iterable[Object], settings: Settings) -> NftWorld:
         """Work out a node's table. Of the objects, Services, EndpointSlices and Nodes matter."""
-        tracker = Tracker(settings.family)
-        services: dict[str, Object] = {}
-        slices: dict[str, tuple[Object, ...]] = {}
-        node: Object | None = None
-        for each in objects:
-            kind, key = each.get("kind"), meta.key(each)
-            if kind == "Service":
-                services[key] = each
-                if not ignored(each):
-                    tracker.service(key, each)
-            elif kind == "EndpointSlice":
-                tracker.slice(key, each)
-                slices[service_of(each)] = (*slices.get(service_of(each), ()), each)
-            elif kind == "Node" and key == settings.node:
-                node = each
+        known = Known.of(objects, settings)
         wanted = NftWanted(settings)
         owners: dict[str, Owner] = {}
         elements: dict[Key, tuple[ServicePort, ...]] = {}
         places: dict[tuple[str, str, str], tuple[Place, ...]] = {}
-        for service in tracker.services():
+        for service in known.tracker.services():
             blocks = []
-            for port, choice in tracker.choice(service, settings):
+            for port, choice in known.tracker.choice(service, settings):
                 made = block(port, choice, settings)
                 blocks.append(made)
                 base = names.hashed(names.port_path(port))
                 owners |= {prefix + base: Owner(role, port) for prefix, role in _ROLES}
                 for at in made.elements:
                     elements[at] = (*elements.get(at, ()), port)
-                for place in _places(port, slices.get(service, ()), settings):
+                for place in _places(port, known.slices.get(service, ()), settings):
                     end = names.endpoint_name(port, place.endpoint.ip, place.endpoint.port)
                     owners |= {f"{kind}-{end}": Owner("endpoint", port, place.endpoint.text)
                                for kind in ("endpoint", "affinity")}
@@ -82,7 +67,7 @@ class NftWorld:
                     places[where] = (*places.get(where, ()), place)
             wanted.set(service, blocks)
         (table,) = nft.parse(text(wanted))
-        return cls(settings, services, slices, node, table, owners, elements, places)
+        return cls(settings, known.services, known.slices, known.node, table, owners, elements, places)
 
     def port_of(self, port: ServicePort) -> list[Place]:
         """Return all endpoints of a Service port."""

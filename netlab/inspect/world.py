@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from netlab.api import meta
 from netlab.api.meta import Object
+from netlab.inspect.known import Known
 from netlab.netfilter import normalise
 from netlab.netfilter.model import Rule, Ruleset
 from netlab.proxy import names
 from netlab.proxy.addresses import address
-from netlab.proxy.endpoints import Endpoint, service_of, slice_endpoints
+from netlab.proxy.endpoints import Endpoint, slice_endpoints
 from netlab.proxy.plan import Wanted, whole
 from netlab.proxy.rules import block
-from netlab.proxy.services import ServicePort, ignored
+from netlab.proxy.services import ServicePort
 from netlab.proxy.settings import Settings
 from netlab.proxy.tracker import Tracker
 
@@ -78,25 +78,14 @@ class World:
     @classmethod
     def of(cls, objects: Iterable[Object], settings: Settings) -> World:
         """Work out a node's rules. Of the objects, Services, EndpointSlices and Nodes matter."""
-        tracker = Tracker(settings.family)
-        services: dict[str, Object] = {}
-        slices: dict[str, tuple[Object, ...]] = {}
-        node: Object | None = None
+        objects = list(objects)
+        known = Known.of(objects, settings)
         pods: dict[str, Object] = {}
         for each in objects:
-            kind, key = each.get("kind"), meta.key(each)
-            if kind == "Service":
-                services[key] = each
-                if not ignored(each):
-                    tracker.service(key, each)
-            elif kind == "EndpointSlice":
-                tracker.slice(key, each)
-                slices[service_of(each)] = (*slices.get(service_of(each), ()), each)
-            elif kind == "Node" and key == settings.node:
-                node = each
-            elif kind == "Pod" and not (each.get("spec") or {}).get("hostNetwork"):
+            if each.get("kind") == "Pod" and not (each.get("spec") or {}).get("hostNetwork"):
                 pods |= {entry["ip"]: each for entry in (each.get("status") or {}).get("podIPs") or () if "ip" in entry}
-        return cls(settings, services, slices, node, *_worked_out(tracker, settings, slices), pods)
+        return cls(settings, known.services, known.slices, known.node,
+                   *_worked_out(known.tracker, settings, known.slices), pods)
 
     def service_of(self, table: str, rule: Rule) -> str:
         """Return the Service, `namespace/name`, that a rule is about: by the chain it is in, or by what it does."""

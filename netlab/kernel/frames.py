@@ -23,6 +23,7 @@ from netlab.kernel.taps import (
     SO_TIMESTAMPNS,
     SOL_PACKET,
     attach_filter,
+    received_at,
 )
 
 ARPHRD_ETHER: Final = 1
@@ -87,14 +88,9 @@ class FrameTap:
                 if error.errno in (errno.ENETDOWN, errno.ENXIO, errno.ENOBUFS):
                     continue
                 raise
-            at = 0
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                    seconds, nanos = struct.unpack_from("=qq", value)
-                    at = seconds * 1_000_000_000 + nanos
             data = bytes(memoryview(self._buffer)[:min(length, len(self._buffer))])
-            frames.append(WholeFrame(at, address[0], address[3], address[2] == PACKET_OUTGOING, address[1], length,
-                                     data))
+            frames.append(WholeFrame(received_at(ancillary), address[0], address[3], address[2] == PACKET_OUTGOING,
+                                     address[1], length, data))
         return frames
 
     def count(self) -> tuple[int, int]:

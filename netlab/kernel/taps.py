@@ -49,6 +49,15 @@ class Frame:
     stray: bool = False
 
 
+def received_at(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the kernel's time stamp of a received frame in ns since the epoch, 0 when it has none."""
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanos = struct.unpack_from("=qq", value)
+            return int(seconds * 1_000_000_000 + nanos)
+    return 0
+
+
 class PacketTap:
     """All frames of one namespace, both ways. One socket hears every interface, also those that come later."""
 
@@ -82,12 +91,7 @@ class PacketTap:
                 if error.errno in (errno.ENETDOWN, errno.ENXIO, errno.ENOBUFS):
                     continue
                 raise
-            at = 0
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                    seconds, nanos = struct.unpack_from("=qq", value)
-                    at = seconds * 1_000_000_000 + nanos
-            frames.append(Frame(at, address[0], address[2] == PACKET_OUTGOING, address[1], data,
+            frames.append(Frame(received_at(ancillary), address[0], address[2] == PACKET_OUTGOING, address[1], data,
                                 address[2] == PACKET_OTHERHOST))
 
     def count_lost(self) -> int:

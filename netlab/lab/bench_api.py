@@ -25,8 +25,7 @@ from typing import Any
 
 from netlab.client import tls
 from netlab.errors import TemporaryError
-from netlab.kernel import process
-from netlab.lab import load
+from netlab.lab import bound, load
 from netlab.lab.load import Target, Watcher
 from netlab.lab.nodefiles import make_keys
 
@@ -205,7 +204,7 @@ class _Bench:
             return
         client, peer = _port(), _port()
         self._etcd = f"http://127.0.0.1:{client}"
-        pid = _spawn([path, f"--data-dir={self.folder}/etcd", f"--listen-client-urls={self._etcd}",
+        pid = bound.spawn([path, f"--data-dir={self.folder}/etcd", f"--listen-client-urls={self._etcd}",
                       f"--advertise-client-urls={self._etcd}",
                       f"--listen-peer-urls=http://127.0.0.1:{peer}",
                       f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
@@ -225,7 +224,7 @@ class _Bench:
         keep = [f"--etcd-servers={self._etcd}"] if self._etcd else [
             f"--data-dir={folder / 'data'}", f"--store-synchronous={self.store}"]
         begun = time.perf_counter()
-        self.pid = _spawn([
+        self.pid = bound.spawn([
             sys.executable, "-I", "-c", code, root, "kube-apiserver", "--bind-address=127.0.0.1",
             f"--secure-port={port}", f"--client-ca-file={folder}/ca.crt", f"--tls-cert-file={folder}/tls.crt",
             f"--tls-private-key-file={folder}/tls.key", f"--service-account-key-file={folder}/sa.pub",
@@ -254,12 +253,6 @@ async def _ready(target: Target, begun: float) -> None:
         if time.perf_counter() - begun > _READY_SECONDS:
             raise TemporaryError(f"the API server is not ready after {_READY_SECONDS:g} s")
         await asyncio.sleep(0.005)
-
-
-def _spawn(argv: list[str]) -> int:
-    """Start a server that ends with this process, however that ends. Returns its pid."""
-    setpriv = shutil.which("setpriv")
-    return process.spawn(setpriv or argv[0], [*([setpriv, "--pdeathsig", "KILL"] if setpriv else []), *argv])
 
 
 def _end(pid: int) -> None:

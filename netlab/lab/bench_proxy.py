@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import statistics
 import sys
@@ -27,9 +26,9 @@ from netlab.api.meta import Object
 from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.errors import KernelError, NetlabError, TemporaryError, Unsupported
-from netlab.kernel import iptables, link, netns, process
+from netlab.kernel import iptables, link, netns
 from netlab.kernel.rtnl import Rtnl
-from netlab.lab import kubeconfig, pki
+from netlab.lab import bound, kubeconfig, pki
 from netlab.proxy import bench
 
 ENOUGH = 1000
@@ -183,11 +182,8 @@ async def _cluster(mode: str, folder: Path) -> AsyncIterator[tuple[Client, _Prox
 
 
 def _spawn(program: str, *flags: str) -> int:
-    """Start a program that ends with this process, however that ends. Returns its pid."""
     code = _START.format(path=[entry for entry in sys.path if entry])
-    setpriv = shutil.which("setpriv")
-    with_us = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
-    return process.spawn(setpriv or sys.executable, [*with_us, sys.executable, "-P", "-c", code, program, *flags])
+    return bound.spawn([sys.executable, "-P", "-c", code, program, *flags])
 
 
 async def _exists(path: Path) -> bool:
