@@ -14,9 +14,11 @@ from netlab.cli.options import lab_name
 @click.option("-d", "--directory", metavar="DIR", default="",
               help="The scenario's folder; else named as the first file.")
 @click.option("--up", "up_", is_flag=True, help="Also bring it up.")
+@click.option("--no-kubeconfig", is_flag=True, help="With --up: leave ~/.kube/config alone.")
 @click.option("--force", is_flag=True, help="Overwrite a scenario that is there.")
 @lab_name
-def command(files: tuple[str, ...], directory: str, name: str, *, up_: bool, force: bool) -> None:
+def command(files: tuple[str, ...], directory: str, name: str, *, up_: bool, force: bool,
+            no_kubeconfig: bool) -> None:
     """Rebuild a real cluster's network: FILE is what kubectl get svc,endpointslices,nodes,pods -A -o yaml says.
 
     Writes a scenario that netlab up takes: the same node names, Pod ranges, Pod and Service addresses, node ports and
@@ -32,6 +34,8 @@ def command(files: tuple[str, ...], directory: str, name: str, *, up_: bool, for
     from netlab.inspect.files import read
     from netlab.lab import importing
 
+    if no_kubeconfig and not up_:
+        raise UsageError("--no-kubeconfig is for a lab that comes up: add --up")
     objects = [each for file in files for each in read(file)]
     stem = Path(files[0]).stem if files[0] != "-" else "imported"
     folder = Path(directory or (stem if stem != Path(files[0]).name else f"{stem}-lab"))
@@ -54,4 +58,4 @@ def command(files: tuple[str, ...], directory: str, name: str, *, up_: bool, for
     from netlab.cli.up import command as up_command
 
     ctx = click.get_current_context()
-    ctx.invoke(up_command, scenario=f"{folder}/", name=name)
+    ctx.invoke(up_command, scenario=f"{folder}/", name=name, no_kubeconfig=no_kubeconfig)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Final
@@ -18,10 +18,12 @@ from netlab.api.meta import Object
 from netlab.controllers import endpointslices as slices
 from netlab.errors import UsageError
 from netlab.kubelet.network import IPS
+from netlab.lab import importing_ranges as ranges
 from netlab.lab import plan
 from netlab.proxy.addresses import address as canonical
 from netlab.proxy.endpoints import service_of
 
+CONTROL: Final = "control-plane"
 ROLE: Final = "node-role.kubernetes.io/control-plane"
 OWN_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """Namespaces whose Pods a lab has of its own."""
@@ -50,7 +52,7 @@ class _Work:
     objects: Sequence[Object]
     notes: list[str] = field(default_factory=list)
     nodes: dict[str, str] = field(default_factory=dict)
-    elsewhere: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
 
     def of(self, kind: str) -> list[Object]:
         return [each for each in self.objects if each.get("kind") == kind]
@@ -71,9 +73,15 @@ def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
     if len(listed) > 200:
         raise UsageError(f"{len(listed)} nodes are more than the 200 that a lab can have")
     services = _service_ranges(work)
-    pods = _pod_ranges(listed)
+    control = [each for each in listed if ROLE in meta.labels(each)]
+    found = [_pod_ranges(work, listed, cidr, services, "" if control else CONTROL) for cidr in services]
+    kept = [one for one in found if one is not None] if all(found) else []
+    if not kept:
+        work.moved |= {ip for pod in work.of("Pod") for ip in _ips(pod)}
     family = "dual" if len(services) > 1 else "ipv6" if plan.version(services[0]) == 6 else "ipv4"
-    nodes = _nodes(work, listed, services)
+    fabric = _fabric(work, listed, [one.whole for one in kept] or [one.pod_cidr for one in plan.NUMBERS.values()],
+                     services)
+    nodes = _nodes(work, listed, control, fabric, kept)
     namespaces = sorted({meta.namespace(each) for kind in ("Service", "Pod", "EndpointSlice") for each in work.of(kind)}
                         - {"default", *OWN_NAMESPACES, ""})
     made = [_pod(work, each) for each in work.of("Pod") if _carried(work, each)]
@@ -82,31 +90,25 @@ def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
     manifests += _services(work, services, made)
     manifests += made
     networking: Object = {"ipFamily": family, "serviceSubnet": ",".join(services)}
-    if pods:
-        networking["podSubnet"] = ",".join(pods)
+    if kept:
+        networking["podSubnet"] = ",".join(one.whole for one in kept)
+    if list(fabric) != [plan.NUMBERS[plan.version(cidr)].underlay for cidr in services]:
+        networking["nodeSubnet"] = ",".join(fabric)
     scenario: Object = {"title": title or "The network of an imported cluster", "nodes": nodes,
                         "networking": networking, "manifests": ["manifests.yaml"],
                         "next": ["netlab kubectl get pods -A -o wide", "netlab rules"]}
     return Imported(scenario, tuple(manifests), tuple(dict.fromkeys(work.notes)))
 
 
-def _nodes(work: _Work, listed: Sequence[Object], services: Sequence[str]) -> list[Object]:
+def _nodes(work: _Work, listed: Sequence[Object], control: Sequence[Object], fabric: Mapping[str, Sequence[str]],
+           pods: Sequence[ranges.PodRanges]) -> list[Object]:
     """Return the nodes of the scenario, the control plane's first; fills in the names that they have in the lab."""
-    control = [each for each in listed if ROLE in meta.labels(each)]
-    ordered = [*control[:1], *(each for each in listed if each not in control[:1])]
     if len(control) > 1:
         work.notes.append(f"a lab has one control-plane node: {', '.join(map(meta.name, control[1:]))} are workers")
-    whole = all((each.get("spec") or {}).get("podCIDR") or (each.get("spec") or {}).get("podCIDRs") for each in listed)
-    if not whole:
-        work.notes.append("not all nodes have a podCIDR: the lab's nodes get ranges of its own, where Pods' addresses "
-                          "may not be had")
     found: list[Object] = []
-    for each in ordered:
-        name = re.sub(r"[^a-z0-9-]+", "-", meta.name(each).lower()).strip("-")[:63].strip("-")
-        if name != meta.name(each):
-            work.notes.append(f"node {meta.name(each)} is called {name}: a lab's nodes have names without dots")
-        work.nodes[meta.name(each)] = name
-        row: Object = {"role": "control-plane" if each in control[:1] else "worker", "name": name}
+    for each in [*control[:1], *(each for each in listed if each not in control[:1])]:
+        row: Object = {"role": "control-plane" if each in control[:1] else "worker",
+                       "name": _node_name(work, meta.name(each))}
         tags = {key: value for key, value in meta.labels(each).items() if not _LABELS.match(key)}
         if tags:
             row["labels"] = tags
@@ -115,109 +117,103 @@ def _nodes(work: _Work, listed: Sequence[Object], services: Sequence[str]) -> li
                   if not str(taint.get("key", "")).startswith("node.kubernetes.io/")]
         if taints or row["role"] == "control-plane":
             row["taints"] = taints
-        _addresses(work, each, row, services)
-        if whole:
-            spec = each.get("spec") or {}
-            cidrs = spec.get("podCIDRs") or [spec["podCIDR"]]
-            inside = [ipaddress.ip_network(cidr) for cidr in cidrs]
-            for pod in work.of("Pod"):
-                if _carried(work, pod) and (pod.get("spec") or {}).get("nodeName") == meta.name(each):
-                    _keep_or_tell(work, pod, inside)
-            row["podSubnet"] = ",".join(cidrs)
-            start = _dynamic_from(cidrs[0], [ip for pod in work.of("Pod") for ip in _ips(pod)])
+        kept = [ip for ip in _internal_ips(each) if any(ip in addresses for addresses in fabric.values())]
+        if kept:
+            row["address"] = ",".join(kept)
+        if pods:
+            row["podSubnet"] = ",".join(one.of[meta.name(each)] for one in pods)
+            start = ranges.dynamic_from(pods[0].of[meta.name(each)], [ip for pod in work.of("Pod") for ip in _ips(pod)])
             if start:
                 row["dynamicFrom"] = start
         found.append(row)
     if not control:
         work.notes.append("no node has the control plane: the lab has one more for it, called control-plane")
-        first: Object = {"role": "control-plane", "name": "control-plane"}
-        if whole:
-            extra = [_free_range([row["podSubnet"].split(",")[number] for row in found])
-                     for number in range(len(found[0]["podSubnet"].split(",")))]
-            first["podSubnet"] = ",".join(extra)
+        first: Object = {"role": "control-plane", "name": CONTROL}
+        if pods:
+            first["podSubnet"] = ",".join(one.of[CONTROL] for one in pods)
         found.insert(0, first)
     return found
 
 
-def _addresses(work: _Work, node: Object, row: Object, services: Sequence[str]) -> None:
-    """Keep a node's addresses that are on the lab's own network of nodes; tell of the others."""
-    theirs = [each.get("address", "") for each in (node.get("status") or {}).get("addresses") or ()
-              if each.get("type") == "InternalIP"]
-    kept = []
+def _node_name(work: _Work, theirs: str) -> str:
+    """Return the name of a node in the lab: its own, unless that is too long for a host name."""
+    name = theirs if len(theirs) <= 63 else theirs.partition(".")[0][:63].strip("-.")
+    while name in work.nodes.values():
+        name = f"{name[:60]}-{len(work.nodes)}"
+    if name != theirs:
+        work.notes.append(f"node {theirs} is called {name}: the names of a lab's nodes have at most 63 characters")
+    work.nodes[theirs] = name
+    return name
+
+
+def _internal_ips(node: Object) -> list[str]:
+    """Return a node's addresses on the network of nodes, at most one of each family."""
+    found: dict[int, str] = {}
+    for each in (node.get("status") or {}).get("addresses") or ():
+        if each.get("type") == "InternalIP" and each.get("address"):
+            found.setdefault(plan.version(each["address"]), str(ipaddress.ip_address(each["address"])))
+    return list(found.values())
+
+
+def _fabric(work: _Work, listed: Sequence[Object], pods: Sequence[str], services: Sequence[str]
+            ) -> dict[str, tuple[str, ...]]:
+    """Return the network of nodes in each family, with the addresses on it that nodes keep."""
+    found = {}
     for cidr in services:
-        network = ipaddress.ip_network(plan.NUMBERS[plan.version(cidr)].underlay)
-        mine = next((ip for ip in theirs if plan.version(ip) == network.version), "")
-        if mine and ipaddress.ip_address(mine) in network and int(ipaddress.ip_address(mine)) - int(network[0]) > 1:
-            kept.append(mine)
-        elif mine:
-            work.notes.append(f"node {meta.name(node)} has another address than {mine}: a lab's nodes are in {network}")
-    if kept:
-        row["address"] = ",".join(kept)
-
-
-def _keep_or_tell(work: _Work, pod: Object, ranges: Sequence[Any]) -> None:
-    """Tell of a Pod whose address is not in its node's range: some networks give them from elsewhere."""
-    for ip in _ips(pod):
-        address = ipaddress.ip_address(ip)
-        if not any(address in network for network in ranges):
-            work.elsewhere.add(ip)
-            work.notes.append(f"Pod {meta.key(pod)} has another address than {ip}, which is not in its node's range")
-
-
-def _dynamic_from(cidr: str, taken: Iterable[str]) -> str:
-    """Return the first address of a range behind all that are taken, "" when there is no room for some Pods more."""
-    network = ipaddress.ip_network(cidr)
-    last = max((int(found) for ip in taken if plan.version(ip) == network.version
-                and (found := ipaddress.ip_address(ip)) in network), default=int(network[1]))
-    return str(ipaddress.ip_address(last + 1)) if last + 16 < int(network[-1]) else ""
-
-
-def _free_range(cidrs: Sequence[str]) -> str:
-    """Return a range of the same length behind the last one."""
-    networks = sorted((ipaddress.ip_network(cidr) for cidr in cidrs), key=lambda each: int(each[0]))
-    last = networks[-1]
-    return f"{ipaddress.ip_address(int(last[-1]) + 1)}/{last.prefixlen}"
-
-
-def _pod_ranges(nodes: Sequence[Object]) -> list[str]:
-    """Return the range of all Pods in each family: at least a /16 (a /56), or what holds all nodes' and one more."""
-    columns: list[list[str]] = [list(filter(None, column)) for column in zip_longest(*(
-        (each.get("spec") or {}).get("podCIDRs") or [(each.get("spec") or {}).get("podCIDR") or ""] for each in nodes))]
-    found = []
-    for cidrs in filter(None, columns):
-        networks = [ipaddress.ip_network(cidr) for cidr in (*cidrs, _free_range(cidrs))]
-        usual = 16 if networks[0].version == 4 else 56
-        whole = networks[0].supernet(new_prefix=min(usual, networks[0].prefixlen))
-        while not all(each.subnet_of(whole) for each in networks):  # type: ignore[arg-type]
-            whole = whole.supernet()
-        found.append(str(whole))
+        usual = plan.NUMBERS[plan.version(cidr)]
+        taken = tuple(ip for each in listed for ip in _internal_ips(each) if plan.version(ip) == plan.version(cidr))
+        network = ranges.node_network(taken, usual)
+        other = network and ranges.clash(network, (*pods, *services, usual.beyond))
+        if other or not network:
+            network, kept = usual.underlay, tuple(ip for ip in taken if ranges.clash(usual.underlay, [ip]))
+            gone = next(ip for ip in taken if ip not in kept)
+            work.notes.append(f"nodes have other addresses than theirs, such as {gone}: the network around all of them "
+                              + (f"overlaps with {other}" if other else "is too large"))
+            taken = kept
+        found[network] = taken
     return found
 
 
 def _service_ranges(work: _Work) -> list[str]:
-    """Return the range of cluster addresses in each family: it begins right before the Service `kubernetes`."""
+    """Return the range of cluster addresses in each family, that of the API server's own Service first."""
     api = next((each for each in work.of("Service") if meta.key(each) == "default/kubernetes"), None)
     every = [ip for each in work.of("Service") for ip in _cluster_ips(each)]
-    firsts = _cluster_ips(api) if api else []
-    found = []
-    for family in (4, 6):
-        mine = [ipaddress.ip_address(ip) for ip in every if plan.version(ip) == family]
-        if not mine:
-            continue
-        first = next((ipaddress.ip_address(ip) for ip in firsts if plan.version(ip) == family), None)
-        usual = 16 if family == 4 else 112
-        bits = usual
-        base = first - 1 if first is not None else min(mine)
-        while bits < (30 if family == 4 else 126) and int(base) & ((1 << (base.max_prefixlen - bits)) - 1) and first:
-            bits += 1  # the range has to begin where the API server's own Service says
-        network = ipaddress.ip_network(f"{base}/{bits}", strict=False)
-        if not all(ip in network for ip in mine):
-            work.notes.append(f"not all cluster addresses are in {network}: Services outside of it are refused")
-        found.append((family, str(network)))
-    if not found:
-        return [plan.SERVICE_CIDR]
-    main = plan.version(firsts[0]) if firsts else found[0][0]
-    return [cidr for family, cidr in sorted(found, key=lambda each: each[0] != main)]
+    firsts = {plan.version(ip): ip for ip in _cluster_ips(api)}
+    found = {}
+    for family in sorted({plan.version(ip) for ip in every}, key=lambda family: (family not in firsts, family)):
+        mine = [ip for ip in every if plan.version(ip) == family]
+        cidr = found[family] = ranges.service_range(firsts.get(family, ""), mine)
+        if not all(ranges.clash(cidr, [ip]) for ip in mine):
+            work.notes.append(f"not all cluster addresses are in {cidr}: Services outside of it are refused")
+    return list(found.values()) or [plan.SERVICE_CIDR]
+
+
+def _pod_ranges(work: _Work, listed: Sequence[Object], service_cidr: str, services: Sequence[str], extra: str
+                ) -> ranges.PodRanges | None:
+    """Return the Pod ranges of a family, and tell of Pods whose addresses are in none."""
+    family = plan.version(service_cidr)
+    declared: dict[str, str] = {}
+    pods: dict[str, list[str]] = {}
+    for each in listed:
+        spec = each.get("spec") or {}
+        declared[meta.name(each)] = next((cidr for cidr in spec.get("podCIDRs") or [spec.get("podCIDR")]
+                                          if cidr and plan.version(cidr) == family), "")
+    carried = [pod for pod in work.of("Pod") if _carried(work, pod)]
+    for pod in carried:
+        pods.setdefault(pod["spec"]["nodeName"], []).extend(ip for ip in _ips(pod) if plan.version(ip) == family)
+    nodes = [ip for each in listed for ip in _internal_ips(each)]
+    found = ranges.pod_ranges(declared, {name: ips for name, ips in pods.items() if name in declared},
+                              [*services, *nodes], extra)
+    if found is None:
+        work.notes.append(f"no IPv{family} range of Pods can be kept: nodes and Pods get others, the lab's own")
+        return None
+    if any(declared[name] not in ("", found.of[name]) for name in declared):
+        work.notes.append("most Pods have addresses beside their node's podCIDR: nodes get the ranges that Pods are in")
+    work.moved |= found.moved
+    for pod in carried:
+        work.notes += [f"Pod {meta.key(pod)} has another address than {ip}, which is not in its node's range"
+                       for ip in _ips(pod) if ip in found.moved]
+    return found
 
 
 def _cluster_ips(service: Object | None) -> list[str]:
@@ -267,7 +263,7 @@ def _pod(work: _Work, pod: Object) -> Object:
             "args": ["netexec", f"--http-port={one['containerPort'] if one else 0}",
                      f"--udp-port={other['containerPort'] if other else -1}"],
             "ports": [row for row in (one, other) if row]})
-    wanted = [ip for ip in ips if ip not in work.elsewhere]
+    wanted = [ip for ip in ips if ip not in work.moved]
     notes = {IPS: ",".join(wanted)} if wanted else {}
     return {"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": meta.name(pod), "namespace": meta.namespace(pod) or "default",

@@ -52,8 +52,8 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
     rootless = probe.mode() == "rootless"
     asked = scenario.networking
     lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, pod_cidrs=asked.pod_cidrs(),
-                    service_cidrs=asked.service_cidrs(), wishes=scenario.wishes, kube_proxy=asked.patch(),
-                    store=scenario.store, store_members=scenario.store_members)
+                    service_cidrs=asked.service_cidrs(), node_cidrs=asked.node_cidrs(), wishes=scenario.wishes,
+                    kube_proxy=asked.patch(), store=scenario.store, store_members=scenario.store_members)
     options = _with_etcd(lab, options)
     with _signals_as_exceptions(), _no_signals() as allow:
         record = _begin(scenario, options, rootless=rootless)

@@ -18,7 +18,8 @@ from netlab.lab.source import Field
 from netlab.proxy import config as proxy_config
 from netlab.proxy import config_table
 
-FIELDS = ("ipFamily", "podSubnet", "serviceSubnet", "kubeProxyMode")
+FIELDS = ("ipFamily", "podSubnet", "serviceSubnet", "nodeSubnet", "kubeProxyMode")
+_SUBNETS = {"podSubnet": "pods", "serviceSubnet": "services", "nodeSubnet": "nodes"}
 NODE_FIELDS = ("role", "name", "labels", "address", "podSubnet", "dynamicFrom", "taints")
 TAINT_FIELDS = ("key", "value", "effect")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -35,6 +36,7 @@ class Networking:
     family: IpFamily = "ipv4"
     pods: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     mode: str = ""
     kube_proxy: tuple[tuple[str, Any], ...] = ()
 
@@ -45,6 +47,10 @@ class Networking:
     def service_cidrs(self) -> tuple[str, ...]:
         """Return the Services' ranges, one of each family, in the order of the Pods'."""
         return self.services or tuple(plan.NUMBERS[number].service_cidr for number in self._order(self.pods))
+
+    def node_cidrs(self) -> tuple[str, ...]:
+        """Return the networks that nodes have their addresses in, one of each family, in the same order."""
+        return self.nodes or tuple(plan.NUMBERS[plan.version(cidr)].underlay for cidr in self.service_cidrs())
 
     def patch(self) -> dict[str, Any]:
         """Return what is laid over the KubeProxyConfiguration."""
@@ -58,17 +64,21 @@ class Networking:
         """
         wanted = sorted(plan.FAMILIES[self.family])
         words = " and ".join(f"IPv{number}" for number in wanted)
-        for name, cidrs in (("podSubnet", self.pods), ("serviceSubnet", self.services)):
+        for name, cidrs in (("podSubnet", self.pods), ("serviceSubnet", self.services), ("nodeSubnet", self.nodes)):
             if cidrs and sorted(plan.version(cidr) for cidr in cidrs) != wanted:
                 raise UsageError(f"{name} {','.join(cidrs)}: with ipFamily {self.family} it has one range of {words}")
         pods, services = self.pod_cidrs(), self.service_cidrs()
-        if [plan.version(cidr) for cidr in pods] != [plan.version(cidr) for cidr in services]:
-            raise UsageError("podSubnet and serviceSubnet name the families in different orders: the first is the main "
-                             "one of both")
-        fabric = tuple(plan.NUMBERS[number].underlay for number in wanted)
+        order = [plan.version(cidr) for cidr in services]
+        for name, cidrs in (("podSubnet", pods), ("nodeSubnet", self.node_cidrs())):
+            if [plan.version(cidr) for cidr in cidrs] != order:
+                raise UsageError(f"{name} and serviceSubnet name the families in different orders: the first is the "
+                                 "main one of both")
         named = [("podSubnet", cidr) for cidr in pods] + [("serviceSubnet", cidr) for cidr in services]
+        named += [("nodeSubnet", cidr) for cidr in self.nodes]
+        others = [] if self.nodes else [("the nodes' network", cidr) for cidr in self.node_cidrs()]
+        others += [("the network of outside", plan.NUMBERS[number].beyond) for number in wanted]
         for position, (name, cidr) in enumerate(named):
-            for other, taken in [*named[:position], *(("the nodes' network", one) for one in fabric)]:
+            for other, taken in [*named[:position], *others]:
                 if _overlap(cidr, taken):
                     raise UsageError(f"{name} {cidr} overlaps with {other} {taken}")
 
@@ -91,7 +101,7 @@ def parse(networking: Field | None, kube_proxy: Field | None) -> Networking:
     parts = networking.fields(FIELDS) if networking else {}
     if "ipFamily" in parts:
         given["family"] = parts["ipFamily"].choice("ipv4", "ipv6", "dual")
-    for name, key in (("podSubnet", "pods"), ("serviceSubnet", "services")):
+    for name, key in _SUBNETS.items():
         if name in parts:
             given[key] = parts[name].parsed(_subnets, "a range such as 10.244.0.0/16, in dual stack two with a comma "
                                                       "between them")
@@ -142,7 +152,8 @@ def _node(item: Field) -> NodeWish:
     given: dict[str, Any] = {"role": cast(Literal["control-plane", "worker"],
                                           parts["role"].choice("control-plane", "worker"))}
     if "name" in parts:
-        given["name"] = parts["name"].parsed(_name, "a name such as worker-a: at most 63 lower case letters, digits, -")
+        given["name"] = parts["name"].parsed(_name, "a name such as worker-a: lower case letters, digits, - and ., at "
+                                            "most 63")
     if "labels" in parts:
         given["labels"] = _labels(parts["labels"])
     if "taints" in parts:
@@ -183,7 +194,7 @@ def _taint(item: Field) -> Taint:
 
 
 def _name(text: str) -> str:
-    if names.dns_label(text):
+    if names.dns_subdomain(text) or len(text) > 63:  # it becomes a host name and a label's value
         raise ValueError(text)
     return text
 

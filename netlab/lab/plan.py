@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -33,6 +33,11 @@ class Numbers:
     pod_cidr: str
     service_cidr: str
     node_mask: int
+
+    @property
+    def beyond(self) -> str:
+        """Return the network of the link to `outside`."""
+        return str(ipaddress.ip_interface(self.on_link(self.outside)).network)
 
     def on_fabric(self, ip: str) -> str:
         """Return an address of the fabric with its prefix length."""
@@ -117,7 +122,8 @@ class NodeWish:
 class Lab:
     """What is to be built. `backend` is netd's: host-gw or vxlan.
 
-    `pod_cidrs` and `service_cidrs` have one range of each family that the lab speaks, the main family first.
+    `pod_cidrs` and `service_cidrs` have one range of each family that the lab speaks, the main family first; so have
+    `node_cidrs`, the nodes' networks, and `routers`, the addresses of their router. Both are () for the usual ones.
     `store` is where objects are kept: in the API server's process, or in `store_members` static Pods of an etcd.
     `kube_proxy` is laid over its KubeProxyConfiguration; `images` are images in place of ours, by component.
     """
@@ -131,6 +137,8 @@ class Lab:
     images: Mapping[str, str] = field(default_factory=dict)
     store: Store = "embedded"
     store_members: int = 1
+    node_cidrs: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -140,7 +148,9 @@ class Lab:
     @property
     def numbers(self) -> tuple[Numbers, ...]:
         """Return the lab's own addresses, by family in that order."""
-        return tuple(NUMBERS[family] for family in self.families)
+        usual = tuple(NUMBERS[family] for family in self.families)
+        return tuple(replace(one, underlay=cidr, router=router) for one, cidr, router in zip(
+            usual, self.node_cidrs, self.routers, strict=True)) if self.node_cidrs else usual
 
     @property
     def control_planes(self) -> tuple[Node, ...]:
@@ -181,25 +191,26 @@ def check_members(store: Store, members: int) -> int:
     return members
 
 
-def _addresses(usual: tuple[str, ...], wish: NodeWish, wishes: Sequence[NodeWish]) -> tuple[str, ...]:
-    """Return a node's addresses: those wished for, and in the families without one the first that nobody wishes for.
+def _addresses(cidr: str, wishes: Sequence[NodeWish]) -> tuple[str, list[str]]:
+    """Return the router's address on a network of nodes, and each node's: the one wished for, else the next free one.
 
     Raises:
-        UsageError: an address is not on the nodes' network.
+        UsageError: an address is not on the network, or wished for twice, or there are too few.
     """
-    taken = {address for each in wishes for address in each.addresses}
-    found = []
-    for ip in usual:
-        mine = next((address for address in wish.addresses if version(address) == version(ip)), "")
-        network = ipaddress.ip_network(NUMBERS[version(ip)].underlay)
-        asked = ipaddress.ip_address(mine or ip)
-        if asked not in network or asked in (network[0], network[1]):
-            raise UsageError(f"the address {mine} of a node is not on the nodes' network {network}")
-        number = int(ipaddress.ip_address(ip)) - int(network[0])
-        while not mine and str(network[number]) in taken:
-            number += 256
-        found.append(mine or str(network[number]))
-    return tuple(found)
+    network = ipaddress.ip_network(cidr)
+    asked = [next((ip for ip in wish.addresses if version(ip) == network.version), "") for wish in wishes]
+    wanted = [ip for ip in asked if ip]
+    ends = (network[0], network[-1]) if network.version == 4 else (network[0],)
+    for ip in wanted:
+        if ipaddress.ip_address(ip) not in network or ipaddress.ip_address(ip) in ends:
+            raise UsageError(f"the address {ip} of a node is not on the nodes' network {network}")
+        if wanted.count(ip) > 1:
+            raise UsageError(f"two nodes have the address {ip}")
+    free = (str(ip) for ip in network.hosts() if str(ip) not in wanted)
+    try:
+        return next(free), [ip or next(free) for ip in asked]
+    except (StopIteration, RuntimeError):
+        raise UsageError(f"the nodes' network {network} is too small for {len(wishes)} nodes and a router") from None
 
 
 def from_json(document: Mapping[str, Any]) -> Lab:
@@ -208,7 +219,8 @@ def from_json(document: Mapping[str, Any]) -> Lab:
                            "taints": None if node["taints"] is None else tuple(
                                Taint(**taint) for taint in node["taints"])}) for node in document["nodes"])
     return Lab(**{**document, "nodes": nodes, "pod_cidrs": tuple(document["pod_cidrs"]),
-                  "service_cidrs": tuple(document["service_cidrs"])})
+                  "service_cidrs": tuple(document["service_cidrs"]),
+                  **{key: tuple(document.get(key) or ()) for key in ("node_cidrs", "routers")}})
 
 
 def version(text: str) -> int:
@@ -229,7 +241,7 @@ def mac_of(ip: str) -> str:
 def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[str] = (), backend: str = "host-gw",
          pod_cidrs: Sequence[str] = (POD_CIDR,), service_cidrs: Sequence[str] = (SERVICE_CIDR,),
          wishes: Sequence[NodeWish] = (), kube_proxy: Mapping[str, Any] | None = None, store: Store = "embedded",
-         store_members: int = 1) -> Lab:
+         store_members: int = 1, node_cidrs: Sequence[str] = ()) -> Lab:
     """Return the plan of a lab; node n (from 0) gets the address 172.18.0.(n+2), control planes first.
 
     Args:
@@ -244,12 +256,12 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
     if not 0 <= workers <= 200:
         raise UsageError(f"{workers} workers: choose 0 to 200")
     usual = ["control-plane", *(names or [f"worker{number}" for number in range(1, workers + 1)])]
-    nodes = []
-    for number, (plain, wish) in enumerate(zip_longest(usual, wishes[:len(usual)])):
-        wish = wish or NodeWish("worker" if number else "control-plane")
-        ips = tuple(str(ipaddress.ip_network(NUMBERS[version(cidr)].underlay)[2 + number]) for cidr in service_cidrs)
-        nodes.append(Node(wish.name or plain, wish.role, _addresses(ips, wish, wishes), wish.labels, wish.taints,
-                          wish.pod_cidrs, wish.dynamic_from))
+    asked = [wish or NodeWish("worker" if number else "control-plane")
+             for number, (_, wish) in enumerate(zip_longest(usual, wishes[:len(usual)]))]
+    underlays = tuple(node_cidrs) or tuple(NUMBERS[version(cidr)].underlay for cidr in service_cidrs)
+    routers, columns = zip(*(_addresses(cidr, asked) for cidr in underlays), strict=True)
+    nodes = [Node(wish.name or plain, wish.role, ips, wish.labels, wish.taints, wish.pod_cidrs, wish.dynamic_from)
+             for plain, wish, ips in zip(usual, asked, zip(*columns, strict=True), strict=True)]
     ranges = [bool(node.pod_cidrs) for node in nodes]
     if any(ranges) and not all(ranges):
         raise UsageError("either all nodes have a podSubnet or none: the others' would be chosen without a look at it")
@@ -257,7 +269,8 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
     if twice:
         raise UsageError(f'two nodes are called "{twice}"')
     lab = Lab(name, tuple(nodes), backend, tuple(pod_cidrs), tuple(service_cidrs), dict(kube_proxy or {}),
-              store=store, store_members=check_members(store, store_members))
+              store=store, store_members=check_members(store, store_members), node_cidrs=underlays,
+              routers=routers)
     for cidr, mask in zip(lab.pod_cidrs, lab.node_masks(), strict=True):
         if mask > (30 if version(cidr) == 4 else 126):
             raise UsageError(f"the Pod range {cidr} is too small for {len(nodes)} nodes")

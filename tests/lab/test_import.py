@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
+from ipaddress import ip_network
 
 import pytest
 import yaml
 
 from netlab.errors import UsageError
 from netlab.inspect.objects import read
-from netlab.lab import importing, networking, source
+from netlab.lab import importing, networking, plan, source
 from tests.proxy.builders import a_node, a_port, a_service, a_slice, an_endpoint
 from tests.trace.test_predict import a_pod
 
@@ -33,13 +35,12 @@ def cluster() -> list[dict]:
 def test_names_ranges_and_addresses_are_kept_where_a_lab_can_have_them() -> None:
     made = importing.convert(cluster())
     control, worker = made.scenario["nodes"]
-    assert control == {"role": "control-plane", "name": "cp-example", "labels": {"topology.kubernetes.io/zone": "a"},
+    assert control == {"role": "control-plane", "name": "cp.example", "labels": {"topology.kubernetes.io/zone": "a"},
                        "taints": [], "podSubnet": "10.42.0.0/24", "dynamicFrom": "10.42.0.9"}
     assert (worker["address"], worker["podSubnet"]) == ("172.18.0.9", "10.42.1.0/24")
     assert made.scenario["networking"] == {"ipFamily": "ipv4", "serviceSubnet": "10.43.0.0/16",
                                            "podSubnet": "10.42.0.0/16"}
     assert any("192.168.7.1" in note for note in made.notes)
-    assert any("cp.example is called cp-example" in note for note in made.notes)
 
 
 def test_pods_answer_at_their_addresses_and_services_keep_theirs() -> None:
@@ -55,17 +56,15 @@ def test_pods_answer_at_their_addresses_and_services_keep_theirs() -> None:
     assert web["spec"]["selector"] == {"app": "web"}
     assert ("EndpointSlice", "web-1") not in by_name, "the lab's controllers find these"
     assert "selector" not in by_name["Service", "old"]["spec"]
-    assert by_name["EndpointSlice", "old-1"]["endpoints"][0]["nodeName"] == "cp-example"
+    assert by_name["EndpointSlice", "old-1"]["endpoints"][0]["nodeName"] == "cp.example"
     assert ("Service", "kubernetes") not in by_name
 
 
 def test_the_scenario_is_one_that_a_lab_takes() -> None:
     files = importing.texts(importing.convert(cluster()))
-    fields = source.parse(files["scenario.yaml"], "scenario.yaml").fields(
-        ("title", "nodes", "networking", "manifests", "next"))
-    count, wishes = networking.nodes(fields["nodes"])
+    count, wishes, asked = reread(importing.convert(cluster()))
     assert (count, wishes[0].pod_cidrs, wishes[1].addresses) == (2, ("10.42.0.0/24",), ("172.18.0.9",))
-    assert networking.parse(fields["networking"], None).service_cidrs() == ("10.43.0.0/16",)
+    assert asked.service_cidrs() == ("10.43.0.0/16",)
     assert len(list(yaml.safe_load_all(files["manifests.yaml"]))) == len(importing.convert(cluster()).manifests)
 
 
@@ -80,6 +79,59 @@ def test_a_pod_whose_address_is_not_of_its_nodes_range_gets_another_one_and_it_i
     far = next(each for each in made.manifests if each["metadata"]["name"] == "far")
     assert far["metadata"]["annotations"] == {}
     assert any("Pod default/far has another address than 10.99.0.1" in note for note in made.notes)
+
+
+def test_nodes_keep_addresses_of_a_network_of_their_own() -> None:
+    objects = [a_node("ip-10-0-1-7.ec2.internal", "10.0.1.7", podCIDRs=["10.42.0.0/24"]),
+               a_node("ip-10-0-2-9.ec2.internal", "10.0.2.9", podCIDRs=["10.42.1.0/24"]), API]
+    made = importing.convert(objects)
+    assert made.scenario["networking"]["nodeSubnet"] == "10.0.0.0/22"
+    assert [(row["name"], row.get("address")) for row in made.scenario["nodes"]] == [
+        ("control-plane", None), ("ip-10-0-1-7.ec2.internal", "10.0.1.7"), ("ip-10-0-2-9.ec2.internal", "10.0.2.9")]
+    assert not any("other addresses" in note for note in made.notes)
+    _, wishes, asked = reread(made)
+    lab = plan.make("x", workers=2, wishes=wishes, pod_cidrs=asked.pod_cidrs(), service_cidrs=asked.service_cidrs(),
+                    node_cidrs=asked.node_cidrs())
+    assert (lab.numbers[0].router, lab.nodes[0].ip, lab.nodes[2].ip) == ("10.0.0.1", "10.0.0.2", "10.0.2.9")
+
+
+def test_pods_out_of_blocks_beside_the_podcidr_keep_their_addresses() -> None:
+    """Calico and Cilium take blocks of a pool and leave podCIDR as it is."""
+    objects = [a_node("cp", "172.18.0.2", labels={importing.ROLE: ""}, podCIDRs=["192.168.0.0/24"]),
+               a_node("a", "172.18.0.3", podCIDRs=["192.168.1.0/24"]),
+               a_node("b", "172.18.0.4", podCIDRs=["192.168.2.0/24"]), API,
+               a_pod("a1", "192.168.131.65", "a"), a_pod("a2", "192.168.131.66", "a"),
+               a_pod("b1", "192.168.131.194", "b"), a_pod("b2", "192.168.7.1", "b")]
+    made = importing.convert(objects)
+    rows = {row["name"]: ip_network(row["podSubnet"]) for row in made.scenario["nodes"]}
+    assert rows["a"] == ip_network("192.168.131.0/25"), "the /26 begins with a Pod: its bridge could have no address"
+    assert rows["b"] == ip_network("192.168.131.128/25")
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(rows.values(), 2))
+    assert made.scenario["networking"]["podSubnet"] == "192.168.0.0/16"
+    pods = {each["metadata"]["name"]: each["metadata"]["annotations"] for each in made.manifests if each["kind"] == "Pod"}
+    assert pods["a1"] == {"netlab.io/ips": "192.168.131.65"}
+    assert pods["b2"] == {}
+    assert any("Pod default/b2 has another address than 192.168.7.1" in note for note in made.notes)
+    reread(made)
+
+
+def test_pods_among_their_nodes_addresses_are_told_of() -> None:
+    """A cloud's network gives Pods addresses of the nodes' own: one of both has to move."""
+    objects = [a_node("a", "10.0.1.7"), a_node("b", "10.0.1.8"), API, a_pod("a1", "10.0.1.50", "a"),
+               a_pod("b1", "10.0.1.51", "b")]
+    made = importing.convert(objects)
+    assert any("Pods get others" in note for note in made.notes)
+    assert all(each["metadata"]["annotations"] == {} for each in made.manifests if each["kind"] == "Pod")
+    assert made.scenario["networking"] == {"ipFamily": "ipv4", "serviceSubnet": "10.43.0.0/16",
+                                           "nodeSubnet": "10.0.1.0/24"}
+    reread(made)
+
+
+def reread(made: importing.Imported) -> tuple[int, tuple[plan.NodeWish, ...], networking.Networking]:
+    """Return the scenario as a lab reads it."""
+    fields = source.parse(importing.texts(made)["scenario.yaml"], "scenario.yaml").fields(
+        ("title", "nodes", "networking", "manifests", "next"))
+    return (*networking.nodes(fields["nodes"]), networking.parse(fields["networking"], None))
 
 
 @pytest.mark.parametrize("kind", ["Node", "Service"])
@@ -97,8 +149,9 @@ def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> Non
     (netlab.home / "export.json").write_text(text)
     copy = f"{lab}i"
     folder = netlab.home / "imported"
-    before = netlab.kubeconfig.read_text()  # the other lab stays the current one for the tests that share it
-    said = netlab("import", str(netlab.home / "export.json"), "-d", str(folder), "--up", "--name", copy)
+    before = netlab.kubeconfig.read_text()
+    said = netlab("import", str(netlab.home / "export.json"), "-d", str(folder), "--up", "--no-kubeconfig", "--name", copy)
+    assert netlab.kubeconfig.read_text() == before, "the other lab stays the current one"
     try:
         assert (folder / "scenario.yaml").exists()
         assert "note:" in said.stderr
@@ -116,5 +169,4 @@ def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> Non
         assert answer["prediction"]["status"] == "agrees"
     finally:
         netlab("down", "--name", copy)
-        netlab.kubeconfig.write_text(before)
     assert netlab.leftovers(copy) == []
