@@ -87,6 +87,12 @@ class Sink(Protocol):
     async def write(self, data: bytes) -> None:
         """Send one chunk; waits while the client does not take it, raises ConnectionError when it is gone."""
 
+    def free(self) -> bool:
+        """Tell whether nothing that was written waits for the client."""
+
+    def post(self, data: bytes) -> None:
+        """Send one chunk without waiting; only when `free`."""
+
 
 @dataclass(slots=True)
 class Stream:

@@ -252,6 +252,14 @@ class _Sink:
         except TimeoutError:
             raise ConnectionResetError("the client takes nothing") from None
 
+    def free(self) -> bool:
+        transport = self._transport
+        return transport is not None and not transport.get_write_buffer_size() and not transport.is_closing()
+
+    def post(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))  # one record, one send
+
 
 async def _upgrade(raw: web.BaseRequest, response: Upgrade) -> web.StreamResponse:
     answer = web.StreamResponse(status=101, headers=response.headers)

@@ -14,7 +14,7 @@ from netlab.cli.options import output as output_option
 
 BENCHES = {
     "up": ("netlab.lab.bench", "a cold start of a lab, and its memory"),
-    "api": ("netlab.lab.bench_api", "the API server: requests per second, latency, memory"),
+    "api": ("netlab.lab.bench_api", "the API server: requests, latency, watches, memory; beside upstream's if on PATH"),
     "proxy": ("netlab.lab.bench_proxy", "kube-proxy in each mode against raw writes, and from the API to the kernel"),
     "pods": ("netlab.cni.bench", "the network of a Pod, made and removed"),
     "trace": ("netlab.trace.bench", "one trace through a Service"),
@@ -37,7 +37,8 @@ def present() -> list[str]:
 @click.option("--size", "sizes", type=click.IntRange(1), multiple=True, metavar="N",
               help="proxy: how many Services (1000, unless given; may be given several times).")
 @click.option("--mode", "modes", multiple=True, metavar="MODE",
-              help="proxy: iptables-nft, iptables-legacy or nftables (all, unless given).")
+              help="proxy: iptables-nft, iptables-legacy or nftables; api: full, normal, etcd or upstream (all, unless "
+                   "given).")
 @output_option()
 def command(what: str | None, repeat: int, sizes: tuple[int, ...], modes: tuple[str, ...], output: str) -> None:
     """Measure netlab on this machine. Without WHAT: list what can be measured."""

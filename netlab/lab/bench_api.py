@@ -1,7 +1,9 @@
 """The API server in figures: requests per second, latency, watches, memory, time to ready; with Pods of 1.7 kB.
 
-Each store is measured in the same run by the same client: this process's own disk with synchronous FULL (what an etcd
-promises) and NORMAL, and a real etcd where one is installed. Client and server share the machine.
+All servers run side by side and each figure is taken of one after the other, by the same client, so that what else the
+machine does touches all of them: netlab's with its own store (synchronous FULL, which is what an etcd promises, and
+NORMAL) and with a real etcd where one is installed, and upstream's kube-apiserver, if that is installed too. Client and
+servers share the machine: the CPU time that a server spent on a request tells more than the rate.
 """
 
 from __future__ import annotations
@@ -9,262 +11,249 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
-import shutil
-import signal
-import socket
+import ssl
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netlab.client import tls
-from netlab.errors import TemporaryError
-from netlab.lab import bound, load
+from netlab.errors import TemporaryError, UsageError
+from netlab.lab import load, sends
+from netlab.lab.bench_servers import NAMES, Server, missing
 from netlab.lab.load import Target, Watcher
-from netlab.lab.nodefiles import make_keys
+from netlab.lab.load_h2 import Streams
 
 Row = dict[str, Any]
-STORES = ("full", "normal", "etcd")
+MODES = tuple(NAMES)
 CLIENTS = (1, 8, 64)
 _PODS = "/api/v1/namespaces/default/pods"
-_READY_SECONDS = 30.0
-_WATCHERS, _WRITES, _SECONDS = 1000, 100, 3
-"""Watchers, writes per second, and for how long: bounded, since each write is told to all of them."""
-_NAMES = {"full": "own store, synchronous FULL", "normal": "own store, synchronous NORMAL", "etcd": "etcd"}
+_MAPS = "/api/v1/namespaces/kube-public/configmaps"
+_STREAMS = 250
+"""Watches over one HTTP/2 connection: what a Go server allows."""
+_TIMED = 100
+"""Every so manieth watcher notes when its events come."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done for each figure."""
+    """How much is done for each figure; `rate` is writes per second for `seconds` seconds, told to all `watchers`."""
 
     writes: int = 400
     reads: int = 2000
     lists: int = 10
     watched: int = 100
     pods: tuple[int, ...] = (1000, 5000)
-    watchers: int = _WATCHERS
+    watchers: int = 1000
+    rate: int = 100
+    seconds: int = 3
 
 
-def run(*, repeat: int = 3, stores: tuple[str, ...] = STORES, sizes: Sizes = Sizes()) -> Iterator[Row]:
-    """Measure each store.
+@dataclass
+class Subject:
+    """A server that runs, and the rows of its figures."""
+
+    server: Server
+    target: Target
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, what: str, value: float, unit: str, note: str = "", **more: float) -> None:
+        """Note a figure."""
+        self.rows.append({"what": what, "value": round(value, 1 if value >= 10 else 3), "unit": unit, **more,
+                          "server": self.server.mode,
+                          "note": f"{self.server.name}{f'; {note}' if note else ''}"})
+
+    async def measured(self, what: str, clients: int, requests: list[bytes]) -> None:
+        """Send these requests and note what it took."""
+        result = await load.run(self.target, clients, requests, clock=self.server.cpu)
+        each = result.cpu * 1000 / len(result.latencies)
+        self.add(what, result.rate, "/s", f"p99 {result.percentile(0.99) * 1000:.2f} ms, CPU {each:.2f} ms"
+                 + (f", {result.failed} FAILED" if result.failed else ""), cpu_ms=round(each, 3),
+                 p99_ms=round(result.percentile(0.99) * 1000, 2))
+
+
+def run(*, repeat: int = 3, modes: tuple[str, ...] = MODES, sizes: Sizes = Sizes()) -> Iterator[Row]:
+    """Measure the servers.
 
     Args:
         repeat: starts that the time to ready is the median of.
-        stores: full, normal, etcd; an etcd that is not installed is left out.
+        modes: full, normal, etcd, upstream; what needs a program that is not installed is left out.
         sizes: how much is done.
 
     Yields:
-        Rows of {"what", "value", "unit", "note"}; `note` names the store.
+        Rows of {"what", "value", "unit", "note", "server"}; those of requests with "cpu_ms" and "p99_ms".
     """
-    for store in stores:
-        if store == "etcd" and shutil.which("etcd") is None:
-            continue
-        yield from asyncio.run(_measure(store, repeat, sizes))
+    unknown = [mode for mode in modes if mode not in NAMES]
+    if unknown:
+        raise UsageError(f"bench api knows no server {unknown[0]!r}: choose {', '.join(NAMES)}")
+    for mode in modes:
+        if missing(mode):
+            yield {"what": "left out", "value": 0, "unit": "", "server": mode,
+                   "note": f"{NAMES[mode]}: {' and '.join(missing(mode))} not on PATH"}
+    rows = asyncio.run(_measure([mode for mode in modes if not missing(mode)], repeat, sizes))
+    order = list(dict.fromkeys(row["what"] for row in rows))
+    yield from sorted(rows, key=lambda row: order.index(row["what"]))
+    yield from sends.run(sizes.watchers)
 
 
-async def _measure(store: str, repeat: int, sizes: Sizes) -> list[Row]:
-    with tempfile.TemporaryDirectory(prefix="netlab-bench-") as folder:
-        bench = _Bench(Path(folder), store)
-        rows: list[Row] = []
-
-        def add(what: str, value: float, unit: str, note: str = "") -> None:
-            rows.append({"what": what, "value": round(value, 1 if value >= 10 else 3), "unit": unit,
-                         "note": f"{_NAMES[store]}{f'; {note}' if note else ''}"})
-
-        async with bench.etcd():
-            ready = []
-            for _ in range(repeat):
-                async with bench.server() as (_, took):
-                    ready.append(took)
-            add("time to ready", statistics.median(ready), "s", "a new interpreter; in a lab it is forked")
-            async with bench.server() as (target, _):
-                await _requests(target, sizes, add)
-                await _lists(target, sizes, add)
-                await _watches(target, sizes, add)
-                add("memory", bench.memory(), "MiB", f"with {max(sizes.pods)} Pods; proportional set size")
-        return rows
-
-
-async def _requests(target: Target, sizes: Sizes, add: Any) -> None:
-    for clients in CLIENTS:
-        count = sizes.writes if clients == 1 else sizes.writes * 2
-        names = [f"c{clients}-{number}" for number in range(count)]
-        made = await load.run(target, clients, [target.request("POST", _PODS, _pod(name)) for name in names])
-        _rate(add, "create", clients, made)
-        _rate(add, "get", clients, await load.run(target, clients, [
-            target.request("GET", f"{_PODS}/{random.choice(names)}") for _ in range(sizes.reads)]))
-        found = await load.bodies(target, [target.request("GET", f"{_PODS}/{name}") for name in names])
-        changed = [target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
-                   for name, body in zip(names, found, strict=True)]
-        _rate(add, "update", clients, await load.run(target, clients, changed))
-        _rate(add, "merge patch", clients, await load.run(target, clients, [
-            target.request("PATCH", f"{_PODS}/{name}", b'{"metadata":{"labels":{"v":"3"}}}',
-                           "application/merge-patch+json") for name in names]))
-        await load.run(target, 8, [target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0") for name in names])
+async def _measure(modes: list[str], repeat: int, sizes: Sizes) -> list[Row]:
+    async with contextlib.AsyncExitStack() as stack:
+        servers = []
+        for mode in modes:
+            server = Server(mode, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="netlab-bench-"))))
+            stack.enter_context(server.etcd())
+            servers.append(server)
+        ready: dict[str, list[float]] = {mode: [] for mode in modes}
+        for _ in range(repeat):
+            for server in servers:
+                async with server.running() as (_, took):
+                    ready[server.mode].append(took)
+        subjects = [Subject(server, (await stack.enter_async_context(server.running()))[0]) for server in servers]
+        for subject in subjects:
+            subject.add("time to ready", statistics.median(ready[subject.server.mode]), "s",
+                        "a new interpreter; in a lab it is forked" if subject.server.mode != "upstream" else
+                        "its etcd runs already")
+            subject.add("memory at start", subject.server.memory(), "MiB", "proportional set size")
+        for clients in CLIENTS:
+            await _requests(subjects, clients, sizes)
+        await _lists(subjects, sizes)
+        for subject in subjects:
+            await _one_watch(subject, sizes.watched)
+            await _many(subject, sizes)
+            await _streams(subject, sizes)
+        for subject in subjects:
+            subject.add("memory", subject.server.memory(), "MiB",
+                        f"with {max(sizes.pods)} Pods; proportional set size")
+        return [row for subject in subjects for row in subject.rows]
 
 
-def _rate(add: Any, what: str, clients: int, result: load.Result) -> None:
-    note = f"p99 {result.percentile(0.99) * 1000:.2f} ms" + (f", {result.failed} FAILED" if result.failed else "")
-    add(f"{what}, {clients} client{'s' if clients > 1 else ''}", result.rate, "/s", note)
+async def _requests(subjects: list[Subject], clients: int, sizes: Sizes) -> None:
+    names = [f"c{clients}-{number}" for number in range(sizes.writes if clients == 1 else sizes.writes * 2)]
+    who = f"{clients} client{'s' if clients > 1 else ''}"
+    for it in subjects:
+        await it.measured(f"create, {who}", clients, [it.target.request("POST", _PODS, _pod(name)) for name in names])
+    for it in subjects:
+        await it.measured(f"get, {who}", clients, [it.target.request("GET", f"{_PODS}/{random.choice(names)}")
+                                                   for _ in range(sizes.reads)])
+    for it in subjects:
+        found = await load.bodies(it.target, [it.target.request("GET", f"{_PODS}/{name}") for name in names])
+        await it.measured(f"update, {who}", clients, [
+            it.target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
+            for name, body in zip(names, found, strict=True)])
+    for it in subjects:
+        await it.measured(f"merge patch, {who}", clients, [
+            it.target.request("PATCH", f"{_PODS}/{name}", b'{"metadata":{"labels":{"v":"3"}}}',
+                              "application/merge-patch+json") for name in names])
+    for it in subjects:
+        await load.run(it.target, 8, [it.target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0")
+                                      for name in names])
 
 
-async def _lists(target: Target, sizes: Sizes, add: Any) -> None:
+async def _lists(subjects: list[Subject], sizes: Sizes) -> None:
     made = 0
     for count in sizes.pods:
-        await load.run(target, 16, [target.request("POST", _PODS, _pod(f"l{number}")) for number in range(made, count)])
+        for it in subjects:
+            await load.run(it.target, 16, [it.target.request("POST", _PODS, _pod(f"l{number}"))
+                                           for number in range(made, count)])
         made = count
-        result = await load.run(target, 1, [target.request("GET", _PODS)] * sizes.lists)
-        add(f"list of {count} Pods", result.rate, "/s", f"p99 {result.percentile(0.99) * 1000:.1f} ms")
+        for it in subjects:
+            await it.measured(f"list of {count} Pods", 1, [it.target.request("GET", _PODS)] * sizes.lists)
+            await it.measured(f"list of {count} Pods from cache", 1,
+                              [it.target.request("GET", f"{_PODS}?resourceVersion=0")] * sizes.lists)
 
 
-async def _watches(target: Target, sizes: Sizes, add: Any) -> None:
+async def _one_watch(it: Subject, count: int) -> None:
     path = "/api/v1/namespaces/default/configmaps"
-    request = target.request("GET", f"{path}?watch=1&resourceVersion=0")
-    watcher = await target.connect(lambda: Watcher(request, timed=True))
-    assert isinstance(watcher, Watcher)
+    watcher = Watcher(await it.target.connect(), it.target.request("GET", f"{path}?watch=1&resourceVersion=0"),
+                      timed=True)
     await asyncio.sleep(0.2)  # what is there already
-    watcher.times.clear()
-    made = await load.run(target, 1, [target.request("POST", path, _config(f"w{number}"))
-                                      for number in range(sizes.watched)])
-    await watcher.seen(sizes.watched)
-    latencies = sorted(at - sent for at, sent in zip(watcher.times, made.sent, strict=False))
+    there = watcher.lines
+    made = await load.run(it.target, 1, [it.target.request("POST", path, _config(f"w{number}"))
+                                         for number in range(count)])
+    await _until(lambda: watcher.lines >= there + count)
+    latencies = sorted(at - sent for at, sent in zip(watcher.times[there:], made.sent, strict=True))
     watcher.close()
-    add("POST to watch event", statistics.median(latencies) * 1000, "ms",
-        f"p99 {latencies[int(len(latencies) * 0.99)] * 1000:.2f} ms")
-    await _many(target, sizes.watchers, add)
+    it.add("POST to watch event", statistics.median(latencies) * 1000, "ms",
+           f"p99 {latencies[int(len(latencies) * 0.99)] * 1000:.2f} ms")
 
 
-async def _many(target: Target, watchers: int, add: Any) -> None:
-    """Have many watchers see every write of a steady stream."""
-    path = "/api/v1/namespaces/kube-public/configmaps"
-    await load.run_one(target, target.request("POST", path, _config("c", "kube-public")))
-    request = target.request("GET", f"{path}?watch=1")
-    opened: list[Watcher] = []
-    for number in range(watchers):
-        one = await target.connect(lambda number=number: Watcher(request, timed=number % 100 == 0))  # type: ignore[misc]
-        assert isinstance(one, Watcher)
-        opened.append(one)
+async def _many(it: Subject, sizes: Sizes) -> None:
+    """Have many watchers, each with a connection of its own, see every write of a steady stream."""
+    await _make(it)
+    request = it.target.request("GET", f"{_MAPS}?watch=1&resourceVersion=0")
+    opened = await load.watchers(it.target, sizes.watchers, request, lambda number: number % _TIMED == 0)
     await _until(lambda: all(one.lines for one in opened))
+    await asyncio.sleep(0.5)
     before = [one.lines for one in opened]
-    sent: list[float] = []
-    for one in opened:
-        one.times.clear()
-    begun = time.perf_counter()
-    for number in range(_WRITES * _SECONDS):
-        wait = begun + number / _WRITES - time.perf_counter()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        sent.append(time.perf_counter())
-        await load.run_one(target, target.request("PUT", f"{path}/c", _config("c", "kube-public", str(number))))
-    await _until(lambda: all(one.lines - was >= len(sent) for one, was in zip(opened, before, strict=True)))
-    seconds = time.perf_counter() - begun
-    late = sorted(at - when for one in opened if one.times for at, when in zip(one.times, sent, strict=False))
+    memory = it.server.memory()
+    await _told(it, sizes, f"{sizes.watchers} watchers, {sizes.rate} writes/s wanted", f", {memory:.0f} MiB",
+                lambda count: all(one.lines >= was + count for one, was in zip(opened, before, strict=True)),
+                lambda: [one.times[was:] for one, was in zip(opened, before, strict=True) if one.times])
+    late = [one for one, was in zip(opened, before, strict=True) if one.lines != was + sizes.rate * sizes.seconds]
     for one in opened:
         one.close()
-    add(f"{watchers} watchers, {_WRITES} writes/s wanted", len(sent) / seconds, "/s",
-        f"{len(sent) * watchers / seconds:.0f} events/s, p99 {late[int(len(late) * 0.99)] * 1000:.0f} ms")
+    if late:
+        raise TemporaryError(f"{it.server.name}: {len(late)} watchers saw an event twice")
 
 
-async def _until(true: Any, seconds: float = 60.0) -> None:
+async def _streams(it: Subject, sizes: Sizes) -> None:
+    """Have as many watchers, over a few HTTP/2 connections, as client-go opens them; where the server speaks it."""
+    target = Target(it.target.host, it.target.port, it.server.context("h2"))
+    opened: list[Streams] = []
+    left = sizes.watchers
+    while left:
+        try:
+            wrapped = await target.connect()
+        except ssl.SSLError:
+            return
+        if wrapped.selected_alpn_protocol() != "h2":
+            wrapped.close()
+            return
+        count = min(left, _STREAMS)
+        opened.append(Streams(wrapped, target, f"{_MAPS}?watch=1&resourceVersion=0", count))
+        left -= count
+    await _until(lambda: all(map(all, (one.lines.values() for one in opened))))
+    await asyncio.sleep(0.5)
+    before = [dict(one.lines) for one in opened]
+    await _told(it, sizes, f"{sizes.watchers} watchers over HTTP/2, {sizes.rate} writes/s wanted", "",
+                lambda count: all(lines >= was[stream] + count for one, was in zip(opened, before, strict=True)
+                                  for stream, lines in one.lines.items()),
+                lambda: [one.times[was[1]:] for one, was in zip(opened, before, strict=True)])
+    for one in opened:
+        one.close()
+
+
+async def _make(it: Subject) -> None:
+    await load.run_one(it.target, it.target.request("POST", _MAPS, _config("c", "kube-public")))
+
+
+async def _told(it: Subject, sizes: Sizes, what: str, note: str, complete: Callable[[int], bool],
+                times: Callable[[], list[list[float]]]) -> None:
+    """Write at a steady rate and wait until everybody has been told all of it."""
+    writes = [it.target.request("PUT", f"{_MAPS}/c", _config("c", "kube-public", str(number)))
+              for number in range(sizes.rate * sizes.seconds)]
+    cpu, begun = it.server.cpu(), time.perf_counter()
+    made = await load.run(it.target, 4, writes, rate=sizes.rate)
+    await _until(lambda: complete(len(writes)))
+    seconds = time.perf_counter() - begun
+    spent = it.server.cpu() - cpu
+    late = sorted(at - when for row in times() for at, when in zip(row, made.sent, strict=True))
+    events = len(writes) * sizes.watchers
+    it.add(what, len(writes) / seconds, "/s",
+           f"{events / seconds:.0f} events/s, p50 {statistics.median(late) * 1000:.0f} ms, "
+           f"p99 {late[int(len(late) * 0.99)] * 1000:.0f} ms, CPU {spent / events * 1e6:.1f} us an event{note}",
+           cpu_us=round(spent / events * 1e6, 2), p99_ms=round(late[int(len(late) * 0.99)] * 1000, 1))
+
+
+async def _until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
             raise TemporaryError(f"the watches are not served within {seconds:g} s")
         await asyncio.sleep(0.01)
-
-
-class _Bench:
-    """A folder, keys, and servers started with them."""
-
-    def __init__(self, folder: Path, store: str) -> None:
-        self.folder, self.store = folder, store
-        self.pid = 0
-        self._etcd = ""
-        keys = make_keys(now=time.time())
-        server = keys.ca.server("kube-apiserver", names=["127.0.0.1"])
-        self._files = {"ca.crt": keys.ca.pair.certificate, "tls.crt": server.certificate, "tls.key": server.key,
-                       "sa.key": keys.service_accounts.private, "sa.pub": keys.service_accounts.public}
-        for name, content in self._files.items():
-            (folder / name).write_bytes(content)
-        self._context = tls.client_context(ca=keys.ca.pair.certificate, certificate=keys.admin.certificate,
-                                           key=keys.admin.key, insecure=False)
-
-    @contextlib.asynccontextmanager
-    async def etcd(self) -> AsyncIterator[None]:
-        """Run a real etcd, where that is what is measured."""
-        path = shutil.which("etcd")
-        if self.store != "etcd" or path is None:
-            yield
-            return
-        client, peer = _port(), _port()
-        self._etcd = f"http://127.0.0.1:{client}"
-        pid = bound.spawn([path, f"--data-dir={self.folder}/etcd", f"--listen-client-urls={self._etcd}",
-                      f"--advertise-client-urls={self._etcd}",
-                      f"--listen-peer-urls=http://127.0.0.1:{peer}",
-                      f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-                      f"--initial-cluster=default=http://127.0.0.1:{peer}"])
-        try:
-            yield
-        finally:
-            _end(pid)
-
-    @contextlib.asynccontextmanager
-    async def server(self) -> AsyncIterator[tuple[Target, float]]:
-        """Run an API server; yields how to reach it and the seconds until it said that it is ready."""
-        port, folder = _port(), self.folder
-        code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from netlab.programs import main; "
-                "sys.exit(main(sys.argv[1:]))")
-        root = str(Path(__file__).resolve().parents[2])
-        keep = [f"--etcd-servers={self._etcd}"] if self._etcd else [
-            f"--data-dir={folder / 'data'}", f"--store-synchronous={self.store}"]
-        begun = time.perf_counter()
-        self.pid = bound.spawn([
-            sys.executable, "-I", "-c", code, root, "kube-apiserver", "--bind-address=127.0.0.1",
-            f"--secure-port={port}", f"--client-ca-file={folder}/ca.crt", f"--tls-cert-file={folder}/tls.crt",
-            f"--tls-private-key-file={folder}/tls.key", f"--service-account-key-file={folder}/sa.pub",
-            f"--service-account-signing-key-file={folder}/sa.key", "--authorization-mode=Node,RBAC",
-            "--disable-admission-plugins=ServiceAccount", *keep])
-        target = Target("127.0.0.1", port, self._context)
-        try:
-            await _ready(target, begun)
-            yield target, time.perf_counter() - begun
-        finally:
-            _end(self.pid)
-
-    def memory(self) -> float:
-        """Return the API server's proportional set size in MiB; an etcd comes on top."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
-
-
-async def _ready(target: Target, begun: float) -> None:
-    while True:
-        with contextlib.suppress(OSError):
-            if not (await load.run_one(target, target.request("GET", "/readyz"))).failed:
-                return
-        if time.perf_counter() - begun > _READY_SECONDS:
-            raise TemporaryError(f"the API server is not ready after {_READY_SECONDS:g} s")
-        await asyncio.sleep(0.005)
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    os.waitpid(pid, 0)
-
-
-def _port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _pod(name: str, version: str = "1") -> bytes:

@@ -22,21 +22,24 @@ class Usage:
 def processes(record: LabRecord) -> list[Usage]:
     """Return every process of a lab that this user may look at: the holder, all below it, and the gate."""
     children: dict[int, list[int]] = {}
-    spent: dict[int, float] = {}
-    tick = os.sysconf("SC_CLK_TCK")
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             fields = _stat(int(path.name))
             if fields:
                 children.setdefault(int(fields[1]), []).append(int(path.name))
-                spent[int(path.name)] = (int(fields[11]) + int(fields[12])) / tick
     found: list[int] = [record.gate.pid] if record.gate.alive() else []
     todo = [record.holder.pid] if record.alive() else []
     while todo:
         pid = todo.pop()
         found.append(pid)
         todo += children.get(pid, [])
-    return [Usage(pid, name, _pss(pid), spent.get(pid, 0.0)) for pid in found if (name := _name(pid))]
+    return [Usage(pid, name, pss(pid), cpu(pid)) for pid in found if (name := _name(pid))]
+
+
+def cpu(pid: int) -> float:
+    """Return the CPU seconds that a process has spent; 0 when it is gone."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def by_name(usages: list[Usage]) -> dict[str, int]:
@@ -62,7 +65,14 @@ def _name(pid: int) -> str:
     return os.path.basename(words[0].decode(errors="replace").partition(":")[0])  # `netlab-shim: LAB/NODE`
 
 
-def _pss(pid: int) -> int:
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended, also one that nobody has asked for its exit code yet."""
+    fields = _stat(pid)
+    return not fields or fields[0] == "Z"
+
+
+def pss(pid: int) -> int:
+    """Return the bytes of memory that are a process's, shared pages counted once among all; 0 when it is gone."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

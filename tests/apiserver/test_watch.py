@@ -116,6 +116,22 @@ def test_the_replay_of_a_watch_is_the_list(client: Client, ns: str) -> None:
     assert [{"kind": "ConfigMap", "apiVersion": "v1"} | item for item in listed] == [state[name] for name in sorted(state)]
 
 
+def test_a_watcher_that_pauses_misses_nothing_and_holds_up_nobody(client: Client, ns: str) -> None:
+    """More than its connection takes waits for it; the others are told at once."""
+    start = revision(client, ns)
+    client.post(maps(ns), config_map("a"))
+    query = f"{maps(ns)}?watch=1&resourceVersion={start}"
+    with client.watch(query) as pausing, client.watch(query) as brisk:
+        for number in range(60):
+            client.put(maps(ns, "a"), config_map("a", n=str(number), filler="x" * 200_000))
+        last = client.put(maps(ns, "a"), config_map("a", n="end")).json["metadata"]["resourceVersion"]
+        told = [brisk.until(lambda event: event["object"]["metadata"]["resourceVersion"] == last),
+                pausing.until(lambda event: event["object"]["metadata"]["resourceVersion"] == last)]
+    wanted = [None, *map(str, range(60)), "end"]
+    for events in told:
+        assert [(event["object"].get("data") or {}).get("n") for event in events] == wanted
+
+
 def test_initial_events_end_with_a_marked_bookmark(client: Client, ns: str) -> None:
     client.post(maps(ns), config_map("a"))
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"

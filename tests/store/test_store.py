@@ -194,6 +194,38 @@ async def test_a_slow_watch_is_cut_off_and_others_are_not():
         assert len(store._hub) == 1
 
 
+async def test_an_eager_watch_takes_events_while_its_reader_sleeps_on():
+    """What it refuses, its reader gets, with all that came since: each event once, in order, whoever took it."""
+    async with opened() as store:
+        watch, told, taking = store.watch(b"k"), [], [True]
+        woken = []
+
+        def eager(events):
+            if taking[0]:
+                told.extend(event.kv.value for event in events)
+            return taking[0]
+
+        async def read() -> None:
+            while True:
+                events = await watch.next()
+                woken.append(len(events))
+                told.extend(event.kv.value for event in events)
+
+        watch.eager = eager
+        reader = asyncio.ensure_future(read())
+        for number in range(100):
+            taking[0] = number % 10 != 7
+            await store.put(b"k", b"%d" % number)
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert told == [b"%d" % number for number in range(100)]
+        assert 0 < sum(woken) < 50
+        with pytest.raises(WatchCut):
+            watch.close()
+            await reader
+
+
 async def test_the_history_a_watch_asks_for_does_not_cut_it_off():
     async with opened() as store:
         for at in range(20):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -30,6 +30,8 @@ Line = Callable[[str, KeyValue, int], bytes]
 _SHARED = 256
 _recent: deque[Event] = deque()
 """The events whose line is kept (`Event.memo`), for the other watchers that are about to ask for it."""
+_last: tuple[object, bytes] = None, b""
+"""Which events were sent last, and as what: the next watcher of the same keys mostly gets the same."""
 
 
 async def watch(call: Call) -> Response:
@@ -98,6 +100,8 @@ async def _send_snapshot(call: Call, sink: Sink, snapshot: Range, chosen: Select
 async def _follow(call: Call, sink: Sink, source: Watch, chosen: Selection, line: Line, *, start: int, seconds: float,
                   bookmarks: bool) -> None:
     clock = call.api.monotonic
+    if isinstance(line, _ObjectLines) and (call.endpoint.custom is None or call.endpoint.custom.converter is None):
+        source.eager = _eager(call.endpoint, sink, source.key, chosen, line, start)
     end = clock() + seconds
     mark = clock() + min(_BOOKMARK_SECONDS, max(seconds - 2, 1)) if bookmarks else end
     while (now := clock()) < end:
@@ -110,6 +114,35 @@ async def _follow(call: Call, sink: Sink, source: Watch, chosen: Selection, line
             mark = clock() + _BOOKMARK_SECONDS
         if lines:
             await sink.write(b"".join(lines))
+
+
+def _eager(endpoint: Endpoint, sink: Sink, key: bytes, chosen: Selection, line: _ObjectLines, start: int,
+           ) -> Callable[[Sequence[Event]], bool]:
+    """Return what sends events right when they come, so that the watch's task sleeps on, and tells whether it did.
+
+    What is out of the ordinary (a slow client, much at once, an object that can't be read) is the task's.
+    """
+    def send(events: Sequence[Event]) -> bool:
+        global _last
+        if events[0].revision <= start or not sink.free():
+            return False
+        mark = (endpoint, key, events[0].revision, events[-1].revision, len(events)) if chosen.empty else None
+        if mark is not None and _last[0] == mark:
+            text = _last[1]
+        else:
+            try:
+                text = b"".join([_event_line(endpoint, event, chosen, line) for event in events])
+            except ApiError:
+                return False
+            if mark is not None:
+                _last = mark, text
+        if len(text) > _PORTION:
+            return False
+        if text:
+            sink.post(text)
+        return True
+
+    return send
 
 
 def _event_line(endpoint: Endpoint, event: Event, chosen: Selection, line: Line) -> bytes:
