@@ -59,6 +59,7 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
     netlab trace outside node/worker1:30080      a node port, from beyond the cluster
     netlab trace pod/client pod/web-1 -p icmp    a ping from Pod to Pod
     netlab trace node/worker1 10.96.0.10:53 -p udp --data hello
+    netlab trace host svc/kubernetes             as kubectl goes: by the gate to the API server
     netlab trace pod/client svc/web --flags SF --ttl 2      a packet made by hand
     netlab trace pod/client svc/web --save a.json --save a.svg --save a.html -w a.pcapng
     netlab trace --from-json a.json -o mermaid

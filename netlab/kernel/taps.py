@@ -288,5 +288,19 @@ def protocol_filter(*protocols: int) -> list[tuple[int, int, int, int]]:
     return program
 
 
+def port_filter(protocol: int, port: int) -> list[tuple[int, int, int, int]]:
+    """Return a program that keeps packets of one transport protocol to or from a port, and all ICMP (v4 and v6).
+
+    It is for a namespace with traffic of strangers, where nothing rewrites ports.
+    """
+    ld_byte, ld_half_at_x, ldx_imm, ldx_header, and_, jump, jeq, ret = 0x30, 0x48, 0x01, 0xB1, 0x54, 0x05, 0x15, 0x06
+    return [(ld_byte, 0, 0, 0), (and_, 0, 0, 0xF0), (jeq, 4, 0, 0x40), (jeq, 0, 12, 0x60),
+            (ld_byte, 0, 0, 6), (ldx_imm, 0, 0, 40), (jump, 0, 0, 2),
+            (ld_byte, 0, 0, 9), (ldx_header, 0, 0, 0),
+            (jeq, 7, 0, 1), (jeq, 6, 0, 58), (jeq, 0, 4, protocol),
+            (ld_half_at_x, 0, 0, 0), (jeq, 3, 0, port), (ld_half_at_x, 0, 0, 2), (jeq, 1, 0, port),
+            (ret, 0, 0, 0), (ret, 0, 0, 0x40000)]
+
+
 def _text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode(errors="replace")

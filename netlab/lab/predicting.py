@@ -59,6 +59,9 @@ async def foretell(lab: LabRecord, wish: Wish, change: Change, *, revision: str 
         UsageError: a place or a destination that is none; NotFound: no such place.
         NotFound: the revision is compacted, and which one is the oldest.
     """
+    if wish.source == "host":
+        raise UsageError("a prediction begins at a place of the lab: the host's own rules are left alone",
+                         hint="predict from outside, a host beyond the cluster, or send a packet: without --predict")
     places = Places(lab)
     source = await places.resolve(wish.source)
     objects = await _objects(places) if change or revision else ()

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from netlab.api.meta import Object
 from netlab.errors import NetlabError, UsageError
-from netlab.kernel import link, lookup
+from netlab.kernel import link
 from netlab.kernel.netns import OWN, open_netns
 from netlab.kernel.process import read_file
 from netlab.kernel.rtnl import Rtnl
+from netlab.lab import fromhost
 from netlab.lab.places import Namespace, Place, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.runtime.shimclient import ShimClient
@@ -72,6 +73,9 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
     on = {f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"].get("nodeName", "")
           for pod in known.pods}
     conf = resolvers.parse(await resolv_conf(places, source))
+    if source.name == "host" and lab.rootless:
+        raise UsageError("a trace from the host listens in the host's own network, which takes root",
+                         hint="this lab is rootless: trace from outside, a host beyond the cluster")
     own = [Namespace("host", open_netns(OWN))] if source.name == "host" else []
     enter_lab(lab)
     with closing([*await places.all(), *own]) as namespaces:
@@ -81,11 +85,13 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
             here = f"node/{source.node}"  # a Pod on its node's own network
         known = replace(known, places=addresses_of_places(namespaces))
         target = resolve(wish.target, known, protocol=wish.protocol, ipv6=wish.ipv6)
+        relay = ""
+        if own:
+            target = fromhost.target(lab, own[0].fd, target, known, wish.protocol)
+            relay = fromhost.relay(lab, target)
         payload = _payload(wish, target) if wish.payload is None else wish.payload
         request = run.Request(here, target.address, target.port, wish.protocol, wish.timeout, payload,
-                              wish.source_address, wish.craft, wish.bpf)
-        if own:
-            _stays_here(own[0].fd, target)
+                              wish.source_address, wish.craft, wish.bpf, relay)
         family = look.family_of(target.address) if target.address else 6 if wish.ipv6 else 4
         world = (await asyncio.to_thread(look.world, taps, names(known), family=family, lazy=True)
                  if wish.predict and not own and wish.craft is None else None)
@@ -110,20 +116,6 @@ async def resolv_conf(places: Places, place: Place) -> str:
         finally:
             os.close(process)
     return ""
-
-
-def _stays_here(host: int, target: Target) -> None:
-    """See that a packet of the host's own would stay on this machine.
-
-    Raises:
-        UsageError: it would leave by one of the machine's interfaces.
-    """
-    found = lookup.Lookup(host)
-    way = found.route(target.address)
-    out = next((entry for entry in found.links.values() if entry.name == way.interface), None)
-    if out is not None and out.name != "lo" and not out.alias.startswith("netlab:"):
-        raise UsageError(f"the host has no way into the lab: its route to {target.address} leaves this machine by "
-                         f"{out.name}", hint="trace from outside, which is a host beyond the cluster")
 
 
 def _payload(wish: Wish, target: Target) -> bytes:

@@ -8,7 +8,7 @@ interfaces are left out: whether a frame that DNAT turned round shows there depe
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -54,14 +54,13 @@ def addresses(trace: Trace) -> frozenset[tuple[str, int]]:
     return frozenset((hop.packet.destination, hop.packet.dport) for hop in trace.request)
 
 
-def compare(predicted: Prediction, observed: Trace, world: World, *, unheard: Collection[int] = ()) -> Agreement:
+def compare(predicted: Prediction, observed: Trace, world: World) -> Agreement:
     """Return whether one of the predicted ways is the observed one.
 
     Args:
         predicted: all ways that dice allow.
         observed: what the kernel told.
         world: what the prediction was made from.
-        unheard: ports whose packets' rules the tracer does not listen to.
     """
     if observed.lost or observed.warnings:
         return Agreement("skipped", "the trace is not whole")
@@ -71,7 +70,7 @@ def compare(predicted: Prediction, observed: Trace, world: World, *, unheard: Co
                if link.kind == "bridge"}
     best: tuple[int, Branch, tuple[Difference, ...]] | None = None
     for branch in predicted.branches:
-        far, found = _differences(branch, observed, bridges, unheard)
+        far, found = _differences(branch, observed, bridges)
         if not found:
             words = (f"as predicted ({len(branch.request)} hops), up to the program, which did not answer"
                      if _unanswered(branch, observed) else f"as predicted ({len(branch.hops)} hops)")
@@ -85,8 +84,8 @@ def compare(predicted: Prediction, observed: Trace, world: World, *, unheard: Co
     return Agreement("differs", "", found)
 
 
-def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
-                 unheard: Collection[int]) -> tuple[int, tuple[Difference, ...]]:
+def _differences(branch: Branch, observed: Trace,
+                 bridges: set[tuple[str, str]]) -> tuple[int, tuple[Difference, ...]]:
     """Return how far both go together, and the first difference of each kind."""
     found: list[Difference] = []
     far = 0
@@ -101,8 +100,7 @@ def _differences(branch: Branch, observed: Trace, bridges: set[tuple[str, str]],
         if direction == "reply" and _unanswered(branch, observed):
             continue
         for select in (_crossing, _rule, _nat):
-            silent = unheard if select is _rule else ()
-            left, right = (_told(hops, select, bridges, silent) for hops in (said, seen))
+            left, right = (_told(hops, select, bridges) for hops in (said, seen))
             for (key, words, place), (other, heard, where) in zip(left, right, strict=False):
                 if key != other and "" not in (key[-1], other[-1]):
                     found.append(Difference(direction, where or place, words, heard))
@@ -135,10 +133,9 @@ _Key = tuple[str, ...]
 _Told = tuple[_Key, str, str]
 
 
-def _told(hops: Iterable[Hop], select: Any, bridges: set[tuple[str, str]], silent: Collection[int]) -> list[_Told]:
+def _told(hops: Iterable[Hop], select: Any, bridges: set[tuple[str, str]]) -> list[_Told]:
     return [(key, hop.text if hop.kind != "rule" else f"{hop.table} {hop.chain} {hop.text}", hop.place)
-            for hop in hops if not {hop.packet.sport, hop.packet.dport} & set(silent)
-            and (hop.place, hop.interface) not in bridges and (key := select(hop)) is not None]
+            for hop in hops if (hop.place, hop.interface) not in bridges and (key := select(hop)) is not None]
 
 
 def _crossing(hop: Hop) -> _Key | None:

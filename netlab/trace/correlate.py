@@ -70,6 +70,13 @@ class Segment:
         """Tell whether the packet was made here."""
         return self.seen[0].outgoing if self.seen else self.visit is not None and self.visit.local
 
+    @property
+    def first(self) -> Packet:
+        """Return the packet as it came in or was made here."""
+        if self.visit is not None and (self.local or not self.seen):
+            return self.visit.first
+        return self.seen[0].packet
+
 
 def segments(seen: Iterable[Seen], visits: Iterable[Visit]) -> list[Segment]:
     """Build the stays of one packet (all arguments speak of the same one), in the order they happened."""
@@ -109,9 +116,7 @@ def hops(segment: Segment, direction: Direction, around: Around) -> list[Hop]:
     by_name = {link.name: link for link in around.links.values()}
     ins = [s for s in segment.seen if not s.outgoing]
     outs = [s for s in segment.seen if s.outgoing]
-    made_here = visit is not None and (segment.local or not segment.seen)
-    writer = _Writer(segment.place, direction, around,
-                     packet=visit.first if visit is not None and made_here else segment.seen[0].packet)
+    writer = _Writer(segment.place, direction, around, packet=segment.first)
     first = visit.hooks("PREROUTING") if visit is not None else []
     before = _before_rewrite(ins, first) or 1
     for event in ins[:before]:

@@ -8,7 +8,7 @@ from netlab.trace.agree import Agreement
 from netlab.trace.branch import Question
 from netlab.trace.event import Trace
 from netlab.trace.predict import predict
-from netlab.trace.run import CONTROL_PLANE_PORTS, Request
+from netlab.trace.run import Request
 from netlab.trace.world import World
 
 PREDICTED = ("tcp", "udp", "icmp")
@@ -39,5 +39,4 @@ def compared(world: World, request: Request, observed: Trace) -> Agreement:
 
     question = Question(request.source, address, 0 if request.protocol == "icmp" else port, protocol,
                         request.source_address)
-    return agree.compare(predict(world, question, only=only), observed, world,
-                         unheard=[number for number in CONTROL_PLANE_PORTS if number != request.port])
+    return agree.compare(predict(world, question, only=only), observed, world)

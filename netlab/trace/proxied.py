@@ -1,8 +1,8 @@
-"""A connection that ends in a proxy on a node, and the one that the proxy opens for it (kube-proxy, userspace). Pure.
+"""A connection that ends in a proxy, and the one that the proxy opens for it (kube-proxy, userspace; the gate). Pure.
 
 The kernel does not connect the two: they are different sockets of a program. What tells is that the first was led to
-a port of the node by a rule of kube-proxy's, and that the node itself sent a first packet of the same protocol right
-afterwards, for UDP with the same payload.
+a port of the node by a rule of kube-proxy's, or went to the gate's, and that the node itself (the gate's other side)
+sent a first packet of the same protocol right afterwards, for UDP with the same payload.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from netlab.trace.visits import Visit
 
 
 def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequence[Passage], seen: Sequence[Seen],
-                 stays: Sequence[Visit]) -> Packet | None:
-    """Return the first packet of the proxy's own connection; None when no proxy took part, or it opened none."""
-    if first is None or not request or not passages or not _led_to_a_proxy(request):
+                 stays: Sequence[Visit], relay: str = "") -> Packet | None:
+    """Return the first packet of the proxy's own connection; None when no proxy took part, or it opened none.
+
+    `relay`: the place from which the program at the destination passes connections on, if that is known.
+    """
+    if first is None or not request or not passages or not (relay or _led_to_a_proxy(request)):
         return None
-    place = request[-1].place
-    accepted = _accepted(passages, place)
+    place = relay or request[-1].place
+    accepted = _accepted(passages, request[-1].place)
     mine = {(crossing.packet.key, crossing.packet.addresses) for passage in passages for crossing in passage.crossed}
     found: list[tuple[int, Packet]] = []
     for visit in stays:  # the packet before any NAT of the node's own
@@ -56,10 +59,11 @@ def answer(came: Packet | None) -> Answer:
     return Answer("connected" if came.protocol == TCP else "replied")
 
 
-def joined(trace: Trace, second: Trace) -> Trace:
+def joined(trace: Trace, second: Trace, relay: str = "") -> Trace:
     """Return the trace with the proxy's connection as a part; its endpoint is the one that answered in the end."""
-    place, end = trace.request[-1].place, second.outcome
-    words = f"kube-proxy on {place} opened a connection of its own to {second.destination}"
+    end = second.outcome
+    who = f"the gate, whose other side is {relay}," if relay else f"kube-proxy on {trace.request[-1].place}"
+    words = f"{who} opened a connection of its own to {second.destination}"
     outcome, warnings = trace.outcome, trace.warnings
     if end.status in GOOD:
         outcome = replace(outcome, endpoint=end.endpoint, endpoint_place=end.endpoint_place)

@@ -57,8 +57,8 @@ class Story:
         self._stays = stays
 
     def tell(self, request: Asked, is_first: Callable[[Packet], bool], answer: Answer, *, target: str = "",
-             warnings: Sequence[str] = ()) -> Trace:
-        """Return the trace."""
+             warnings: Sequence[str] = (), relay: str = "") -> Trace:
+        """Return the trace. `relay`: where the connection of a program begins that passes this one on."""
         first = self._first_packet(is_first, request.source)
         there: list[Hop] = []
         back: list[Hop] = []
@@ -77,10 +77,10 @@ class Story:
         to = join(request.address, request.port)
         told = Trace(request.source, target or to, request.protocol, to, tuple(there), tuple(back), outcome,
                      tuple(passages), lost=self._heard.lost, warnings=tuple(warnings))
-        second = proxied.first_packet(first, there, passages, self._heard.seen, self._stays)
+        second = proxied.first_packet(first, there, passages, self._heard.seen, self._stays, relay)
         if second is None:
             return told
-        return proxied.joined(told, self._second(request.protocol, there[-1].place, second))
+        return proxied.joined(told, self._second(request.protocol, relay or there[-1].place, second), relay)
 
     def _second(self, protocol: str, place: str, first: Packet) -> Trace:
         """Return the trace of the connection that a proxy at `place` opened with this packet."""
@@ -88,18 +88,17 @@ class Story:
         came = self._first_reply(self._conversation(first))
         return self.tell(asked, lambda packet: packet == first, proxied.answer(came))
 
-    def _entries(self, place: str, packet: Packet, talk: Conversation) -> list[Entry]:
-        """Return the conntrack entries that were made for this packet at a place."""
+    def _entries(self, place: str, packet: Packet) -> list[Entry]:
+        """Return the conntrack entries that were made for a packet that came to a place with these addresses."""
+        source, sport, destination, dport = packet.addresses
         found = []
         for flow in self._heard.flows.get(place, ()):
             one, back = flow.original, flow.reply
-            same = any(one.src == source and one.dst == destination and
-                       (packet.is_icmp or (one.sport, one.dport) == (sport, dport))
-                       for source, sport, destination, dport in talk.tuples)
-            if same and flow.protocol == NAMES.get(packet.protocol, ""):
+            if flow.protocol == NAMES.get(packet.protocol, "") and (one.src, one.dst) == (source, destination) and \
+                    (packet.is_icmp or (one.sport, one.dport) == (sport, dport)):
                 found.append(Entry(flow.protocol, join(one.src, one.sport), join(one.dst, one.dport),
                                    join(back.src, back.sport), join(back.dst, back.dport)))
-        return found
+        return found[:1]  # one sent again may make another
 
     def _first_packet(self, is_first: Callable[[Packet], bool], source: str) -> Packet | None:
         for visit in self._stays:  # before any NAT of the sender's own namespace
@@ -130,14 +129,17 @@ class Story:
 
     def _way(self, direction: Direction, packet: Packet, talk: Conversation) -> list[Hop]:
         """Return the hops of one packet, of its first attempt where it was sent again."""
-        mine = sorted((s for s in self._heard.seen
-                       if s.packet.key == packet.key and talk.direction(s.packet) == direction), key=lambda s: s.at)
+        mine = first_attempt(sorted((s for s in self._heard.seen if s.packet.key == packet.key
+                                     and talk.direction(s.packet) == direction), key=lambda s: s.at))
         stays = [visit for visit in self._stays
                  if visit.first.key == packet.key and talk.direction(visit.first) == direction]
         hops: list[Hop] = []
-        for segment in correlate.segments(firsts(mine, _where), firsts(stays, _stay)):
+        told: set[tuple[str, Entry]] = set()
+        for segment in correlate.segments(mine, firsts(stays, _stay)):
             place = segment.place
-            entries = self._entries(place, packet, talk) if direction == "request" else ()
+            entries = self._entries(place, segment.first) if direction == "request" else []
+            entries = [entry for entry in entries if (place, entry) not in told]  # lo brings it to the same place again
+            told |= {(place, entry) for entry in entries}
             around = correlate.Around(self._facts.links(place), self._facts.rule_text, self._facts.routed, entries)
             hops += correlate.hops(segment, direction, around)
         return hops
@@ -161,6 +163,22 @@ class Story:
 def _where(event: Seen) -> Hashable:
     """Return what only a packet that was sent again has in common with itself: a loop lowers its TTL."""
     return event.place, event.interface, event.outgoing, event.packet.ttl, event.packet.addresses
+
+
+def first_attempt(events: Sequence[Seen]) -> list[Seen]:
+    """Return the interfaces that a packet crossed, in order, without those of its being sent again.
+
+    NAT may have given it another port by then, where the connection that the first attempt opened was over at once.
+    """
+    found: dict[Hashable, Seen] = {}
+    sent = [event.at for event in events if _where(event) == _where(events[0])]
+    for event in events:
+        port = event.place, event.interface, event.outgoing, event.packet.ttl
+        if len(sent) > 1 and event.at >= sent[1] and any(
+                (other.place, other.interface, other.outgoing, other.packet.ttl) == port for other in found.values()):
+            continue
+        found.setdefault(_where(event), event)
+    return list(found.values())
 
 
 def _stay(visit: visits.Visit) -> Hashable:

@@ -59,6 +59,8 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
     if routed is not None:
         return _stuck(last, routed, ask, death)
     came_in = next((hop.interface for hop in reversed(here) if hop.way == "in"), "")
+    if came_in == "lo":  # routed when it was sent; only a program's answer says more
+        return words(death) if death is not None and death.reason in REASONS else None
     return _unrouted(last, came_in, error, names, ask, death)
 
 
@@ -90,7 +92,7 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
     six = packet.family != 2
     forwarding = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
     route = ask.route(place, packet, came_in)
-    if came_in not in ("", "lo") and route.kind != "local" and ask.setting(place, forwarding) == "0":
+    if came_in and route.kind != "local" and ask.setting(place, forwarding) == "0":
         return Cause(f"{place} does not forward: {forwarding} is 0 there", f"sysctl -w {forwarding}=1 there")
     if route.words and name.startswith("svc/"):
         return Cause(f"no rule had another destination for it, and {place} has {route.words} for {target}",

@@ -23,7 +23,8 @@ def told(netlab, *words: str, code: int = 0) -> dict:
 
 
 @pytest.mark.parametrize("words", [("pod/client", "svc/web"), ("outside", "node/worker1:30080"), ("deploy/web", "svc/web"),
-                                   ("node/worker1", "pod/client", "-p", "icmp"), ("pod/client", "svc/kubernetes")],
+                                   ("node/worker1", "pod/client", "-p", "icmp"), ("pod/client", "svc/kubernetes"),
+                                   ("node/worker1", "svc/kubernetes")],
                          ids=" ".join)
 def test_a_trace_goes_as_predicted(netlab, lab, words):
     found = told(netlab, "--name", lab, *words)

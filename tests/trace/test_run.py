@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from importlib import resources
 
@@ -60,6 +61,15 @@ def test_a_service_across_nodes_shows_every_interface_and_rule_in_order(network:
     assert times == sorted(times)
 
 
+def test_a_service_of_the_control_plane_shows_its_rules_both_ways(network: Network) -> None:
+    network.serve("pod/default/web-2", 6443)
+    network.sh("node/node1", "iptables-nft -t nat -I PREROUTING -d 10.96.0.1 -p tcp --dport 443 -j DNAT --to 10.244.2.3:6443")
+    result = run(network, "10.96.0.1", 443)
+    assert [(h.place, h.text.split()[0]) for h in (*result.request, *result.reply) if h.kind == "nat"] == \
+        [("node/node1", "DNAT"), ("node/node1", "un-DNAT")]
+    assert {h.place for h in result.request if h.kind == "rule"} == {"node/node1", "node/node2"}
+
+
 def test_rules_are_named_by_the_line_that_iptables_save_prints(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
     saved = network.sh("node/node1", "iptables-nft-save")
@@ -76,6 +86,28 @@ def test_udp_shows_the_rewrite_and_its_memory(network: Network) -> None:
     assert [h.text for h in result.request if h.kind == "nat"] == ["DNAT 10.96.0.10:53 → 10.244.2.3:5353"]
     assert [h.text for h in result.reply if h.kind == "nat"] == \
         ["un-DNAT 10.244.2.3:5353 → 10.96.0.10:53 (conntrack remembers)"]
+
+
+def test_a_packet_sent_again_that_nat_gave_another_port_is_no_part_of_its_first_way(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    with netns.socket_in(network.places["node/node1"], socket.AF_INET, socket.SOCK_STREAM) as stale:
+        stale.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() sends a reset
+        stale.bind(("172.18.0.2", 1634))
+        stale.connect(("10.244.2.3", 8080))
+        network.sh("node/node1", "iptables-nft -I OUTPUT -p tcp --sport 1634 -j DROP")
+    for node in ("node/node1", "node/node2"):
+        network.sh(node, "conntrack -F 2>/dev/null")
+    network.sh("node/node1", "iptables-nft -t nat -I POSTROUTING -p tcp -j SNAT --to 172.18.0.2:1635; iptables-nft -t nat "
+               "-I POSTROUTING -p tcp -m statistic --mode nth --every 2 --packet 0 -j SNAT --to 172.18.0.2:1634")
+    result = run(network, "10.244.2.3", 8080)  # the server answers for its old connection, and is told that it is over
+    assert [(passage.what, passage.again) for passage in result.passages][:3] == [
+        ("SYN", False), ("SYN", True), ("SYN ACK", False)]
+    assert [h.text.rpartition(":")[2] for h in result.request if h.kind == "nat"] == ["1634"]
+    assert [h.place for h in result.request if h.kind == "conntrack"] == ["node/node1", "node/node2"]
+    assert [(h.place, h.text) for h in result.request if h.kind == "iface"] == [
+        ("pod/default/client", "out eth0"), ("node/node1", "in v-client"), ("node/node1", "in cni0"),
+        ("node/node1", "out eth0"), ("fabric", "in node1"), ("fabric", "out node2"), ("node/node2", "in eth0"),
+        ("node/node2", "out cni0"), ("node/node2", "out v-web-2"), ("pod/default/web-2", "in eth0")]
 
 
 def test_ping(network: Network) -> None:

@@ -39,14 +39,23 @@ class Network:
         return done.stdout
 
     def serve(self, place: str, port: int, kind: int = socket.SOCK_STREAM) -> None:
-        """Listen in a Pod: TCP accepts, UDP echoes."""
+        """Listen in a Pod: TCP accepts and closes after its client, UDP echoes."""
         sock = netns.socket_in(self.places[place], socket.AF_INET, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("0.0.0.0", port))
         self.stops.append(sock)
         if kind == socket.SOCK_STREAM:
             sock.listen()
-            return
+
+        def accept() -> None:
+            """An end left open would answer a later connection from the same masqueraded port as its own."""
+            with suppress(OSError):
+                while True:
+                    connection, _ = sock.accept()
+                    with connection, suppress(OSError):
+                        connection.settimeout(2)
+                        while connection.recv(2048):
+                            pass
 
         def echo() -> None:
             with suppress(OSError):
@@ -56,7 +65,7 @@ class Network:
                         return
                     sock.sendto(b"answer to " + data, peer)
 
-        thread = threading.Thread(target=echo, daemon=True)
+        thread = threading.Thread(target=accept if kind == socket.SOCK_STREAM else echo, daemon=True)
         thread.start()
         self.threads.append(thread)
 
