@@ -37,7 +37,7 @@ class Store(ABC):
 
     @staticmethod
     async def open(path: Path | None, *, synchronous: Synchronous = "normal", retention: Retention | None = None,
-                   clock: Callable[[], float] = time.time) -> LocalStore:
+                   clock: Callable[[], float] = time.monotonic) -> LocalStore:
         """Open the store in a file; see `LocalStore.open`."""
         from netlab.store.store import LocalStore
 

@@ -86,11 +86,15 @@ class Draft:
         return lease
 
     def renew(self, identity: int) -> Lease:
-        """Give a lease its whole time again."""
+        """Give a lease its whole time again. Nothing is written: whoever opens the store does the same for all."""
         self.known(identity)
-        lease = self.leases.keep(identity, self.now)
-        self.batch.leases.append(lease)
-        return lease
+        return self.leases.keep(identity, self.now)
+
+    def expire(self, identity: int, now: float) -> None:
+        """Revoke a lease whose time is up at `now`, unless somebody has revoked or renewed it meanwhile."""
+        lease = self.leases.get(identity)
+        if lease is not None and lease.expires <= now and identity not in self.batch.ended:
+            self.revoke(identity)
 
     def revoke(self, identity: int) -> None:
         """End a lease and delete its keys."""
@@ -126,7 +130,7 @@ class Draft:
 
     def known(self, identity: int) -> None:
         """Raise LeaseMissing if there is no such lease."""
-        if self.leases.get(identity) is None:
+        if self.leases.get(identity) is None or identity in self.batch.ended:
             raise LeaseMissing(identity)
 
 

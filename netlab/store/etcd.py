@@ -66,7 +66,7 @@ class EtcdStore(Store):
     @classmethod
     async def connect(cls, servers: Sequence[str], *, prefix: str = "/registry", ca: str = "", certificate: str = "",
                       key: str = "", retention: Retention | None = None, compact_seconds: float = 300.0,
-                      clock: Callable[[], float] = time.time) -> EtcdStore:
+                      clock: Callable[[], float] = time.monotonic) -> EtcdStore:
         """Open the store in an etcd; waits until it answers.
 
         Args:

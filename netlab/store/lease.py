@@ -38,7 +38,7 @@ class Leases:
         return sorted(self._keys.get(identity, ()))
 
     def grant(self, ttl: int, now: float, identity: int = 0) -> Lease:
-        """Make a lease of `ttl` seconds from `now` (Unix time); `identity` 0 picks one."""
+        """Make a lease of `ttl` seconds from `now`; `identity` 0 picks one."""
         if not identity:
             self._last = identity = self._last + 1
         lease = self._leases[identity] = Lease(identity, ttl, now + ttl)

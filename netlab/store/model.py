@@ -144,7 +144,10 @@ class TxnResult(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A lease: keys attached to it are deleted when it runs out. `ttl` and `expires` are in seconds (Unix time)."""
+    """A lease: keys attached to it are deleted when it runs out.
+
+    `ttl` and `expires` are in seconds, the latter on the store's clock.
+    """
 
     id: int
     ttl: int

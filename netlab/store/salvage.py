@@ -32,7 +32,7 @@ def salvage(path: Path) -> tuple[int, Path]:
         raise Corrupt(f"{path}: {damage}; nothing in it can be trusted", hint=NOTHING_LEFT)
     fresh, aside = path.with_name(f"{path.name}.salvaged"), path.with_name(f"{path.name}.damaged-{kept.revision}")
     for stale in (fresh, aside):
-        _remove(stale)
+        remove(stale)
     backend = Sqlite(fresh, "full")
     try:
         backend.load()
@@ -44,7 +44,7 @@ def salvage(path: Path) -> tuple[int, Path]:
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     fresh.rename(path)
-    _remove(fresh)
+    remove(fresh)
     return kept.revision, aside
 
 
@@ -52,7 +52,7 @@ def _read_copy(path: Path) -> tuple[Kept, str]:
     """Return what is whole in a copy of the file, and what is damaged after that."""
     os.close(lock(path))  # raises if somebody has it open
     copy = path.with_name(f"{path.name}.reading")
-    _remove(copy)
+    remove(copy)
     try:
         for suffix in ("", "-wal"):
             if Path(f"{path}{suffix}").exists():
@@ -66,7 +66,7 @@ def _read_copy(path: Path) -> tuple[Kept, str]:
     except Corrupt as error:
         return Kept(revision=0), str(error)
     finally:
-        _remove(copy)
+        remove(copy)
 
 
 def _pad(path: Path) -> None:
@@ -80,7 +80,8 @@ def _pad(path: Path) -> None:
                 file.truncate(size)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a store's file and what lies beside it."""
     for suffix in ("", "-wal", "-shm", "-lock"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 

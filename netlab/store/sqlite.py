@@ -26,18 +26,22 @@ from netlab.store.model import Event, KeyValue, Lease
 
 Synchronous: TypeAlias = Literal["normal", "full"]
 
-FORMAT = 1
+FORMAT = 2
 CHECKPOINT_BYTES = 4 << 20
-_SUB_BITS = 16  # a transaction writes at most 65,536 keys
+_BITS = {1: 16, 2: 24}
+"""By format: bits of a row's number that say its place in its transaction. For one deletion 65,536 were too few."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
-  id INTEGER PRIMARY KEY,          -- revision << 16 | place in its transaction
+  id INTEGER PRIMARY KEY,          -- revision << 24 | place in its transaction
   key BLOB NOT NULL, value BLOB NOT NULL,
   created INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL,
   crc INTEGER NOT NULL             -- of all the columns before it
 );
-CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, expires REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS lease (
+  id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL,
+  expires REAL NOT NULL            -- on the writer's clock: who opens the file starts the ttl anew
+);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _INSERT = "INSERT INTO log (id, key, value, created, version, lease, crc) VALUES (?,?,?,?,?,?,?)"
@@ -50,7 +54,7 @@ class Sqlite:
         self.path = path
         self.blocking = synchronous == "full"
         self._lock = lock(path)
-        self._written = 0
+        self._written, self._format = 0, FORMAT
         try:
             self._db = _connect(path)
             self._db.execute(f"PRAGMA synchronous={synchronous}")
@@ -71,7 +75,22 @@ class Sqlite:
         if damage:
             raise Corrupt(f"{self.path}: {damage}", last_good=kept.revision,
                           hint=_salvage_hint(self.path))
+        if self._format != FORMAT:
+            self._upgrade(kept)
         return kept
+
+    def _upgrade(self, kept: Kept) -> None:
+        """Write a file of an older format anew."""
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DELETE FROM log")
+            db.executemany(_INSERT, map(_row, (*kept.base, *(event.kv for event in kept.events))))
+            db.execute("UPDATE meta SET value=? WHERE name='format'", (FORMAT,))
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise _refused(self.path, error) from error
 
     def read(self) -> tuple[Kept, str]:
         """Return what is whole, and what is damaged after that ("": nothing).
@@ -83,13 +102,14 @@ class Sqlite:
         try:
             self._db.executescript(_SCHEMA)
             meta = dict(self._db.execute("SELECT name, value FROM meta"))
-            if meta.setdefault("format", FORMAT) != FORMAT:
-                raise Corrupt(f"{self.path}: format {meta['format']} is not known to this version",
+            self._format = meta.setdefault("format", FORMAT)
+            if self._format not in _BITS:
+                raise Corrupt(f"{self.path}: format {self._format} is not known to this version",
                               hint="use the version of netlab that wrote it, or remove the file")
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
             leases = [Lease(*row) for row in self._db.execute("SELECT id, ttl, expires FROM lease")]
             rows = self._db.execute("SELECT id, key, value, created, version, lease, crc FROM log ORDER BY id")
-            return _assemble(rows, meta.get("compacted", 0), leases)
+            return _assemble(rows, meta.get("compacted", 0), leases, _BITS[self._format])
         except sqlite3.Error as error:
             raise _damaged(self.path, error) from error
 
@@ -180,7 +200,7 @@ def lock(path: Path) -> int:
 
 
 def _id(kv: KeyValue) -> int:
-    return kv.mod_revision << _SUB_BITS | kv.sub
+    return kv.mod_revision << _BITS[FORMAT] | kv.sub
 
 
 def _crc(identity: int, key: bytes, value: bytes, created: int, version: int, lease: int) -> int:
@@ -193,7 +213,8 @@ def _row(kv: KeyValue) -> tuple[int, bytes, bytes, int, int, int, int]:
             _crc(identity, kv.key, kv.value, kv.create_revision, kv.version, kv.lease))
 
 
-def _assemble(rows: Iterable[tuple[Any, ...]], compacted: int, leases: Sequence[Lease]) -> tuple[Kept, str]:
+def _assemble(rows: Iterable[tuple[Any, ...]], compacted: int, leases: Sequence[Lease], bits: int,
+              ) -> tuple[Kept, str]:
     """Turn rows, in order, into the state at `compacted` and the events since; check that they are whole.
 
     Returns what is whole, and what is wrong after that ("" if nothing). A damage of the state itself leaves nothing
@@ -206,12 +227,12 @@ def _assemble(rows: Iterable[tuple[Any, ...]], compacted: int, leases: Sequence[
     at = 0
     try:
         for identity, key, value, created, version, lease, crc in rows:
-            at = identity >> _SUB_BITS
+            at = identity >> bits
             if type(key) is not bytes or type(value) is not bytes or \
                     crc != _crc(identity, key, value, created, version, lease):
                 damage = f"the row of revision {at} fails its checksum"
                 break
-            kv = KeyValue(key, value, created, at, version, lease, identity & (1 << _SUB_BITS) - 1)
+            kv = KeyValue(key, value, created, at, version, lease, identity & (1 << bits) - 1)
             if at <= compacted:
                 base[key] = state[key] = kv
                 continue

@@ -44,7 +44,8 @@ class LocalStore(Store):
         self._log = Log(revision=kept.compacted or 1, compacted=kept.compacted, live=kept.base)
         self._log.apply(kept.events)
         self._log.revision = kept.revision
-        self._leases = Leases(kept.leases, self._log.leased())
+        now = clock()  # nobody could renew a lease while the store was away: an etcd's new leader does so, too
+        self._leases = Leases((lease._replace(expires=now + lease.ttl) for lease in kept.leases), self._log.leased())
         self._hub = Hub(self._log.revision)
         self._retainer = Retainer(retention)
         self._queue: list[tuple[Callable[[Draft], Any], asyncio.Future[Any]]] = []
@@ -58,14 +59,14 @@ class LocalStore(Store):
 
     @classmethod
     async def open(cls, path: Path | None, *, synchronous: Synchronous = "normal", retention: Retention | None = None,
-                   clock: Callable[[], float] = time.time) -> LocalStore:
+                   clock: Callable[[], float] = time.monotonic) -> LocalStore:
         """Open the store in a file, made if it is not there; None keeps it in memory only.
 
         Args:
             path: the SQLite file.
             synchronous: see sqlite.py; both survive the death of the process.
             retention: how much history to keep.
-            clock: Unix time in seconds, for leases and retention.
+            clock: seconds, for leases and retention; one that does not jump.
 
         Raises:
             Locked: another process has it open.
@@ -186,6 +187,11 @@ class LocalStore(Store):
         """End a lease and delete its keys, in one revision. Raises LeaseMissing."""
         await self._submit(lambda draft: draft.revoke(identity))
 
+    @property
+    def now(self) -> float:
+        """Return the time by the clock that leases end by."""
+        return self._clock()
+
     def leases(self) -> Leases:
         """Return the leases, to look at."""
         return self._leases
@@ -203,8 +209,8 @@ class LocalStore(Store):
 
     async def tick(self, now: float) -> None:
         """Do what time asks for: end leases, forget history, tidy the file. Runs by itself every second."""
-        for identity in self._leases.expired(now):
-            await self.revoke(identity)
+        await asyncio.gather(*(self._submit(partial(Draft.expire, identity=identity, now=now))
+                               for identity in self._leases.expired(now)))
         target = self._retainer.due(now, self.revision, self.compacted,
                                     self._log.revision_over(self._retainer.retention.bytes))
         if target:

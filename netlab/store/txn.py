@@ -29,7 +29,8 @@ def check_once(ops: Sequence[Op]) -> tuple[dict[bytes, None], list[Delete]]:
     """Return what these operations put and delete, nested ones included.
 
     Raises:
-        DuplicateKey: a key is put twice, or put and deleted. Of the two ways of a nested transaction only one is taken.
+        DuplicateKey: a key is put twice, or put and deleted. Of the two ways of a nested transaction only one is taken;
+            and what one nested transaction has put, a later one may delete (v3rpc/key.go, checkIntervals).
     """
     put: dict[bytes, None] = {}
     deleted = [op for op in ops if isinstance(op, Delete)]
@@ -39,8 +40,6 @@ def check_once(ops: Sequence[Op]) -> tuple[dict[bytes, None], list[Delete]]:
             inner, removed = then | otherwise, gone + lost
             for key in inner:
                 _not_twice(key, put, deleted)
-            for key in put:
-                _not_twice(key, {}, removed)
             put |= inner
             deleted += removed
     for op in ops:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netlab.store import Corrupt, Retention, StorageFailed, StorageFull, Store
+from netlab.store import Corrupt, Delete, Retention, StorageFailed, StorageFull, Store, sqlite
 from netlab.store.salvage import main, salvage
 
 
@@ -197,3 +197,24 @@ async def test_the_file_does_not_grow_with_what_was_compacted(tmp_path: Path) ->
                 early = (tmp_path / "db").stat().st_size
         assert (tmp_path / "db").stat().st_size <= early * 2
         assert (tmp_path / "db-wal").stat().st_size < 2 << 20
+
+
+async def test_a_transaction_may_delete_more_than_65536_keys(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "db") as store:
+        await asyncio.gather(*(store.put(b"%d" % at, b"") for at in range(66_000)))
+        done = await store.transact((), [Delete(b"\0", b"\0")])
+        assert len(done.results[0]) == 66_000
+        after = await store.put(b"after", b"1")
+    async with await Store.open(tmp_path / "db") as store:
+        assert (len(store), store.revision) == (1, after.mod_revision)
+
+
+async def test_a_file_of_the_first_format_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(sqlite, "FORMAT", 1)
+        states = await fill(tmp_path / "db", 50)
+    for _ in range(2):
+        async with await Store.open(tmp_path / "db") as store:
+            assert store.revision == max(states)
+            for revision in range(store.compacted, store.revision + 1):
+                assert {kv.key: kv.value for kv in (await store.list(b"", revision=revision)).kvs} == states[revision]

@@ -18,9 +18,11 @@ from netlab.store import (
     Get,
     KeyExists,
     KeyMissing,
+    LeaseMissing,
     Locked,
     Put,
     Retention,
+    StorageFull,
     Store,
     StoreError,
     WatchCut,
@@ -303,15 +305,45 @@ async def test_a_ttl_deletes_its_keys_in_one_revision(tmp_path):
         assert kept.lease == (await store.get(b"e/1")).lease  # written close together: one lease
         await store.update(b"e/3", b"forever", kept.mod_revision)
         clock.now += 50
+    clock.now += 1000
     async with opened(tmp_path / "db", clock=clock) as store:
         watch = store.watch(b"e/")
-        await store.tick(clock.now + 49)
+        await store.tick(clock.now + 100)  # nobody could renew it meanwhile: its time begins anew
         assert await store.count(b"e/") == 3
         before = store.revision
-        await store.tick(clock.now + 60)
+        await store.tick(clock.now + 110)
         assert [(event.kv.key, event.revision) for event in await watch.next()] == [(b"e/1", before + 1), (b"e/2", before + 1)]
         assert [kv.key for kv in (await store.list(b"e/")).kvs] == [b"e/3"]
         assert store.leases().all() == []
+
+
+async def test_leases_stay_whole_when_things_happen_at_once():
+    clock = Clock()
+    async with opened(clock=clock) as store:
+        one, two, three = [await store.grant(10, number) for number in (1, 2, 3)]
+        for lease in (one, two, three):
+            await store.transact([], [Put(b"l/%d" % lease.id, b"", lease.id)])
+        clock.now += 11
+        done = await asyncio.gather(store.revoke(2), store.renew(3), store.tick(clock.now), return_exceptions=True)
+        assert done[2] is None  # what was revoked or renewed just before does not disturb it
+        assert ([lease.id for lease in store.leases().all()], [kv.key for kv in (await store.list(b"l/")).kvs]) == ([3], [b"l/3"])
+        gone, late = await asyncio.gather(store.revoke(3), store.transact([], [Put(b"l/4", b"", 3)]), return_exceptions=True)
+        assert (gone, type(late)) == (None, LeaseMissing)
+        assert await store.count(b"l/") == 0
+
+
+async def test_a_lease_that_was_renewed_on_a_full_disk_is_still_there(monkeypatch):
+    async with opened() as store:
+        lease = await store.grant(100, 7)
+
+        def refuse(_):
+            raise StorageFull("full")
+
+        monkeypatch.setattr(store._backend, "append", refuse)
+        results = await asyncio.gather(store.put(b"k", b""), store.renew(7), return_exceptions=True)
+        assert isinstance(results[0], StorageFull)
+        assert (await store.renew(7)).ttl == lease.ttl  # which needs no disk
+        assert [row.id for row in store.leases().all()] == [7]
 
 
 async def test_transactions_choose_and_write_one_revision():

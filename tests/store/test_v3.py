@@ -191,6 +191,52 @@ async def test_nested_transactions(server: Server):
     client.close()
 
 
+async def test_a_nested_transaction_may_have_what_its_outer_one_leaves(server: Server):
+    client = Client([server.url], None)
+
+    def puts(count: int, prefix: bytes) -> list[pb.RequestOp]:
+        return [pb.RequestOp(request_put=pb.PutRequest(prefix + b"%d" % n)) for n in range(count)]
+
+    def nested(outer: int, inner: int) -> pb.TxnRequest:
+        return pb.TxnRequest(success=[*puts(outer, b"/outer/"), pb.RequestOp(request_txn=pb.TxnRequest(success=puts(inner, b"/inner/")))])
+
+    assert (await client.call("KV/Txn", nested(99, 28), pb.TxnResponse)).succeeded
+    for too_many in (nested(99, 29), nested(128, 0)):
+        with pytest.raises(GRPCError, match="too many operations"):
+            await client.call("KV/Txn", too_many, pb.TxnResponse)
+    client.close()
+
+
+async def test_what_one_nested_transaction_puts_a_later_one_may_delete(server: Server):
+    client = Client([server.url], None)
+    first = pb.RequestOp(request_txn=pb.TxnRequest(success=[pb.RequestOp(request_put=pb.PutRequest(b"/pd", b"1"))]))
+    second = pb.RequestOp(request_txn=pb.TxnRequest(success=[pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(b"/pd", prev_kv=True))]))
+    done = await client.call("KV/Txn", pb.TxnRequest(success=[first, second]), pb.TxnResponse)
+    revision = done.header.revision
+    assert done.responses[0].response_txn.header == pb.ResponseHeader()
+    deleted = done.responses[1].response_txn.responses[0].response_delete_range
+    assert deleted.header == pb.ResponseHeader(revision=revision)
+    assert [(kv.value, kv.mod_revision) for kv in deleted.prev_kvs] == [(b"1", revision)]
+    with pytest.raises(GRPCError, match="duplicate key"):
+        await client.call("KV/Txn", pb.TxnRequest(success=[first, second, pb.RequestOp(request_put=pb.PutRequest(b"/pd"))]), pb.TxnResponse)
+    client.close()
+
+
+@pytest.mark.parametrize(("asked", "keys"), [
+    ({"limit": 2, "sort_target": 1}, [b"/s/b", b"/s/c"]),  # cut first, then sorted: a target without an order
+    ({"limit": 2, "sort_target": 1, "sort_order": 1}, [b"/s/d", b"/s/b"]),
+    ({"limit": 2, "sort_target": 4, "sort_order": 2}, [b"/s/d", b"/s/c"]), ({"limit": 2}, [b"/s/a", b"/s/b"]),
+    ({"limit": -1, "sort_order": 2}, [b"/s/d", b"/s/c", b"/s/b", b"/s/a"])])
+async def test_ranges_are_sorted_and_cut_as_etcd_does(server: Server, asked: dict[str, int], keys: list[bytes]):
+    client = Client([server.url], None)
+    await client.call("KV/DeleteRange", pb.DeleteRangeRequest(b"/s/", b"/s0"), pb.DeleteRangeResponse)
+    for name in b"abcdabca":
+        await client.call("KV/Put", pb.PutRequest(b"/s/%c" % name, b"%c" % name), pb.PutResponse)
+    found = await client.call("KV/Range", pb.RangeRequest(b"/s/", b"/s0", **asked), pb.RangeResponse)
+    assert ([kv.key for kv in found.kvs], found.count) == (keys, 4)
+    client.close()
+
+
 async def test_leases(server: Server):
     client = Client([server.url], None)
     short = await client.call("Lease/LeaseGrant", pb.LeaseGrantRequest(1, 99), pb.LeaseGrantResponse)

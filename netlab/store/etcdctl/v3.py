@@ -161,7 +161,8 @@ async def _watch(session: Session, rest: Sequence[str]) -> None:
         await stream.send_message(pb.WatchRequest(create_request=create))
         async for response in stream:
             if response.canceled:
-                raise NetlabError(response.cancel_reason or "watch was canceled by the server")
+                raise NetlabError("etcdserver: mvcc: required revision has been compacted" if response.compact_revision
+                                  else response.cancel_reason or "watch was canceled by the server")
             session.printer.events(response)
     raise TemporaryError(f"{session.client.endpoint}: the server ended the watch")
 
@@ -276,20 +277,30 @@ async def _defrag(session: Session, _: Sequence[str]) -> None:
 
 
 async def _snapshot(session: Session, rest: Sequence[str]) -> None:
+    if list(rest[:1]) == ["restore"]:
+        raise UsageError("etcdctl snapshot restore makes the directory of a real etcd: install etcd-client for it",
+                         hint="for netlab's own store: python -m netlab.store.restore FILE DIRECTORY")
     if len(rest) != 2 or rest[0] != "save":
         raise UsageError("etcdctl snapshot: want save FILE")
     path = Path(rest[1])
     part = path.with_name(f"{path.name}.part")
-    blob = bytearray()
-    async with session.client.stream("Maintenance/Snapshot", admin_pb.SnapshotRequest,
-                                     admin_pb.SnapshotResponse) as stream:
-        await stream.send_message(admin_pb.SnapshotRequest(), end=True)
-        async for chunk in stream:
-            blob += chunk.blob
-    if hashlib.sha256(blob[:-32]).digest() != blob[-32:]:
-        raise NetlabError("the snapshot came damaged: its checksum does not fit")
-    part.write_bytes(blob)
-    part.rename(path)
+    digest, last = hashlib.sha256(), b""
+    try:
+        with part.open("wb") as file:
+            async with session.client.stream("Maintenance/Snapshot", admin_pb.SnapshotRequest,
+                                             admin_pb.SnapshotResponse) as stream:
+                await stream.send_message(admin_pb.SnapshotRequest(), end=True)
+                async for chunk in stream:
+                    digest.update(last)
+                    last = chunk.blob
+                    file.write(last)
+        if digest.digest() != last:
+            raise NetlabError("the snapshot came damaged: its checksum does not fit")
+        part.rename(path)
+    except OSError as error:
+        raise NetlabError(f"{path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
     print(f"Snapshot saved at {path}")
 
 

@@ -1,24 +1,21 @@
-"""etcd's services Maintenance, Cluster and Auth, as far as one member without users of its own has them."""
+"""etcd's service Maintenance, as far as one member has it."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import tempfile
-import zlib
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from netlab.store.backend import Batch
-from netlab.store.faces.face import TERM, VERSION, Face
-from netlab.store.model import KeyValue
+from netlab.store import snapshot as snapshots
+from netlab.store.errors import Compacted, FutureRevision
+from netlab.store.faces.face import CLUSTER_VERSION, TERM, VERSION, Face
 from netlab.store.rpc import admin as pb
-from netlab.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
 
-_CHUNK = 32 * 1024
+_CHUNK = 64 * 1024
 _NOSPACE = 1
 QUOTA = 2 * 1024 ** 3
 
@@ -30,7 +27,7 @@ async def status(face: Face, _: pb.StatusRequest) -> pb.StatusResponse:
     complaints = ["etcdserver: no space"] if store.full else []
     return pb.StatusResponse(
         face.header(), VERSION, size, face.member, store.revision, TERM, store.revision, complaints, size,
-        storageVersion=VERSION.rpartition(".")[0] + ".0", dbSizeQuota=QUOTA)
+        storageVersion=CLUSTER_VERSION, dbSizeQuota=QUOTA)
 
 
 async def alarm(face: Face, request: pb.AlarmRequest) -> pb.AlarmResponse:
@@ -47,59 +44,43 @@ async def defragment(face: Face, _: pb.DefragmentRequest) -> pb.DefragmentRespon
 
 async def hash_(face: Face, _: pb.HashRequest) -> pb.HashResponse:
     """Answer Hash."""
-    return pb.HashResponse(face.header(), await _hash(face, 0))
+    return pb.HashResponse(face.header(), await _hash(face, face.store.revision))
 
 
 async def hash_kv(face: Face, request: pb.HashKVRequest) -> pb.HashKVResponse:
-    """Answer HashKV: of all that can be read at a revision."""
+    """Answer HashKV: of every version that is kept, up to a revision. An etcd of the same history has the same."""
+    store = face.store
     revision = max(request.revision, 0)
-    return pb.HashKVResponse(face.header(), await _hash(face, revision), face.store.compacted,
-                             revision or face.store.revision)
+    if 0 < revision <= store.compacted:
+        raise Compacted(revision, store.compacted)
+    if revision > store.revision:
+        raise FutureRevision(revision, store.revision)
+    header, compacted, revision = face.header(), store.compacted, revision or store.revision
+    return pb.HashKVResponse(header, await _hash(face, revision), compacted, revision)
 
 
 async def _hash(face: Face, revision: int) -> int:
-    found = await face.store.range(b"\0", b"\0", revision=revision)
-    value = 0
-    for kv in found.kvs:
-        value = zlib.crc32(_line(kv), value)
-    return value
-
-
-def _line(kv: KeyValue) -> bytes:
-    return b"%d %d %d %d %b %b\n" % (kv.create_revision, kv.mod_revision, kv.version, kv.lease, kv.key, kv.value)
+    image = face.store.image()
+    return await asyncio.get_running_loop().run_in_executor(None, snapshots.hash_kv, image, revision)
 
 
 async def snapshot(face: Face, stream: Stream[pb.SnapshotRequest, pb.SnapshotResponse]) -> None:
-    """Answer Snapshot: a database file like this store's own, then its SHA-256, as etcdctl expects at the end."""
+    """Answer Snapshot: the database that an etcd would have, then its SHA-256. It is made while it is sent."""
     await stream.recv_message()
-    header, image = face.header(), face.store.image()
-    blob = await asyncio.get_running_loop().run_in_executor(None, _file, image)
-    left = len(blob)
-    for at in range(0, len(blob), _CHUNK):
-        part = blob[at:at + _CHUNK]
+    header, image, loop = face.header(), face.store.image(), asyncio.get_running_loop()
+    member = snapshots.Member(face.member, face.name, face.peer_urls, face.client_urls, CLUSTER_VERSION, TERM)
+    file = await loop.run_in_executor(None, snapshots.database, image, member)
+    digest, left, pages = hashlib.sha256(), file.size, file.pages()
+    while part := await loop.run_in_executor(None, _part, pages):
+        digest.update(part)
         left -= len(part)
         await stream.send_message(pb.SnapshotResponse(header, left, part, VERSION))
-    await stream.send_message(pb.SnapshotResponse(header, 0, hashlib.sha256(blob).digest(), VERSION))
+    await stream.send_message(pb.SnapshotResponse(header, 0, digest.digest(), VERSION))
 
 
-def _file(image: Batch) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="netlab-snapshot-") as folder:
-        path = Path(folder) / "store.db"
-        backend = Sqlite(path, "normal")
-        try:
-            backend.load()
-            backend.append(image)
-        finally:
-            backend.close()
-        return path.read_bytes()
-
-
-async def member_list(face: Face, _: pb.MemberListRequest) -> pb.MemberListResponse:
-    """Answer MemberList."""
-    return pb.MemberListResponse(face.header(), [
-        pb.Member(face.member, face.name, list(face.peer_urls), list(face.client_urls))])
-
-
-async def auth_status(face: Face, _: pb.AuthStatusRequest) -> pb.AuthStatusResponse:
-    """Answer AuthStatus: client certificates are all there is."""
-    return pb.AuthStatusResponse(face.header(), False, 1)
+def _part(pages: Iterator[bytes]) -> bytes:
+    """Return the next pages, enough to be worth a message; nothing at the end."""
+    found: list[bytes] = []
+    while sum(map(len, found)) < _CHUNK and (page := next(pages, b"")):
+        found.append(page)
+    return b"".join(found)

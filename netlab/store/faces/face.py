@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 VERSION = "3.5.21"
 """The etcd whose API is spoken; clients choose what they use by it (storage/feature/feature_support_checker.go)."""
+CLUSTER_VERSION = VERSION.rpartition(".")[0] + ".0"
 TERM = 2
 REQUEST_BYTES = 1536 * 1024
 """etcd's --max-request-bytes."""

@@ -27,7 +27,7 @@ async def range_(face: Face, request: pb.RangeRequest) -> pb.RangeResponse:
     else:
         kv = await face.store.get(op.key, revision=revision)
         found = Range([] if kv is None else [kv], face.store.revision)
-    return _ranged(face, request, found.kvs, face.store.revision)
+    return _ranged(face.header(), request, found.kvs)
 
 
 async def put(face: Face, request: pb.PutRequest) -> pb.PutResponse:
@@ -35,7 +35,7 @@ async def put(face: Face, request: pb.PutRequest) -> pb.PutResponse:
     _check_put(request)
     _room(face, len(request.key) + len(request.value))
     result = await face.store.transact((), [_put(request)])
-    return _did_put(face, request, result.results[0], result.revision)
+    return _did_put(face.header(result.revision), request, result.results[0])
 
 
 async def delete_range(face: Face, request: pb.DeleteRangeRequest) -> pb.DeleteRangeResponse:
@@ -43,7 +43,7 @@ async def delete_range(face: Face, request: pb.DeleteRangeRequest) -> pb.DeleteR
     _check_key(request.key)
     _room(face, 0)
     result = await face.store.transact((), [Delete(request.key, request.range_end)])
-    return _did_delete(face, request, result.results[0], result.revision)
+    return _did_delete(face.header(result.revision), request, result.results[0])
 
 
 async def txn(face: Face, request: pb.TxnRequest) -> pb.TxnResponse:
@@ -52,7 +52,7 @@ async def txn(face: Face, request: pb.TxnRequest) -> pb.TxnResponse:
     _room(face, _size(request))
     asked = _txn(request)
     result = await face.store.transact(asked.compares, asked.then, asked.otherwise)
-    return _did_txn(face, request, result)
+    return _did_txn(face.header(result.revision), request, result)
 
 
 async def compact(face: Face, request: pb.CompactionRequest) -> pb.CompactionResponse:
@@ -83,7 +83,9 @@ def _check_put(request: pb.PutRequest) -> None:
 
 
 def _check_txn(request: pb.TxnRequest, max_ops: int) -> None:
-    if max(len(request.compare), len(request.success), len(request.failure)) > max_ops:
+    """Check a transaction; those in it may have as many operations as it leaves them."""
+    used = max(len(request.compare), len(request.success), len(request.failure))
+    if used > max_ops:
         refusal.invalid("too many operations in txn request")
     for compare in request.compare:
         _check_key(compare.key)
@@ -97,7 +99,7 @@ def _check_txn(request: pb.TxnRequest, max_ops: int) -> None:
         elif op.request_delete_range is not None:
             _check_key(op.request_delete_range.key)
         elif op.request_txn is not None:
-            _check_txn(op.request_txn, max_ops)
+            _check_txn(op.request_txn, max_ops - used)
         else:
             refusal.invalid("key not found")
 
@@ -149,12 +151,15 @@ def _compare(row: pb.Compare) -> Compare:
     return Compare(row.key, target, _RESULTS[row.result], operands[target], row.range_end)
 
 
-def _ranged(face: Face, request: pb.RangeRequest, kvs: Sequence[KeyValue], revision: int) -> pb.RangeResponse:
+def _ranged(header: pb.ResponseHeader, request: pb.RangeRequest, kvs: Sequence[KeyValue]) -> pb.RangeResponse:
     """Filter, sort and cut what a range found, in etcd's order; `count` is of all that it found."""
-    response = pb.RangeResponse(face.header(revision), count=len(kvs))
+    response = pb.RangeResponse(header, count=len(kvs))
     if request.count_only:
         return response
-    chosen = [kv for kv in kvs if _passes(request, kv)] if _filters(request) else list(kvs)
+    filtered = _filters(request)
+    chosen = [kv for kv in kvs if _passes(request, kv)] if filtered else list(kvs)
+    if request.limit > 0 and not request.sort_order and not filtered:
+        chosen = chosen[:request.limit + 1]  # also if a target asks for sorting: etcd cuts first then
     order = request.sort_order or (_ASCEND if request.sort_target else 0)
     if order and (request.sort_target or order == _DESCEND):
         chosen.sort(key=_SORT[request.sort_target], reverse=order == _DESCEND)
@@ -186,32 +191,34 @@ def message(kv: KeyValue, *, keys_only: bool = False) -> pb.KeyValue:
                        kv.lease)
 
 
-def _did_put(face: Face, request: pb.PutRequest, result: object, revision: int) -> pb.PutResponse:
+def _did_put(header: pb.ResponseHeader, request: pb.PutRequest, result: object) -> pb.PutResponse:
     assert isinstance(result, Event)
     before = message(result.prev) if request.prev_kv and result.prev is not None else None
-    return pb.PutResponse(face.header(revision), before)
+    return pb.PutResponse(header, before)
 
 
-def _did_delete(face: Face, request: pb.DeleteRangeRequest, result: object, revision: int) -> pb.DeleteRangeResponse:
+def _did_delete(header: pb.ResponseHeader, request: pb.DeleteRangeRequest, result: object) -> pb.DeleteRangeResponse:
     assert isinstance(result, list)
     before = [message(event.prev) for event in result if event.prev is not None] if request.prev_kv else []
-    return pb.DeleteRangeResponse(face.header(revision), len(result), before)
+    return pb.DeleteRangeResponse(header, len(result), before)
 
 
-def _did_txn(face: Face, request: pb.TxnRequest, result: TxnResult) -> pb.TxnResponse:
-    response = pb.TxnResponse(face.header(result.revision), result.succeeded)
+def _did_txn(header: pb.ResponseHeader, request: pb.TxnRequest, result: TxnResult) -> pb.TxnResponse:
+    """Return what a transaction did. Inside it headers have a revision only, and those of transactions nothing."""
+    response = pb.TxnResponse(header, result.succeeded)
+    inner = pb.ResponseHeader(revision=result.revision)
     for op, done in zip(request.success if result.succeeded else request.failure, result.results, strict=True):
         if op.request_range is not None:
             assert isinstance(done, Range)
-            one = pb.ResponseOp(response_range=_ranged(face, op.request_range, done.kvs, done.revision))
+            one = pb.ResponseOp(response_range=_ranged(pb.ResponseHeader(revision=done.revision), op.request_range,
+                                                       done.kvs))
         elif op.request_put is not None:
-            one = pb.ResponseOp(response_put=_did_put(face, op.request_put, done, result.revision))
+            one = pb.ResponseOp(response_put=_did_put(inner, op.request_put, done))
         elif op.request_delete_range is not None:
-            one = pb.ResponseOp(
-                response_delete_range=_did_delete(face, op.request_delete_range, done, result.revision))
+            one = pb.ResponseOp(response_delete_range=_did_delete(inner, op.request_delete_range, done))
         else:
             assert op.request_txn is not None
             assert isinstance(done, TxnResult)
-            one = pb.ResponseOp(response_txn=_did_txn(face, op.request_txn, done))
+            one = pb.ResponseOp(response_txn=_did_txn(pb.ResponseHeader(), op.request_txn, done))
         response.responses.append(one)
     return response

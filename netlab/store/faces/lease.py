@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from typing import TYPE_CHECKING
 
 from grpclib.const import Status
@@ -53,7 +52,7 @@ async def time_to_live(face: Face, request: pb.LeaseTimeToLiveRequest) -> pb.Lea
     lease = leases.get(request.ID)
     if lease is None:
         return pb.LeaseTimeToLiveResponse(face.header(), request.ID, -1)
-    left = max(math.floor(lease.expires - time.time()), 0)
+    left = max(math.floor(lease.expires - face.store.now), 0)
     return pb.LeaseTimeToLiveResponse(face.header(), lease.id, left, lease.ttl,
                                       leases.keys(lease.id) if request.keys else [])
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from netlab.store.errors import StoreError
 from netlab.store.faces import v2
-from netlab.store.faces.face import VERSION, Face
+from netlab.store.faces.face import CLUSTER_VERSION, VERSION, Face
 
 log = logging.getLogger(__name__)
 _QUIET = logging.getLogger(f"{__name__}.protocol")
@@ -53,8 +53,7 @@ def _page(face: Face, path: str) -> web.Response:
     if path in ("/health", "/livez", "/readyz"):
         return health(face)
     if path == "/version":
-        minor = VERSION.rpartition(".")[0]
-        return _json({"etcdserver": VERSION, "etcdcluster": f"{minor}.0"})
+        return _json({"etcdserver": VERSION, "etcdcluster": CLUSTER_VERSION})
     if path == "/metrics":
         return web.Response(text=metrics(face), content_type="text/plain")
     return web.Response(status=404, text="404 page not found\n")

@@ -20,9 +20,8 @@ from netlab.store.errors import (
     StoreError,
 )
 
-COMPACTED = "etcdserver: mvcc: required revision has been compacted"
 _TABLE: tuple[tuple[type[StoreError], Status, str], ...] = (
-    (Compacted, Status.OUT_OF_RANGE, COMPACTED),
+    (Compacted, Status.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"),
     (FutureRevision, Status.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision"),
     (DuplicateKey, Status.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request"),
     (KeyMissing, Status.INVALID_ARGUMENT, "etcdserver: key not found"),

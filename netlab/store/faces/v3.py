@@ -14,7 +14,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
 
 from netlab.store.errors import StoreError
-from netlab.store.faces import admin, kv, lease, refusal, watch
+from netlab.store.faces import admin, kv, lease, members, refusal, watch
 from netlab.store.faces.face import Face
 from netlab.store.rpc import admin as admin_pb
 from netlab.store.rpc import codec
@@ -34,13 +34,22 @@ UNARY: dict[str, tuple[Unary, type, type]] = {
     "Lease/LeaseRevoke": (lease.revoke, pb.LeaseRevokeRequest, pb.LeaseRevokeResponse),
     "Lease/LeaseTimeToLive": (lease.time_to_live, pb.LeaseTimeToLiveRequest, pb.LeaseTimeToLiveResponse),
     "Lease/LeaseLeases": (lease.leases, pb.LeaseLeasesRequest, pb.LeaseLeasesResponse),
-    "Cluster/MemberList": (admin.member_list, admin_pb.MemberListRequest, admin_pb.MemberListResponse),
+    "Cluster/MemberList": (members.member_list, admin_pb.MemberListRequest, admin_pb.MemberListResponse),
+    "Cluster/MemberRemove": (members.member_remove, admin_pb.MemberRequest, admin_pb.Anything),
+    "Cluster/MemberUpdate": (members.member_update, admin_pb.MemberRequest, admin_pb.Anything),
+    "Cluster/MemberPromote": (members.member_promote, admin_pb.MemberRequest, admin_pb.Anything),
     "Maintenance/Status": (admin.status, admin_pb.StatusRequest, admin_pb.StatusResponse),
     "Maintenance/Alarm": (admin.alarm, admin_pb.AlarmRequest, admin_pb.AlarmResponse),
     "Maintenance/Defragment": (admin.defragment, admin_pb.DefragmentRequest, admin_pb.DefragmentResponse),
     "Maintenance/Hash": (admin.hash_, admin_pb.HashRequest, admin_pb.HashResponse),
     "Maintenance/HashKV": (admin.hash_kv, admin_pb.HashKVRequest, admin_pb.HashKVResponse),
-    "Auth/AuthStatus": (admin.auth_status, admin_pb.AuthStatusRequest, admin_pb.AuthStatusResponse),
+    "Maintenance/MoveLeader": (members.move_leader, admin_pb.MemberRequest, admin_pb.HeaderResponse),
+    "Auth/AuthStatus": (members.auth_status, admin_pb.Anything, admin_pb.AuthStatusResponse),
+    "Auth/AuthDisable": (members.nothing, admin_pb.Anything, admin_pb.HeaderResponse),
+    "Auth/UserList": (members.nothing, admin_pb.Anything, admin_pb.HeaderResponse),
+    "Auth/RoleList": (members.nothing, admin_pb.Anything, admin_pb.HeaderResponse),
+    "Auth/UserAdd": (members.user_add, admin_pb.NameRequest, admin_pb.Anything),
+    "Auth/RoleAdd": (members.role_add, admin_pb.NameRequest, admin_pb.Anything),
 }
 """Service and method → what answers, its request, its response."""
 
@@ -51,18 +60,6 @@ STREAMING: dict[str, tuple[Streaming, Cardinality, type, type]] = {
     "Maintenance/Snapshot": (admin.snapshot, Cardinality.UNARY_STREAM, admin_pb.SnapshotRequest,
                              admin_pb.SnapshotResponse),
 }
-
-_ALONE = "it has one member, and no raft"
-_USERS = "client certificates say who may come in"
-UNSUPPORTED: dict[str, str] = {
-    **{f"Cluster/{name}": _ALONE for name in ("MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote")},
-    **{f"Maintenance/{name}": _ALONE for name in ("MoveLeader", "Downgrade")},
-    **{f"Auth/{name}": _USERS for name in (
-        "AuthEnable", "AuthDisable", "Authenticate", "UserAdd", "UserGet", "UserList", "UserDelete",
-        "UserChangePassword", "UserGrantRole", "UserRevokeRole", "RoleAdd", "RoleGet", "RoleList", "RoleDelete",
-        "RoleGrantPermission", "RoleRevokePermission")},
-}
-"""Methods that are refused, and why."""
 
 
 class Codec(CodecBase):
@@ -106,9 +103,12 @@ class _Services:
             rows[_path(name)] = Handler(self._unary(unary), Cardinality.UNARY_UNARY, request, response)
         for name, (streaming, cardinality, request, response) in STREAMING.items():
             rows[_path(name)] = Handler(self._streaming(streaming), cardinality, request, response)
-        for name, why in UNSUPPORTED.items():
-            rows[_path(name)] = Handler(_refuse(name, why), Cardinality.UNARY_UNARY, admin_pb.Anything,
-                                        admin_pb.Anything)
+        refused = {name: GRPCError(status, f"etcdserver: {words}")
+                   for name, (status, words) in members.REFUSED.items()}
+        refused |= {name: refusal.unsupported(name.rpartition("/")[2], why)
+                    for name, why in members.UNSUPPORTED.items()}
+        for name, error in refused.items():
+            rows[_path(name)] = Handler(_refuse(error), Cardinality.UNARY_UNARY, admin_pb.Anything, admin_pb.Anything)
         return rows
 
     def _unary(self, method: Unary) -> Callable[[Wire], Awaitable[None]]:
@@ -134,9 +134,9 @@ class _Services:
         return serve
 
 
-def _refuse(name: str, why: str) -> Callable[[Wire], Awaitable[None]]:
+def _refuse(error: GRPCError) -> Callable[[Wire], Awaitable[None]]:
     async def serve(_: Wire) -> None:
-        raise refusal.unsupported(name.rpartition("/")[2], why)
+        raise GRPCError(error.status, error.message)
 
     return serve
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from netlab.store import watch as stores
 from netlab.store.errors import Compacted, WatchCut
 from netlab.store.faces import kv as kvs
-from netlab.store.faces import refusal
 from netlab.store.faces.face import Face
 from netlab.store.model import Event
 from netlab.store.rpc import codec
@@ -88,7 +87,7 @@ class _Session:
                                               cancel_reason=said))
             return
         watch_id = request.watch_id or self._free()
-        start = request.start_revision if request.start_revision > 0 else store.revision + 1
+        start = request.start_revision or store.revision + 1
         watch = self._watches[watch_id] = _Watch(watch_id, request, None, start)
         await self._send(pb.WatchResponse(self._face.header(), watch_id, created=True))
         if watch_id in self._watches:
@@ -127,8 +126,7 @@ class _Session:
             except Compacted as gone:
                 self._watches.pop(watch.id, None)
                 await self._send(pb.WatchResponse(
-                    self._face.header(), watch.id, canceled=True, compact_revision=gone.compacted,
-                    cancel_reason=refusal.COMPACTED))
+                    self._face.header(), watch.id, canceled=True, compact_revision=gone.compacted))
                 return
 
     def _subscribe(self, watch: _Watch) -> list[Event]:

@@ -141,8 +141,24 @@ class SnapshotResponse:
 
 
 @dataclass(slots=True)
-class AuthStatusRequest:
-    """etcd's AuthStatusRequest."""
+class MemberRequest:
+    """etcd's MemberRemoveRequest, MemberUpdateRequest, MemberPromoteRequest, MoveLeaderRequest: whom they are about."""
+
+    ID: Annotated[int, 1, UNSIGNED] = 0
+
+
+@dataclass(slots=True)
+class NameRequest:
+    """etcd's AuthUserAddRequest, AuthRoleAddRequest: the name."""
+
+    name: Annotated[str, 1] = ""
+
+
+@dataclass(slots=True)
+class HeaderResponse:
+    """An answer that says no more than that it was done."""
+
+    header: Annotated[ResponseHeader | None, 1] = None
 
 
 @dataclass(slots=True)
@@ -156,4 +172,4 @@ class AuthStatusResponse:
 
 @dataclass(slots=True)
 class Anything:
-    """A request that is refused whatever it says."""
+    """A request that is answered alike whatever it says."""
