@@ -1,13 +1,13 @@
 """What handlers see of HTTP: a request in, one of three replies out; no web framework below this border.
 
-`server.py` is the only module that knows aiohttp, so the transport can be changed without touching a handler.
+`server.py` (and what it uses) knows aiohttp alone, so the transport can be changed without touching a handler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
 
 JSON = "application/json"
@@ -96,12 +96,16 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Stream:
-    """An answer that is written piece by piece (a watch, a log). `run` ends when the stream ends."""
+    """An answer that is written piece by piece (a watch, a log). `run` ends when the stream ends.
+
+    `messages` says what a WebSocket's messages are: a line each, a piece of bytes each, or "" where there is none.
+    """
 
     run: Callable[[Sink], Awaitable[None]]
     content_type: str = JSON
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    messages: Literal["lines", "bytes", ""] = ""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The transport: TLS and HTTP/1.1 by aiohttp, turned into `http.Request` and back. Nothing else here knows aiohttp."""
+"""The transport: TLS and HTTP/1.1 by aiohttp, turned into `http.Request` and back; no handler knows aiohttp."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from netlab.apiserver import status
+from netlab.apiserver import status, websocket
 from netlab.apiserver.http import Handler, Reply, Request, Response, Upgrade, split_target
 from netlab.errors import ApiError, UsageError
 
@@ -221,6 +221,8 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
         return _plain(request, response)
     if isinstance(response, Upgrade):
         return await _upgrade(raw, response)
+    if response.messages and websocket.asked(request):
+        return await websocket.send(raw, request, response, SEND_SECONDS)
     stream = web.StreamResponse(status=response.status,
                                 headers=_headers(request, response.headers, response.content_type))
     stream.enable_chunked_encoding()

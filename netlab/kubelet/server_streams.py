@@ -13,7 +13,7 @@ from netlab.errors import NetlabError
 from netlab.kubelet import spec
 from netlab.kubelet.records import Container
 from netlab.kubelet.server_logs import find
-from netlab.kubelet.streams import remote, spdy_exec
+from netlab.kubelet.streams import forward_channels, remote, spdy_exec
 from netlab.kubelet.streams.carriers import Tunnel, Upgraded
 from netlab.kubelet.streams.forward import PROTOCOL, TUNNEL, Forwarder
 from netlab.kubelet.streams.remote import Channel
@@ -72,7 +72,13 @@ class StreamServer:
             return web.Response(status=404, text=f'pod "{name}" is not running\n')
         forwarder = Forwarder(sandbox.netns, meta.key(worker.pod))
         below: Tunnel | Upgraded
-        if _upgrade(request) == "websocket" and TUNNEL in _words(request, "Sec-WebSocket-Protocol"):
+        if _upgrade(request) == "websocket":
+            if TUNNEL not in _words(request, "Sec-WebSocket-Protocol"):
+                try:
+                    ports = forward_channels.wanted_ports(request.query.getall("port", []))
+                except ValueError as error:
+                    return web.Response(status=400, text=f"{error}\n")
+                return await forward_channels.serve(request, forwarder.path, forwarder.pod, ports)
             below = Tunnel(request, TUNNEL)
         elif _upgrade(request) == "spdy/3.1":
             below = Upgraded(request, {"Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": PROTOCOL})
@@ -97,7 +103,7 @@ async def _converse(request: web.Request, begin: Callable[[], Awaitable[Streams]
                     attached: bool) -> web.StreamResponse:
     """Upgrade, then start the streams, so that a failed start is told inside the protocol."""
     if _upgrade(request) == "websocket":
-        socket = WebSocketCarrier(request)
+        socket = WebSocketCarrier(request, _channels(request, tty=tty))
         response: web.StreamResponse = await socket.open()
         await _begin(socket, begin, attached=attached)
         return response

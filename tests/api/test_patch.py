@@ -45,6 +45,36 @@ def settled(answer: tuple[Any, str]) -> tuple[Any, str]:
     return bare(answer[0]), answer[1].rstrip()
 
 
+class Name(str):
+    """A key that counts how often it is looked at."""
+
+    looks = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.looks += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("change", [
+    pytest.param(lambda names: {"containers": [{"name": name, "image": "2"} for name in names]}, id="change"),
+    pytest.param(lambda names: {"containers": [{"name": Name(f"new-{name}")} for name in names]}, id="add"),
+    pytest.param(lambda names: {"containers": [{"name": name, "$patch": "delete"} for name in names]}, id="delete"),
+    pytest.param(lambda names: {"containers": [{"name": name, "$patch": "delete"} for name in names],
+                                "$setElementOrder/containers": []}, id="delete in order"),
+    pytest.param(lambda names: {"$setElementOrder/containers": [{"name": name} for name in names]}, id="order"),
+    pytest.param(lambda names: {"$deleteFromPrimitiveList/hosts": names}, id="delete from a list"),
+])
+def test_big_lists_are_not_compared_item_by_item(change):
+    """One request could hold up all others for minutes."""
+    names = [Name(f"c{at}") for at in range(500)]
+    target = pod({"containers": [{"name": Name(name), "image": "1"} for name in names], "hosts": [Name(name) for name in names]})
+    Name.looks = 0
+    strategic.apply(target, {"spec": change(names)}, POD)
+    assert Name.looks < 20 * len(names)
+
+
 TWO = {"containers": [{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b", "image": "2"}],
        "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}], "nodeSelector": {"x": "1", "y": "2"},
        "tolerations": [{"key": "a"}]}

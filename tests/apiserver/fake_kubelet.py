@@ -1,4 +1,4 @@
-"""A kubelet's HTTPS face in a thread: logs, exec over WebSocket, an echo for upgraded raw bytes."""
+"""A kubelet's HTTPS face in a thread: logs, exec over WebSocket and SPDY, an echo for upgraded raw bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from netlab.kubelet.streams.carriers import Upgraded
+from netlab.kubelet.streams.remote import Channel, exited, success
+from netlab.kubelet.streams.spdy_exec import SpdyCarrier
 from tests.apiserver.conftest import Pki
 
 
@@ -52,6 +55,8 @@ class FakeKubelet:
             return await self._logs(request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._websocket(request)
+        if request.path.startswith("/exec/") and request.headers.get("Upgrade") == "SPDY/3.1":
+            return await self._spdy(request)
         if request.headers.get("Upgrade"):
             return await self._raw(request)
         if request.path.startswith("/refused"):
@@ -86,6 +91,20 @@ class FakeKubelet:
                                 b'\x03{"metadata":{},"status":"Success"}')
         await socket.close()
         return socket
+
+    async def _spdy(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The same conversation by SPDY, with the real kubelet's half of it."""
+        below = Upgraded(request, {"Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "v4.channel.k8s.io"})
+        answer = await below.open()
+        words = {"input": Channel.STDIN, "output": Channel.STDOUT, "error": Channel.STDERR}
+        async with SpdyCarrier(below, [channel for word, channel in words.items() if word in request.query]) as carrier:
+            if "command=cat" in request.query_string:
+                while (received := await carrier.receive()) is not None and received[1] is not None:
+                    await carrier.send(Channel.STDOUT, received[1])
+            else:
+                await carrier.send(Channel.STDOUT, b"hello from the kubelet\n")
+            await carrier.finish(exited(3) if "fail" in request.query_string else success())
+        return answer
 
     async def _raw(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer 101 and echo upper-cased bytes until the client closes."""

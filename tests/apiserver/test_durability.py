@@ -18,11 +18,13 @@ import pytest
 from tests.apiserver.conftest import ROOT, Answer, Client, Pki, Server, config_map
 
 PATH = "/api/v1/namespaces/default/configmaps"
+ROUND = 100_000
+"""More than can be written before a kill."""
 
 
-def _write(client: Client, number: int, acknowledged: dict[str, str], stop: threading.Event) -> None:
-    """Create and change objects until the server is gone; note what was acknowledged."""
-    for at in range(100_000):
+def _write(client: Client, number: int, first: int, acknowledged: dict[str, str], stop: threading.Event) -> None:
+    """Create and change objects until the server is gone; note what was acknowledged. What is written only grows."""
+    for at in range(first, first + ROUND):
         if stop.is_set():
             return
         name = f"w{number}-{at % 5}"
@@ -40,10 +42,10 @@ def _write(client: Client, number: int, acknowledged: dict[str, str], stop: thre
 def test_an_acknowledged_request_survives_kill_9(servers: Callable[..., Server], kills: int, synchronous: str):
     server, dice = servers(f"--store-synchronous={synchronous}"), random.Random(3)
     acknowledged: dict[str, str] = {}
-    for _ in range(kills):
+    for turn in range(kills):
         stop = threading.Event()
         notes: list[dict[str, str]] = [{name: at for name, at in acknowledged.items() if name.startswith(f"w{n}-")} for n in range(3)]
-        threads = [threading.Thread(target=_write, args=(server.client(), n, notes[n], stop)) for n in range(3)]
+        threads = [threading.Thread(target=_write, args=(server.client(), n, turn * ROUND, notes[n], stop)) for n in range(3)]
         for thread in threads:
             thread.start()
         stop.wait(dice.uniform(0.05, 0.4))

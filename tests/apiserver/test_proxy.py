@@ -65,7 +65,7 @@ def test_logs_are_followed(client: Client, kubelet: FakeKubelet, path: str) -> N
 def test_spdy_bytes_pass_both_ways(server: Server, client: Client, path: str, upgrade: str) -> None:
     with client.context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)), server_hostname="127.0.0.1") as tls:
         tls.settimeout(10)
-        tls.sendall(f"POST {path}/exec?command=x&stdin=true&stdout=true HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+        tls.sendall(f"POST {path}/attach?stdin=true&stdout=true HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
                     f"Upgrade: {upgrade}\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\r\n"
                     .encode())
         received = b""

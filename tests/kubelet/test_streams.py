@@ -3,132 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
-import pty
-import random
 import socket
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from netlab.kubelet.streams import forward, remote, spdy
-from netlab.kubelet.streams.carriers import Upgraded
-from netlab.kubelet.streams.remote import Channel, converse
-from netlab.kubelet.streams.spdy_exec import SpdyCarrier
-from netlab.kubelet.streams.websocket import WebSocketCarrier
+from netlab.kubelet.streams.remote import Channel
+from tests.kubelet.stream_peers import (
+    Process,
+    echo,
+    forwarding,
+    forwarding_by_channels,
+    serving,
+    spdy_handler,
+    upgraded,
+    ws_handler,
+)
 
 
 def test_dictionary() -> None:
     assert len(spdy.DICTIONARY) == 1423
     assert zlib.adler32(spdy.DICTIONARY) == 0xE3C6A7C2
-
-
-class Process:
-    """Stands for the runtime's Streams: this test holds the other ends of the pipes."""
-
-    def __init__(self, *, tty: bool = False, code: int = 0) -> None:
-        self.id, self.tty, self.code, self.sizes = "c", tty, code, []
-        if tty:
-            self.theirs, self.stdin = pty.openpty()[::-1]
-            self.stdout, self.stderr = os.dup(self.stdin), -1
-        else:
-            self.in_read, self.stdin = os.pipe()
-            self.stdout, self.out_write = os.pipe()
-            self.stderr, self.err_write = os.pipe()
-
-    async def wait(self) -> int:
-        return self.code
-
-    async def resize(self, width: int, height: int) -> None:
-        self.sizes.append((width, height))
-
-    def close(self) -> None:
-        for name in ("stdin", "stdout", "stderr"):
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
-
-
-class SpdyClient:
-    """The client's side of SPDY, written apart from the server's."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.deflate = zlib.compressobj(zdict=spdy.DICTIONARY)
-        self.inflate = zlib.decompressobj(zdict=spdy.DICTIONARY)
-        self.next = 1
-
-    def frame(self, kind: int, flags: int, body: bytes) -> None:
-        self.writer.write(struct.pack(">HHB", 0x8003, kind, flags) + len(body).to_bytes(3, "big") + body)
-
-    def open(self, headers: dict[str, str], *, fin: bool = False) -> int:
-        block = struct.pack(">I", len(headers)) + b"".join(
-            struct.pack(">I", len(w)) + w for pair in headers.items() for w in (pair[0].encode(), pair[1].encode()))
-        number, self.next = self.next, self.next + 2
-        packed = self.deflate.compress(block) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
-        self.frame(1, int(fin), struct.pack(">IIBB", number, 0, 0, 0) + packed)
-        return number
-
-    def data(self, number: int, data: bytes, *, fin: bool = False) -> None:
-        self.writer.write(struct.pack(">IB", number, int(fin)) + len(data).to_bytes(3, "big") + data)
-
-    async def frames(self, *wanted: int) -> dict[int, bytes]:
-        """Read until each of these streams has ended; the data by stream, with b"|" for its FIN."""
-        got: dict[int, bytes] = {}
-        while not all(got.get(number, b"").endswith(b"|") for number in wanted):
-            head = await self.reader.readexactly(8)
-            body = await self.reader.readexactly(int.from_bytes(head[5:], "big"))
-            if head[0] & 0x80:
-                kind = int.from_bytes(head[2:4], "big")
-                if kind == 2:
-                    assert self.inflate.decompress(body[4:]) == b"\0\0\0\0"
-                    got[int.from_bytes(body[:4], "big")] = b""
-                if kind == 6:
-                    got[-1] = body
-                continue
-            number = int.from_bytes(head[:4], "big")
-            got[number] = got.get(number, b"") + body + (b"|" if head[4] & 1 else b"")
-        return got
-
-
-async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], use: Callable[[int], Awaitable[Any]]) -> Any:
-    app = web.Application()
-    app.router.add_route("*", "/", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with asyncio.timeout(20):
-            return await use(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-
-
-async def upgraded(port: int) -> SpdyClient:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n")
-    answer = await reader.readuntil(b"\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 101")
-    assert b"upgrade: spdy/3.1" in answer.lower()
-    assert b"transfer-encoding" not in answer.lower()
-    return SpdyClient(reader, writer)
-
-
-def spdy_handler(process: Process, *channels: Channel) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        below = Upgraded(request, {"Upgrade": "SPDY/3.1"})
-        response = await below.open()
-        async with SpdyCarrier(below, channels) as carrier:
-            await converse(process, carrier)
-        return response
-
-    return handler
 
 
 def test_exec_over_spdy() -> None:
@@ -169,35 +70,6 @@ def test_exec_over_spdy() -> None:
     assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
 
 
-@pytest.mark.parametrize("rubbish", [
-    pytest.param(struct.pack(">HHI", 0x8003, 1, 30) + b"\x00" * 30, id="stream 0, no headers"),
-    pytest.param(struct.pack(">HHI", 0x8003, 1, 0x00FFFFFF) + b"x" * 100, id="cut off"),
-    pytest.param(struct.pack(">II", 99, 5) + b"hello", id="data for no stream"),
-    pytest.param(random.Random(1).randbytes(4096), id="noise"),
-])
-def test_rubbish_ends_the_connection_and_nothing_else(rubbish: bytes) -> None:
-    async def use(port: int) -> None:
-        client = await upgraded(port)
-        client.writer.write(rubbish)
-        client.writer.write_eof()
-        await client.reader.read()
-        await upgraded(port)
-
-    process = Process()
-    asyncio.run(serving(spdy_handler(process, Channel.STDOUT), use))
-    process.close()
-
-
-def ws_handler(process: Process) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        carrier = WebSocketCarrier(request)
-        response = await carrier.open()
-        await converse(process, carrier)
-        return response
-
-    return handler
-
-
 def test_exec_over_websocket() -> None:
     process = Process()
 
@@ -215,8 +87,8 @@ def test_exec_over_websocket() -> None:
                 os.close(process.err_write)
                 return sorted([bytes(m.data) async for m in ws])
 
-    stdout, stderr, status = asyncio.run(serving(ws_handler(process), use))
-    assert (stdout, stderr) == (b"\x01out", b"\x02err")
+    opening, stdout, stderr, status = asyncio.run(serving(ws_handler(process, Channel.STDIN, Channel.STDOUT), use))
+    assert (opening, stdout, stderr) == (b"\x01", b"\x01out", b"\x02err")
     assert status[0] == 3
     assert json.loads(status[1:]) == remote.success()
 
@@ -251,20 +123,68 @@ def test_unknown_websocket_protocols_are_refused_so_that_the_client_tries_spdy()
     process.close()
 
 
-def test_port_forward() -> None:
-    """Two connections at once through one SPDY connection, and one to a port where nobody listens."""
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+@pytest.mark.parametrize("protocols", [[], ["channel.k8s.io"], ["base64.channel.k8s.io"], ["v4.base64.channel.k8s.io"]])
+def test_older_protocols(protocols: list[str]) -> None:
+    """Before version 4 the end is told in words; the base64 ones speak text."""
+    process = Process(code=3)
+    textual = "base64" in str(protocols)
+
+    async def use(port: int) -> list[tuple[int, bytes]]:
+        async with aiohttp.ClientSession() as session:
+            async with session.ws_connect(f"http://127.0.0.1:{port}/", protocols=protocols) as ws:
+                assert ws.protocol == (protocols[0] if protocols else None)
+                await (ws.send_str("0aGVsbG8=") if textual else ws.send_bytes(b"\x00hello"))
+                assert await asyncio.to_thread(os.read, process.in_read, 100) == b"hello"
+                os.write(process.out_write, b"out")
+                os.close(process.out_write)
+                os.close(process.err_write)
+                if textual:
+                    return [(int(m.data[0]), base64.b64decode(m.data[1:])) async for m in ws]
+                return [(m.data[0], m.data[1:]) async for m in ws]
+
+    *first, (channel, status) = asyncio.run(serving(ws_handler(process, Channel.STDIN, Channel.STDOUT), use))
+    assert first == [(1, b""), (1, b"out")]
+    assert channel == 3
+    if "v4" in str(protocols):
+        assert json.loads(status)["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+    else:
+        assert status == b"command terminated with non-zero exit code: exit status 3"
+
+
+@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
+def test_port_forward_by_channels(protocol: str) -> None:
+    """Two ports of one WebSocket: an echo, and nobody. When both are over the connection is."""
+    def packed(channel: int, data: bytes) -> str | bytes:
+        return f"{channel}{base64.b64encode(data).decode()}" if "base64" in protocol else bytes((channel,)) + data
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(6))
         writer.close()
 
-    async def handler(request: web.Request) -> web.StreamResponse:
-        below = Upgraded(request, {"Upgrade": "SPDY/3.1"})
-        response = await below.open()
-        await forward.Forwarder("/proc/self/ns/net", "default/web").serve(below)
-        return response
+    async def use(port: int) -> None:
+        server = await asyncio.start_server(once, "127.0.0.1", 0)
+        target = server.sockets[0].getsockname()[1]
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            closed = unused.getsockname()[1]
+            async with aiohttp.ClientSession() as session:
+                url = f"http://127.0.0.1:{port}/?port={target}&port={closed}"
+                async with session.ws_connect(url, protocols=[protocol]) as ws:
+                    for channel in (0, 9):  # the second belongs to nobody
+                        message = packed(channel, b"echoed")
+                        await (ws.send_str(message) if isinstance(message, str) else ws.send_bytes(message))
+                    got = [m.data async for m in ws]
+        for channel, number in ((0, target), (1, target), (2, closed), (3, closed)):
+            assert packed(channel, number.to_bytes(2, "little")) in got
+        assert packed(0, b"echoed") in got
+        assert packed(3, forward.refusal(closed, "default/web", ConnectionRefusedError(111, "Connection refused")).encode()) in got
+        server.close()
 
+    asyncio.run(serving(forwarding_by_channels, use))
+
+
+def test_port_forward() -> None:
+    """Two connections at once through one SPDY connection, and one to a port where nobody listens."""
     async def use(port: int) -> None:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         client = await upgraded(port)
@@ -289,4 +209,4 @@ def test_port_forward() -> None:
         assert got[pairs[2][0]].startswith(f"error forwarding port {closed} to pod default/web".encode())
         server.close()
 
-    asyncio.run(serving(handler, use))
+    asyncio.run(serving(forwarding, use))

@@ -36,7 +36,7 @@ def apply(target: Any, operations: Any) -> Any:
     if len(operations) > MAX_OPERATIONS:
         raise ApiError(413, "RequestEntityTooLarge", "Request entity too large: The allowed maximum operations in a "
                        f"JSON patch is {MAX_OPERATIONS}, got {len(operations)}")
-    copied = 0
+    copied, target = 0, _copied(target)
     try:
         for operation in operations:
             kind = operation.get("op")
@@ -79,16 +79,6 @@ def _container(node: Any, parts: list[str]) -> Any:
     return node if isinstance(node, (dict, list)) else None
 
 
-def _with(node: Any, parts: list[str], container: Any) -> Any:
-    """Return the document with another container at the place where the last part of a pointer leads."""
-    if len(parts) == 1:
-        return container
-    copy = node.copy()
-    key = parts[0] if isinstance(copy, dict) else _index(copy, parts[0])
-    copy[key] = _with(copy[key], parts[1:], container)
-    return copy
-
-
 def _index(items: list[Any], part: str, *, insert: bool = False) -> int:
     """Return the place that a part of a pointer names in a list; -1 is the last, as upstream allows."""
     if not _NUMBER(part):
@@ -109,24 +99,25 @@ def _get(container: Any, part: str) -> Any:
     raise _DoesNotApplyError("no container")
 
 
-def _added(container: Any, part: str, value: Any) -> Any:
-    copy = container.copy()
-    if isinstance(copy, dict):
-        copy[part] = value
+def _insert(container: Any, part: str, value: Any) -> None:
+    if isinstance(container, dict):
+        container[part] = value
     else:
-        copy.insert(len(copy) if part == "-" else _index(copy, part, insert=True), value)
-    return copy
+        container.insert(len(container) if part == "-" else _index(container, part, insert=True), value)
 
 
-def _removed(container: Any, part: str) -> Any:
-    copy = container.copy()
-    if isinstance(copy, dict):
-        if part not in copy:
+def _delete(container: Any, part: str) -> None:
+    if isinstance(container, dict):
+        if part not in container:
             raise _DoesNotApplyError(f"Unable to remove nonexistent key: {part}: missing value")
-        del copy[part]
+        del container[part]
     else:
-        del copy[_index(copy, part)]
-    return copy
+        del container[_index(container, part)]
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy, so that the operations can change it in place: by copies of its parts they would be quadratic."""
+    return json.loads(json.dumps(value)) if isinstance(value, (dict, list)) else value
 
 
 @contextmanager
@@ -144,7 +135,8 @@ def _add(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
     if container is None:
         raise _missing("add", "path", f'"{text}"')
     with _said(f"error in add for path: '{text}'"):
-        return _with(target, parts, _added(container, parts[-1], operation.get("value"))), 0
+        _insert(container, parts[-1], _copied(operation.get("value")))
+    return target, 0
 
 
 def _remove(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
@@ -153,22 +145,23 @@ def _remove(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
     if container is None:
         raise _missing("remove", "path", f'"{text}"')
     with _said(f"error in remove for path: '{text}'"):
-        return _with(target, parts, _removed(container, parts[-1])), 0
+        _delete(container, parts[-1])
+    return target, 0
 
 
 def _replace(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
     text, parts = _pointer(operation)
     if not text:
-        return operation.get("value"), 0
+        return _copied(operation.get("value")), 0
     container = _container(target, parts)
     if container is None:
         raise _missing("replace", "path", text)
-    copy = container.copy()
     try:
-        copy[parts[-1] if isinstance(copy, dict) else _index(copy, parts[-1])] = operation.get("value")
+        at: Any = parts[-1] if isinstance(container, dict) else _index(container, parts[-1])
     except _DoesNotApplyError:
         raise _missing("replace", "key", text) from None
-    return _with(target, parts, copy), 0
+    container[at] = _copied(operation.get("value"))
+    return target, 0
 
 
 def _move(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
@@ -178,13 +171,14 @@ def _move(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
         raise _missing("move", "from path", source)
     with _said(f"error in move for path: '{parts[-1]}'"):
         value = _get(container, parts[-1])
-        target = _with(target, parts, _removed(container, parts[-1]))
+        _delete(container, parts[-1])
     text, parts = _pointer(operation)
     container = _container(target, parts)
     if container is None:
         raise _missing("move", "destination path", text)
     with _said(f"error in move for path: '{text}'"):
-        return _with(target, parts, _added(container, parts[-1], value)), 0
+        _insert(container, parts[-1], value)
+    return target, 0
 
 
 def _copy(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
@@ -198,8 +192,10 @@ def _copy(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:
     container = _container(target, parts)
     if container is None:
         raise _missing("copy", "destination path", text)
+    encoded = json.dumps(value)
     with _said("error while adding value during copy"):
-        return _with(target, parts, _added(container, parts[-1], value)), len(json.dumps(value))
+        _insert(container, parts[-1], json.loads(encoded))
+    return target, len(encoded)
 
 
 def _test(target: Any, operation: Mapping[str, Any]) -> tuple[Any, int]:

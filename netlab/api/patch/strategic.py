@@ -6,7 +6,7 @@ The directives: `$patch: replace|delete` in a map or an item of a list, `$retain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from netlab.api.meta import Object
@@ -96,7 +96,8 @@ def _delete_from(merged: Object, key: str, unwanted: Any) -> None:
     if not isinstance(unwanted, list) or not field:
         raise _bad("invalid patch format of primitive list")
     if isinstance(before, list):
-        merged[field] = [item for item in before if item not in unwanted]
+        doomed = set(map(_hashable, unwanted))
+        merged[field] = [item for item in before if _hashable(item) not in doomed]
 
 
 def _merge_list(original: list[Any], patch: list[Any], field: Field | None) -> list[Any]:
@@ -110,14 +111,13 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field | None) -> l
     if not field.merge_key:
         raise _unfit(f"cannot merge lists without merge key for {field.name}")
     key = _key_of(field.merge_key)
-    before, wanted, replace = list(original), [], False
+    wanted, doomed, replace = [], set(), False
     for item in patch:
         match item.get(DIRECTIVE):
             case None:
                 wanted.append(item)
             case "delete":
-                doomed = key(item)
-                before = [other for other in before if other.get(field.merge_key) != doomed]
+                doomed.add(_hashable(key(item)))
             case "replace":
                 replace = True
             case "merge":
@@ -126,11 +126,11 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field | None) -> l
                 raise _unfit(f"unknown patch type: {other} in map: {_go(item)}")
     if replace:
         return list(_clean(wanted))
-    struct = field_struct(field)
+    before = [item for item in original if _hashable(item.get(field.merge_key)) not in doomed]
+    struct, places = field_struct(field), _ranks([item.get(field.merge_key) for item in before])
     for item in wanted:
-        name = key(item)
-        at = next((at for at, other in enumerate(before) if other.get(field.merge_key) == name), -1)
-        if at >= 0:
+        at = places.setdefault(_hashable(key(item)), len(before))
+        if at < len(before):
             before[at] = _merge_map(before[at], item, struct)
         else:
             before.append(_clean(item))
@@ -172,9 +172,10 @@ def _as_left(server: list[Any], changes: list[Any], key: _Key) -> list[Any]:
     that stood last, as far as there is room.
     """
     items = [item for item in changes if isinstance(item, dict)]
-    gone = [key(item) for item in items if item.get(DIRECTIVE) == "delete"]
-    left = [name for name in server if name not in gone]
-    new = [name for item in items if DIRECTIVE not in item and (name := key(item)) not in left]
+    gone = {_hashable(key(item)) for item in items if item.get(DIRECTIVE) == "delete"}
+    left = [name for name in server if _hashable(name) not in gone]
+    known = set(map(_hashable, left))
+    new = [name for item in items if DIRECTIVE not in item and _hashable(name := key(item)) not in known]
     return (left + new)[:len(server)]
 
 
@@ -218,7 +219,7 @@ def _in_order(items: Sequence[Any], wanted: Sequence[Any], server: Sequence[Any]
     return result + others[left:]
 
 
-def _ranks(keys: Sequence[Any]) -> Mapping[Any, int]:
+def _ranks(keys: Sequence[Any]) -> dict[Any, int]:
     ranks: dict[Any, int] = {}
     for at, key in enumerate(keys):
         ranks.setdefault(_hashable(key), at)

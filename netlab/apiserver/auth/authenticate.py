@@ -13,7 +13,8 @@ from netlab.apiserver.http import Request, User
 
 log = logging.getLogger(__name__)
 
-_SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
+SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""A WebSocket subprotocol that begins so is no protocol, but a token: browsers can't send other headers."""
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
@@ -23,8 +24,8 @@ def bearer(request: Request) -> str:
     if kind.lower() == "bearer":
         return token.strip()
     for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
-        if protocol.strip().startswith(_SUBPROTOCOL):
-            text = protocol.strip().removeprefix(_SUBPROTOCOL)
+        if protocol.strip().startswith(SUBPROTOCOL):
+            text = protocol.strip().removeprefix(SUBPROTOCOL)
             try:
                 return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
             except ValueError:

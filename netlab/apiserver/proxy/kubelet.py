@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 from netlab.api.meta import Object
-from netlab.apiserver import status
+from netlab.apiserver import status, websocket
 from netlab.apiserver.call import Call
-from netlab.apiserver.http import Reply, Response
+from netlab.apiserver.http import Reply, Response, Stream
 from netlab.apiserver.options import Options
 from netlab.apiserver.verbs.get import current
 from netlab.errors import ApiError, UsageError
@@ -53,12 +54,18 @@ async def log(call: Call) -> Response:
     if not (pod.get("spec") or {}).get("nodeName"):
         return Reply(content_type="text/plain")  # not scheduled: no log yet, which is no error
     base = await _base(call, pod)
-    answer = await call.api.kubelets.forward(
-        call.request, f"{base}/containerLogs/{_path(pod)}/{quote(container)}?{urlencode(words)}")
+    plain = {name: value for name, value in call.request.headers.items() if name.lower() != "upgrade"}
+    url = f"{base}/containerLogs/{_path(pod)}/{quote(container)}?{urlencode(words)}"
+    answer = await call.api.kubelets.forward(replace(call.request, headers=plain), url)
     if isinstance(answer, Reply) and answer.status >= 400:  # the kubelet answers in plain words
         said = answer.body.decode(errors="replace").strip()
         reason = {400: "BadRequest", 404: "NotFound"}.get(answer.status, "InternalError")
         raise ApiError(answer.status, reason, said)
+    if isinstance(answer, Reply) and websocket.asked(call.request):
+        body = answer.body
+        answer = Stream(lambda sink: sink.write(body), answer.content_type)
+    if isinstance(answer, Stream):
+        answer.messages = "bytes"
     return answer
 
 

@@ -15,6 +15,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from netlab.apiserver import status
+from netlab.apiserver.auth.authenticate import SUBPROTOCOL
 from netlab.apiserver.http import Duplex, Reply, Request, Response, Sink, Stream, Upgrade
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,9 @@ class Upstream:
             if name.lower() not in _HOP and not name.lower().startswith(("x-remote-", "impersonate-")))
         if upgrade:
             sent["Connection"], sent["Upgrade"] = "Upgrade", upgrade
+            if "Sec-WebSocket-Protocol" in sent:  # where a browser puts its token, which is for us alone
+                spoken = map(str.strip, sent["Sec-WebSocket-Protocol"].split(","))
+                sent["Sec-WebSocket-Protocol"] = ", ".join(w for w in spoken if not w.startswith(SUBPROTOCOL))
         for name, values in (headers or {}).items():
             for value in values.split("\0"):
                 sent.add(name, value)

@@ -57,7 +57,7 @@ async def watch(call: Call) -> Response:
         source = store.watch(prefix, after=min(start, store.revision) or store.revision, limit=_QUEUE)
     except Compacted as error:
         gone = status.Expired(f"too old resource version: {wanted} ({error.compacted + 1})")
-        return Stream(lambda sink: sink.write(_error_line(gone)))
+        return Stream(lambda sink: sink.write(_error_line(gone)), messages="lines")
     if call.api.stopping:
         source.close()
         raise status.unavailable("the API server is shutting down")
@@ -80,7 +80,7 @@ async def watch(call: Call) -> Response:
         finally:
             call.api.watches.discard(source)
 
-    return Stream(run, "application/json")
+    return Stream(run, messages="lines")
 
 
 async def _send_snapshot(call: Call, sink: Sink, snapshot: Range, chosen: Selection, line: Line) -> None:

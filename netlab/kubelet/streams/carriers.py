@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 from aiohttp import WSMsgType, web
 
+from netlab.kubelet.streams.websocket import LARGEST_MESSAGE
+
 _WAITING_BYTES = 1 << 20
 
 
@@ -77,7 +79,8 @@ class Tunnel:
 
     def __init__(self, request: web.BaseRequest, protocol: str) -> None:
         self._request = request
-        self._socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=0, compress=False, timeout=1.0)
+        self._socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=LARGEST_MESSAGE, compress=False,
+                                             timeout=1.0)
 
     async def open(self) -> web.WebSocketResponse:
         """Answer the upgrade."""

@@ -6,10 +6,11 @@ k8s:staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/httpstream.go
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
 import socket
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from netlab.errors import KernelError
 from netlab.kernel import netns
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 PROTOCOL = "portforward.k8s.io"
 TUNNEL = f"SPDY/3.1+{PROTOCOL}"
 _BLOCK = 1 << 16
+_PAIR_SECONDS = 30.0
+"""How long one stream waits for the other of its pair, as upstream's."""
 _ADDRESSES = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -52,7 +55,10 @@ class Forwarder:
 
     def _opened(self, connection: Connection, stream: SpdyStream) -> None:
         request = stream.headers.get("requestid", "")
-        pair = self._pairs.setdefault(request, _Pair())
+        pair = self._pairs.get(request)
+        if pair is None:
+            pair = self._pairs[request] = _Pair()
+            asyncio.get_running_loop().call_later(_PAIR_SECONDS, self._give_up, connection, request, pair)
         if stream.headers.get("streamtype") == "data":
             pair.data = stream
         else:
@@ -63,22 +69,28 @@ class Forwarder:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _give_up(self, connection: Connection, request: str, pair: _Pair) -> None:
+        """Forget a stream whose other half has not come."""
+        if self._pairs.get(request) is pair:
+            del self._pairs[request]
+            for stream in (pair.data, pair.error):
+                if stream is not None:
+                    connection.forget(stream)
+
     async def _carry(self, connection: Connection, data: SpdyStream, error: SpdyStream) -> None:
         port = data.headers.get("port", "")
         try:
-            peer = await connect(self.path, int(port))
-        except (OSError, ValueError, KernelError) as trouble:
-            said = trouble.strerror if isinstance(trouble, OSError) else str(trouble)
-            await error.write(f"error forwarding port {port} to pod {self.pod}: failed to connect to localhost:{port} "
-                              f"inside its network namespace: {said}".encode())
-            await error.close()
-            await data.close()
-            return
-        try:
-            with peer:
-                await _both_ways(peer, data)
+            try:
+                peer = await connect(self.path, int(port))
+            except (OSError, ValueError, KernelError) as trouble:
+                await error.write(refusal(port, self.pod, trouble).encode())
+            else:
+                with peer:
+                    await both_ways(peer, data)
             await data.close()
             await error.close()
+        except ConnectionError as gone:
+            log.debug("a forwarded connection to %s: %s", self.pod, gone)
         finally:
             connection.forget(data)
             connection.forget(error)
@@ -113,21 +125,45 @@ async def connect(path: str, port: int) -> socket.socket:
     raise trouble
 
 
-async def _both_ways(peer: socket.socket, data: SpdyStream) -> None:
+def refusal(port: int | str, pod: str, trouble: Exception) -> str:
+    """Return how a client is told that a port could not be reached."""
+    said = os.strerror(trouble.errno) if isinstance(trouble, OSError) and trouble.errno else str(trouble)
+    return (f"error forwarding port {port} to pod {pod}: failed to connect to localhost:{port} inside its network "
+            f"namespace: {said}")
+
+
+class Data(Protocol):
+    """The client's side of one forwarded connection."""
+
+    broken: asyncio.Event
+    """Set when the client has given it up, both ways."""
+
+    async def read(self) -> bytes:
+        """Return what the client sends, b"" when it sends no more."""
+
+    async def write(self, data: bytes) -> None:
+        """Send to the client; waits when it is slow. Raises ConnectionError when it is gone."""
+
+
+async def both_ways(peer: socket.socket, data: Data) -> None:
+    """Carry bytes between a socket and a client until the socket's other end, or the client, is through with it."""
     loop = asyncio.get_running_loop()
 
     async def inward() -> None:
         while block := await data.read():
             await loop.sock_sendall(peer, block)
-        with contextlib.suppress(OSError):
-            peer.shutdown(socket.SHUT_WR)
+        peer.shutdown(socket.SHUT_WR)
 
-    sending = asyncio.create_task(inward())
-    try:
+    async def outward() -> None:
         while block := await loop.sock_recv(peer, _BLOCK):
             await data.write(block)
-    except OSError as error:
-        log.debug("a forwarded connection ended: %s", error)
+
+    tasks = [asyncio.create_task(each) for each in (inward(), outward(), data.broken.wait())]
+    try:
+        await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, OSError):
+                log.debug("a forwarded connection ended: %s", ended)

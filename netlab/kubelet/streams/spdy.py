@@ -36,9 +36,14 @@ DICTIONARY: Final = b"".join(struct.pack(">I", len(word)) + word.encode() for wo
 
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY, _HEADERS = 1, 2, 3, 6, 7, 8
 _FIN = 1
-_LARGEST_FRAME, _LARGEST_BLOCK = 1 << 24, 1 << 20
-_CANCEL, _PROTOCOL_ERROR = 5, 1
+_LARGEST_BLOCK = 1 << 14
+"""Bytes of a control frame and of its header block, unpacked: Kubernetes' clients send a hundred."""
+_REFUSED, _CANCEL = 3, 5
+_MOST_STREAMS = 4096
+"""Streams that may be open on one connection, a pair for each connection that is forwarded; more are refused."""
 _WAITING_BYTES = 1 << 20
+_PIECE_BYTES = 64
+"""What keeping one piece of data costs beside the data, so that a million of one byte each are not a small thing."""
 _DATA_BYTES = 1 << 15
 
 
@@ -67,6 +72,8 @@ class SpdyStream:
         self._room = asyncio.Event()
         self._room.set()
         self._ended = self._closed = False
+        self.broken = asyncio.Event()
+        """Set when the peer has given the stream up, both ways."""
         if ended:
             self.take(b"", last=True)
 
@@ -75,19 +82,21 @@ class SpdyStream:
         if self._ended and self._queue.empty():
             return b""
         data = await self._queue.get()
-        self._waiting -= len(data)
+        self._waiting -= len(data) + _PIECE_BYTES
         if self._waiting < _WAITING_BYTES:
             self._room.set()
         return data
 
     async def write(self, data: bytes) -> None:
-        """Send data."""
+        """Send data. Raises ConnectionError when the peer has given the stream up."""
+        if self.broken.is_set():
+            raise ConnectionResetError(f"stream {self.number} was reset")
         for at in range(0, len(data), _DATA_BYTES):
             await self._connection.send_data(self.number, data[at:at + _DATA_BYTES])
 
     async def close(self) -> None:
         """Send no more: the peer reads the end. Twice is fine."""
-        if not self._closed:
+        if not self._closed and not self.broken.is_set():
             self._closed = True
             await self._connection.send_data(self.number, b"", last=True)
 
@@ -100,7 +109,7 @@ class SpdyStream:
         if self._ended:
             return
         if data:
-            self._waiting += len(data)
+            self._waiting += len(data) + _PIECE_BYTES
             if self._waiting >= _WAITING_BYTES:
                 self._room.clear()
             self._queue.put_nowait(data)
@@ -108,6 +117,11 @@ class SpdyStream:
             self._ended = True
             self._room.set()
             self._queue.put_nowait(b"")
+
+    def reset(self) -> None:
+        """Take the end of both ways."""
+        self.broken.set()
+        self.take(b"", last=True)
 
 
 class Connection:
@@ -127,8 +141,15 @@ class Connection:
             SpdyError: the client broke the protocol.
         """
         try:
-            while (frame := await self._frame()) is not None:
-                await self._handle(*frame)
+            while len(head := await self._exactly(8)) == 8:
+                word, rest = struct.unpack(">II", head)
+                flags, length = rest >> 24, rest & 0xFFFFFF
+                if not word & 0x80000000:
+                    await self._take(word, length, last=bool(flags & _FIN))
+                    continue
+                if length > _LARGEST_BLOCK:
+                    raise SpdyError("a control frame is too large")
+                await self._handle(word & 0xFFFF, flags, await self._exactly(length))
         finally:
             for stream in self._streams.values():
                 stream.take(b"", last=True)
@@ -138,44 +159,50 @@ class Connection:
         await self._below.write(struct.pack(">II", number, (_FIN << 24 if last else 0) | len(data)) + data)
 
     def forget(self, stream: SpdyStream) -> None:
-        """Drop a stream that is over on both sides."""
+        """Drop a stream that is over on both sides: what still comes for it waits for nobody to read it."""
         self._streams.pop(stream.number, None)
+        stream.take(b"", last=True)
 
     async def _control(self, kind: int, body: bytes, flags: int = 0) -> None:
         await self._below.write(struct.pack(">II", 0x80030000 | kind, flags << 24 | len(body)) + body)
 
-    async def _frame(self) -> tuple[int, int, bytes] | None:
-        """Return (first word, flags, body) of the next frame, None at the end."""
-        while True:
-            if len(self._buffer) >= 8:
-                head, rest = struct.unpack_from(">II", self._buffer)
-                length = rest & 0xFFFFFF
-                if len(self._buffer) >= 8 + length:
-                    body = bytes(self._buffer[8:8 + length])
-                    del self._buffer[:8 + length]
-                    return head, rest >> 24, body
-            data = await self._below.read()
-            if not data:
-                return None
+    async def _exactly(self, length: int) -> bytes:
+        """Return the next bytes, fewer (or none) at the end."""
+        while len(self._buffer) < length and (data := await self._below.read()):
             self._buffer += data
-            if len(self._buffer) > 2 * _LARGEST_FRAME:
-                raise SpdyError("a frame is too large")
+        return self._cut(length)
 
-    async def _handle(self, head: int, flags: int, body: bytes) -> None:
-        if not head & 0x80000000:
-            stream = self._streams.get(head)
-            if stream is None:
-                await self._control(_RST_STREAM, struct.pack(">II", head, _CANCEL))
+    def _cut(self, length: int) -> bytes:
+        data = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return data
+
+    async def _take(self, number: int, length: int, *, last: bool) -> None:
+        """Give a data frame to its stream as it comes in: whole, it may be 16 MB."""
+        stream = self._streams.get(number)
+        if stream is None:
+            await self._control(_RST_STREAM, struct.pack(">II", number, _CANCEL))
+        while length:
+            self._buffer += b"" if self._buffer else await self._below.read()
+            piece = self._cut(length)
+            if not piece:
                 return
-            await stream.room()
-            stream.take(body, last=bool(flags & _FIN))
-            return
-        kind = head & 0xFFFF
+            length -= len(piece)
+            if stream is not None:
+                await stream.room()
+                stream.take(piece, last=False)
+        if stream is not None and last:
+            stream.take(b"", last=True)
+
+    async def _handle(self, kind: int, flags: int, body: bytes) -> None:
         if kind == _SYN_STREAM and len(body) >= 10:
             number = struct.unpack_from(">I", body)[0] & 0x7FFFFFFF
             headers = self._read_headers(body[10:])
             if number in self._streams or number % 2 == 0:
                 raise SpdyError(f"stream {number} can't be opened")
+            if len(self._streams) >= _MOST_STREAMS:
+                await self._control(_RST_STREAM, struct.pack(">II", number, _REFUSED))
+                return
             stream = self._streams[number] = SpdyStream(self, number, headers, ended=bool(flags & _FIN))
             await self._control(_SYN_REPLY, struct.pack(">I", number) + self._no_headers())
             self._opened(stream)
@@ -186,12 +213,14 @@ class Connection:
         elif kind == _RST_STREAM and len(body) >= 8:
             gone = self._streams.pop(struct.unpack_from(">I", body)[0], None)
             if gone is not None:
-                gone.take(b"", last=True)
+                gone.reset()
 
     def _read_headers(self, block: bytes) -> dict[str, str]:
         """Return a header block's pairs, names in lower case."""
         try:
             plain = self._inflate.decompress(block, _LARGEST_BLOCK)
+            if self._inflate.unconsumed_tail:
+                raise SpdyError("a header block is too large")
             (count,), at, found = struct.unpack_from(">I", plain), 4, {}
             for _ in range(count):
                 pair = []
