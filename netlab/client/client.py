@@ -10,7 +10,9 @@ import asyncio
 import logging
 import platform
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
@@ -43,6 +45,22 @@ def user_agent(component: str) -> str:
     return f"{component}/{VERSION} (linux/{machine}) kubernetes/netlab"
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its answer, for whoever counts them.
+
+    `code` is the answer's status, 0 when none came. `sent` and `received` are bytes of bodies. `seconds` go by until
+    the whole answer is there; of a `watch` until its head is, and its bytes are not counted.
+    """
+
+    method: str
+    code: int
+    seconds: float
+    sent: int = 0
+    received: int = 0
+    watch: bool = False
+
+
 class Client:
     """A connection pool to one API server; an async context manager.
 
@@ -50,7 +68,14 @@ class Client:
     server could not be reached or the connection broke (the write may then have happened).
     """
 
-    def __init__(self, config: Config, user_agent: str = "netlab", *, parallel: int = 8) -> None:
+    def __init__(
+        self,
+        config: Config,
+        user_agent: str = "netlab",
+        *,
+        parallel: int = 8,
+        tell: Callable[[Exchange], None] = lambda _: None,
+    ) -> None:
         """Make a client; nothing is opened yet.
 
         Args:
@@ -58,6 +83,7 @@ class Client:
             user_agent: a component's name, from which the full header is made, or the full header. What stands
                 before its slash is the field manager of all writes.
             parallel: how many requests may be under way at once, watches apart: each costs a connection of its own.
+            tell: called after every request, whatever became of it.
         """
         self.config = config
         self.user_agent = user_agent if "/" in user_agent else _user_agent(user_agent)
@@ -65,6 +91,7 @@ class Client:
         self._tokens = TokenSource(config)
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(parallel)
+        self._tell = tell
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -210,11 +237,12 @@ class Client:
                  "timeoutSeconds": str(seconds) if seconds else "", "allowWatchBookmarks": "true" if bookmarks else ""}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS,
                                         sock_read=_QUIET_SECONDS if bookmarks else None)
-        open_ = False
+        open_, began = False, time.perf_counter()
         try:
             async with self._open().request("GET", self.config.server + kind.path(namespace), params=_full(query),
                                             headers=self._headers(), timeout=timeout,
                                             **self._server_name()) as response:
+                self._tell(Exchange("GET", response.status, time.perf_counter() - began, watch=True))
                 if response.status != 200:
                     raise _refusal(response.status, await response.read())
                 open_ = True
@@ -226,6 +254,8 @@ class Client:
         except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
             if open_ and isinstance(error, aiohttp.SocketTimeoutError):
                 return  # whoever asks again will be told
+            if not open_:
+                self._tell(Exchange("GET", 0, time.perf_counter() - began, watch=True))
             raise TemporaryError(f"watch of {kind.group_resource} broke: {_words(error)}") from error
 
     async def ready(self, stop: asyncio.Event) -> bool:
@@ -254,13 +284,17 @@ class Client:
                   headers: Mapping[str, str] | None = None,
                   seconds: float = _SECONDS) -> tuple[int, Mapping[str, str], bytes]:
         """Send any request; return (status, headers, body) whatever the status is."""
+        began = time.perf_counter()
         try:
             async with self._open().request(method, self.config.server + path, params=_full(query or {}),
                                             data=body or None, headers={**self._headers(), **(headers or {})},
                                             timeout=aiohttp.ClientTimeout(total=seconds),
                                             **self._server_name()) as response:
-                return response.status, response.headers, await response.read()
+                reply = await response.read()
+                self._tell(Exchange(method, response.status, time.perf_counter() - began, len(body), len(reply)))
+                return response.status, response.headers, reply
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._tell(Exchange(method, 0, time.perf_counter() - began, len(body)))
             raise TemporaryError(f"{method} {self.config.server}{path}: {_words(error)}") from error
 
     # -- inside --------------------------------------------------------------------------------------------------

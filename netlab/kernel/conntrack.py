@@ -145,11 +145,8 @@ class NewFlows:
 
 @contextlib.contextmanager
 def _socket(netns: int | str | None) -> Iterator[socket.socket]:
-    if netns is None:
+    with namespaces.within(netns):
         sock = nfnetlink.open_socket(buffer=4 << 20)
-    else:
-        with namespaces.inside(netns):
-            sock = nfnetlink.open_socket(buffer=4 << 20)
     try:
         yield sock
     finally:

@@ -133,7 +133,7 @@ def more_chains(tool: Iptables, than: int, *, netns: Place = None) -> bool:
     if tool.backend != "nft":
         return False
     family = socket.AF_INET if tool.family == "IPv4" else socket.AF_INET6
-    with _inside(netns):
+    with namespaces.within(netns):
         sock = nfnetlink.open_socket()
     with sock:  # one that is closed in the middle of a dump ends it
         chains = nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=family)
@@ -154,7 +154,7 @@ def chain_text(tool: Iptables, table: str, chain: str, *, netns: Place = None) -
 
 def _nft_chains(tool: Iptables, netns: Place) -> dict[str, list[str]]:
     """Return the chains of each of iptables' tables as the nft backend keeps them (NFTA_CHAIN_TABLE, _NAME)."""
-    with _inside(netns):
+    with namespaces.within(netns):
         sock = nfnetlink.open_socket(buffer=4 << 20)
     found: dict[str, list[str]] = {}
     with sock:
@@ -224,7 +224,7 @@ def tables_in_use(netns: Place = None) -> dict[str, list[str]]:
         NetnsGone: there is no such namespace.
     """
     result: dict[str, list[str]] = {}
-    with _inside(netns):
+    with namespaces.within(netns):
         for family, file in (("IPv4", "ip_tables_names"), ("IPv6", "ip6_tables_names")):
             try:
                 with open(f"/proc/thread-self/net/{file}", encoding="ascii") as names:
@@ -256,7 +256,7 @@ def chain_exists(tool: Iptables, table: str, chain: str, *, netns: Place = None)
 
 def _nft_chain_exists(tool: Iptables, table: str, chain: str, netns: Place) -> bool:
     body = b"".join(nfnetlink.attribute(kind, name.encode() + b"\0") for kind, name in ((1, table), (3, chain)))
-    with _inside(netns):
+    with namespaces.within(netns):
         sock = nfnetlink.open_socket()
     with sock:
         try:
@@ -289,19 +289,10 @@ def _reason(said: str) -> str:
     return "" if text in ("failed", "") or text.endswith("failed") else text
 
 
-@contextlib.contextmanager
-def _inside(netns: Place) -> Iterator[None]:
-    if netns is None:
-        yield
-    else:
-        with namespaces.inside(netns):
-            yield
-
-
 def _run(command: list[str], *, netns: Place, timeout: float, given: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program in a namespace: a child starts in the namespace of the thread that forks it."""
     try:
-        with _inside(netns):
+        with namespaces.within(netns):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE, text=True, errors="replace")
         with process:
@@ -330,7 +321,7 @@ def _fed(command: list[str], netns: Place, timeout: float, given: Iterable[str])
     """Run a program that reads text as it comes. It is killed before its input ends if the text does not come whole."""
     with tempfile.TemporaryFile() as errors:  # not a pipe: nobody reads while the input is written
         try:
-            with _inside(netns):
+            with namespaces.within(netns):
                 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         except OSError as error:
             raise KernelError(f"cannot run {command[0]}: {error.strerror}", errno=error.errno or 0) from None

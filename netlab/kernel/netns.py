@@ -83,6 +83,20 @@ def inside(netns: int | str | os.PathLike[str]) -> Iterator[None]:
             os.close(away)
 
 
+@contextmanager
+def within(netns: int | str | os.PathLike[str] | None) -> Iterator[None]:
+    """Do the same, or stay where we are for None, which needs no right to enter anything.
+
+    Raises:
+        NetnsGone: as `inside`.
+    """
+    if netns is None:
+        yield
+        return
+    with inside(netns):
+        yield
+
+
 def socket_in(netns: int | str | os.PathLike[str], family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM,
               proto: int = 0) -> socket.socket:
     """Open a socket that belongs to another namespace for good; it can be used from anywhere afterwards."""

@@ -55,7 +55,5 @@ def counters(netns: int | str | None = None) -> dict[str, tuple[int, int]]:
 
 
 def _open(netns: int | str | None) -> socket.socket:
-    if netns is None:
-        return nfnetlink.open_socket()
-    with namespaces.inside(netns):
+    with namespaces.within(netns):
         return nfnetlink.open_socket()

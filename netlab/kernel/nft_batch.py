@@ -25,7 +25,7 @@ from typing import Final
 
 from netlab.errors import KernelError, Unsupported
 from netlab.kernel import nfnetlink
-from netlab.kernel.netns import OWN, inside
+from netlab.kernel.netns import within
 from netlab.kernel.nfnetlink import attribute
 from netlab.kernel.nft_expressions import Anonymous, compile_rule
 from netlab.kernel.nft_wire import (
@@ -212,7 +212,7 @@ class Writer:
         Raises:
             KernelError: this kernel has no netfilter netlink; NetnsGone: there is no such namespace.
         """
-        with inside(OWN if netns is None else netns):
+        with within(netns):
             self._sock = nfnetlink.open_socket(buffer=4 << 20)
         self._room = 0
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from netlab.errors import KernelError
 from netlab.kernel import nfnetlink
-from netlab.kernel.netns import OWN, inside, open_netns
+from netlab.kernel.netns import OWN, open_netns, within
 from netlab.kernel.nft import HANDLES, Nft
 
 Place = int | str | None
@@ -26,7 +26,7 @@ def names(netns: Place = None) -> list[tuple[str, str]]:
     Raises:
         KernelError: the kernel refused; NetnsGone: there is no such namespace.
     """
-    with inside(OWN if netns is None else netns):
+    with within(netns):
         sock = nfnetlink.open_socket()
     with sock:
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from netlab.errors import KernelError
 from netlab.kernel import nfnetlink
-from netlab.kernel.netns import OWN, inside, open_netns
+from netlab.kernel.netns import OWN, open_netns, within
 from netlab.kernel.nfnetlink import attribute
 from netlab.kernel.nft import Nft
 from netlab.kernel.nft_batch import Writer
@@ -55,7 +55,7 @@ def held(family: int, table: str, netns: Place = None, *, elements: bool = False
     Raises:
         KernelError: the kernel refused; NetnsGone: there is no such namespace.
     """
-    with inside(OWN if netns is None else netns):
+    with within(netns):
         sock = nfnetlink.open_socket(buffer=4 << 20)
     with sock:
         if table not in (_text(found, 1) for found in _dump(sock, _GETTABLE, family)):

@@ -66,9 +66,7 @@ def set_if_possible(name: str, value: str | int, netns: int | str | os.PathLike[
 
 
 def _in(netns: int | str | os.PathLike[str] | None, body: Callable[[], T]) -> T:
-    if netns is None:
-        return body()
-    with namespaces.inside(netns):
+    with namespaces.within(netns):
         return body()
 
 

@@ -127,9 +127,9 @@ class _Proxy:
         return 0
 
     async def numbers(self) -> dict[str, float]:
-        """Return its metrics of IPv4 by name without prefix."""
+        """Return its metrics of IPv4, and those of no family, by name without prefix."""
         async with self.http.get("http://127.0.0.1:10249/metrics") as answer:
-            found = re.findall(r'^kubeproxy_(\w+)\{ip_family="IPv4"\} (\S+)$', await answer.text(), re.MULTILINE)
+            found = re.findall(r'^kubeproxy_(\w+)(?:\{ip_family="IPv4"\})? (\S+)$', await answer.text(), re.MULTILINE)
         return {name: float(value) for name, value in found}
 
     async def settled(self, seen: float) -> dict[str, float]:

@@ -153,11 +153,11 @@ def read_file(path: Path, unknown: list[str] | None = None) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         raise ManifestError(f"not YAML: {getattr(error, 'problem', error)}", file=str(path),
                             line=mark.line + 1 if mark else 0) from None
-    if not isinstance(found, dict) or found.get("kind") != "KubeProxyConfiguration":
-        raise ManifestError("want a KubeProxyConfiguration", file=str(path), field="kind")
-    version = found.get("apiVersion", _VERSION)
-    if version != _VERSION:
-        raise ManifestError(f"want {_VERSION}, got {version!r}", file=str(path), field="apiVersion")
+    for field, wanted in (("kind", "KubeProxyConfiguration"), ("apiVersion", _VERSION)):
+        said = found.get(field) if isinstance(found, dict) else None
+        if said != wanted:
+            raise ManifestError(f"want {wanted}, got {said!r}" if said else f"it is missing: want {wanted}",
+                                file=str(path), field=field, hint=f"write {field}: {wanted}")
     return read_document(found, file=str(path), unknown=unknown)
 
 

@@ -69,7 +69,7 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         """Take in a Service, None when it is gone; returns whether there is something to write."""
         changed = self.tracker.service(key, service)
         if changed:
-            self._metrics.add("sync_proxy_rules_service_changes_total", self.family)
+            self._metrics.add("sync_proxy_rules_service_changes_total")
             for text in bad_addresses(service) if service else ():
                 log.warning("Service %s: %r is no address; it is left out", key, text)
         return changed
@@ -78,7 +78,7 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         """Take in an EndpointSlice, None when it is gone; returns whether there is something to write."""
         changed = self.tracker.slice(key, slice_)
         if changed:
-            self._metrics.add("sync_proxy_rules_endpoint_changes_total", self.family)
+            self._metrics.add("sync_proxy_rules_endpoint_changes_total")
             self._note_trigger(slice_)
         return changed
 
@@ -212,11 +212,6 @@ class FamilyProxier(ABC, Generic[ChangeT]):
             metrics.observe("network_programming_duration_seconds", max(0.0, now - at), family)
         self._triggers.clear()
         self._count_written(change)
-
-    def _report_pending(self) -> None:
-        waiting = len(self.tracker.changed)
-        self._metrics.put("sync_proxy_rules_service_changes_pending", waiting, self.family)
-        self._metrics.put("sync_proxy_rules_endpoint_changes_pending", waiting, self.family)
 
 
 AnyProxier: TypeAlias = FamilyProxier[Any]

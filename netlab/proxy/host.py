@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import logging
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Final
 
 from netlab.api.meta import Object, labels
-from netlab.errors import KernelError
-from netlab.kernel import link, sysctl
+from netlab.client.client import Client
+from netlab.errors import ApiError, KernelError, TemporaryError, Unsupported
+from netlab.kernel import iptables, link, nfacct, sysctl
 from netlab.kernel.rtnl import Rtnl
-from netlab.proxy.addresses import Family, family, networks_of_family, of_family, overlap
+from netlab.proxy.addresses import FAMILIES, Family, family, networks_of_family, of_family, overlap
 from netlab.proxy.config import Config
 from netlab.proxy.layout import node_port_ips
+from netlab.proxy.names import CANARY
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import ZONE_LABEL
 
 log = logging.getLogger(__name__)
+
+EVERYWHERE: Final = ("0.0.0.0", "::")
+"""Values of --bind-address that say nothing about the node."""
 
 _MOST_CONNECTIONS = 1 << 20
 _LOOPBACK: dict[Family, str] = {"IPv4": "127.0.0.0/8", "IPv6": "::1/128"}
@@ -30,6 +39,72 @@ def node_ips(node: Object | None) -> tuple[str, ...]:
     by_type = {kind: [each["address"] for each in found if each.get("type") == kind]
                for kind in ("InternalIP", "ExternalIP")}
     return tuple(by_type["InternalIP"] + by_type["ExternalIP"])
+
+
+async def own_node(client: Client, name: str, stop: asyncio.Event) -> Object | None:
+    """Return this node's object, None when the API server has none that we may see. Waits for the server."""
+    while not stop.is_set() and await client.ready(stop):
+        try:
+            return await client.get("nodes", name)
+        except ApiError as error:
+            if error.code in (403, 404):
+                log.warning(
+                    "no Node for this machine: %s; its addresses and zone are not known (--hostname-override "
+                    "says what it is called)",
+                    error,
+                )
+                return None
+            log.debug("Node %s: %s", name, error)
+        except TemporaryError as error:
+            log.debug("Node %s: %s", name, error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+    return None
+
+
+def families(config: Config, node: Object | None, tools: Container[Family]) -> tuple[Family, ...]:
+    """Return the families to serve, the node's first one first (kubernetes: cmd/kube-proxy/app, detectNodeIPs).
+
+    That is the family of --bind-address, unless that is every address; else of the Node's first address; else IPv4.
+    `tools` are the families that there is an iptables for; the mode nftables needs none.
+
+    Raises:
+        Unsupported: there is no iptables for the node's first family.
+    """
+    bound = str(config["bindAddress"])
+    first = next(iter([bound] if bound not in EVERYWHERE else node_ips(node)), "")
+    primary: Family = family(first) if first else "IPv4"
+    if config.mode != "nftables" and primary not in tools:
+        raise Unsupported(
+            f"this node's first address family is {primary}, and there is no iptables for it",
+            hint="install it, or use --proxy-mode=nftables",
+        )
+    return tuple(
+        each
+        for each in sorted(FAMILIES, key=lambda each: each != primary)
+        if (each in (primary, "IPv4") or has_ipv6()) and (config.mode == "nftables" or each in tools)
+    )
+
+
+def demand_rights(tools: Iterable[iptables.Iptables]) -> None:
+    """Look whether this process may write rules here at all.
+
+    Raises:
+        Unsupported: it may not.
+    """
+    try:
+        nfacct.counters()
+        for tool in tools:
+            iptables.chain_exists(tool, "nat", CANARY)
+    except TemporaryError:
+        return  # somebody holds the lock, which will not last
+    except KernelError as error:
+        if error.errno != errno.EPERM and "Permission denied" not in str(error):
+            return  # what the kernel lacks is said when it is needed
+        raise Unsupported(
+            f"this process may not write rules in its network namespace ({error})",
+            hint="run it as root or with CAP_NET_ADMIN",
+        ) from None
 
 
 def own_addresses(netns: int | None = None) -> tuple[str, ...]:
@@ -57,7 +132,7 @@ def detector(config: Config, wanted: Family, node: Object | None) -> LocalDetect
 def settings(config: Config, wanted: Family, *, node: Object | None, addresses: tuple[str, ...] = (),
              random_fully: bool = True, conntrack_liberal: bool = False) -> Settings:
     """Put together what rules of one family depend on."""
-    bound = [ip for ip in (config["bindAddress"],) if ip not in ("0.0.0.0", "::")]  # before the Node's own
+    bound = [ip for ip in (config["bindAddress"],) if ip not in EVERYWHERE]  # before the Node's own
     ips = of_family([*bound, *node_ips(node)], wanted)
     nftables = config.mode == "nftables"
     networks = tuple(config["nodePortAddresses"]) or (("primary",) if nftables else ())

@@ -76,7 +76,8 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         host.prepare(config, host.settings(config, "IPv4", node=None))
         return 0
     nftables = config.mode == "nftables"
-    tools = {} if nftables else find_tools(config)
+    tools = {} if nftables else find_tools(_backend(config))
+    host.demand_rights(tools.values())
     liberal = bool(config["conntrack.tcpBeLiberal"]) or host.conntrack_liberal()
 
     def settings(node: Object | None, family: Family) -> Settings:
@@ -84,31 +85,37 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
                              random_fully=nftables or tools[family].random_fully,
                              conntrack_liberal=liberal)
 
-    metrics = Metrics(config.mode)
-    proxiers: list[AnyProxier]
+    def proxier_of(family: Family, node: Object | None) -> AnyProxier:
+        made = settings(node, family)
+        if nftables:
+            return NftProxier(made, metrics)
+        if config.mode == "userspace":
+            return UserProxier(
+                made, tools[family], metrics, ports=config.proxy_ports(), listens=_listens(config, family)
+            )
+        return Proxier(made, tools[family], metrics, tidy_every=config.sync_period())
+
     if nftables:
         nft_table.held(socket.AF_INET, nft_names.TABLE)  # a kernel without nf_tables says so now
-        proxiers = [NftProxier(settings(None, family), metrics) for family in families(config)]
-    elif config.mode == "userspace":
+    if config.mode == "userspace":
         log.warning(LABEL)
         host.many_descriptors()
-        proxiers = [UserProxier(settings(None, family), tool, metrics, ports=config.proxy_ports(),
-                                listens=_listens(config, family)) for family, tool in tools.items()]
-    else:
-        proxiers = [Proxier(settings(None, family), tool, metrics, tidy_every=config.sync_period())
-                    for family, tool in tools.items()]
-    for proxier in proxiers:
-        host.prepare(config, proxier.settings)
     host.guard(config["oomScoreAdj"])
-    for doubt in doubts(config.values, config.mode, proxiers[0].family, dual=len(proxiers) > 1):
-        log.info(doubt)
-    health = ProxyHealth(2 * config.sync_period())
-    health.expect(*(proxier.family for proxier in proxiers))
+    metrics, health = Metrics(config.mode), ProxyHealth(2 * config.sync_period())
+    proxiers: list[AnyProxier] = []
     hard = bool(config["bindAddressHardFail"])
     runners = [await _serve(config["healthzBindAddress"], application(health, metrics), hard=hard),
                await _serve(config["metricsBindAddress"], status.application(config, metrics, proxiers), hard=hard)]
     try:
-        async with Client(_client_config(config), PROGRAM) as client:
+        where = _client_config(config)
+        async with Client(where, PROGRAM, tell=metrics.exchanges(where.server.partition("://")[2])) as client:
+            node = await host.own_node(client, config.node, stop)
+            for family in host.families(config, node, tools):
+                proxiers.append(proxier_of(family, node))
+                host.prepare(config, proxiers[-1].settings)
+            health.expect(*(proxier.family for proxier in proxiers))
+            for doubt in doubts(config.values, config.mode, proxiers[0].family, dual=len(proxiers) > 1):
+                log.info(doubt)
             written = ", ".join(f"{each.family} by {tools.get(each.family, 'nfnetlink')}" for each in proxiers)
             log.info("kube-proxy on node %s, mode %s, %s", config.node, config.mode, written)
             recorder = Recorder(client, PROGRAM, config.node)
@@ -172,29 +179,23 @@ def _teller(recorder: Recorder) -> Callable[[str, str], None]:
     return tell
 
 
-def find_tools(config: Config) -> dict[Family, iptables.Iptables]:
-    """Return the programs of every family that this node can serve, the primary family first.
+def find_tools(backend: iptables.Backend) -> dict[Family, iptables.Iptables]:
+    """Return the programs of every family that there are some for.
 
     Raises:
-        Unsupported: there is no iptables for the primary family.
+        Unsupported: there are none at all.
     """
-    served = families(config)
     found: dict[Family, iptables.Iptables] = {}
-    for family in served:
+    lacking: list[Unsupported] = []
+    for family in FAMILIES:
         try:
-            found[family] = iptables.find(family, _backend(config))
+            found[family] = iptables.find(family, backend)
         except Unsupported as error:
-            if family == served[0]:
-                raise
             log.info("no %s: %s", family, error)
+            lacking.append(error)
+    if not found:
+        raise lacking[0]
     return found
-
-
-def families(config: Config) -> tuple[Family, ...]:
-    """Return the families that this node speaks, the primary one first."""
-    primary: Family = "IPv6" if ":" in config["bindAddress"] else "IPv4"
-    return tuple(family for family in sorted(FAMILIES, key=lambda each: each != primary)
-                 if family in (primary, "IPv4") or host.has_ipv6())
 
 
 def _listens(config: Config, family: Family) -> str:

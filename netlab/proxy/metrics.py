@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from netlab.client.client import Exchange
 
 _SYNC = tuple(0.001 * 2 ** n for n in range(15))
 _PROGRAMMING = (0, 0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 330, 30))
 _FAMILY = ("ip_family",)
+_ANSWER = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+_BYTES = (64, 256, 512, 1024, *(4**power for power in range(6, 13)))
+_API = "rest_client_"
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """One metric: its kind, its help, the names of its labels, and a histogram's upper bounds in seconds."""
+    """One metric: its kind, its help, the names of its labels, and a histogram's upper bounds."""
 
     type: Literal["counter", "gauge", "histogram"]
     help: str
@@ -32,10 +37,10 @@ KINDS: Mapping[str, _Kind] = {
     "sync_proxy_rules_last_queued_timestamp_seconds": _Kind("gauge", "When a sync of proxy rules was last queued"),
     "network_programming_duration_seconds": _Kind("histogram", "From a change of endpoints to its rules, in seconds",
                                                   bounds=_PROGRAMMING),
-    "sync_proxy_rules_endpoint_changes_pending": _Kind("gauge", "Changes of endpoints that wait to be written"),
-    "sync_proxy_rules_endpoint_changes_total": _Kind("counter", "Changes of endpoints seen"),
-    "sync_proxy_rules_service_changes_pending": _Kind("gauge", "Changes of Services that wait to be written"),
-    "sync_proxy_rules_service_changes_total": _Kind("counter", "Changes of Services seen"),
+    "sync_proxy_rules_endpoint_changes_pending": _Kind("gauge", "Changes of endpoints that wait to be written", ()),
+    "sync_proxy_rules_endpoint_changes_total": _Kind("counter", "Changes of endpoints seen", ()),
+    "sync_proxy_rules_service_changes_pending": _Kind("gauge", "Changes of Services that wait to be written", ()),
+    "sync_proxy_rules_service_changes_total": _Kind("counter", "Changes of Services seen", ()),
     "sync_proxy_rules_iptables_total": _Kind("gauge", "iptables rules owned", ("table", "ip_family")),
     "sync_proxy_rules_iptables_last": _Kind("gauge", "iptables rules written by the last sync", ("table", "ip_family")),
     "sync_proxy_rules_iptables_restore_failures_total": _Kind("counter", "Restores that failed"),
@@ -50,6 +55,12 @@ KINDS: Mapping[str, _Kind] = {
     "conntrack_reconciler_deleted_entries_total": _Kind("counter", "Conntrack entries deleted"),
     "proxy_healthz_total": _Kind("counter", "Answers of /healthz", ("code",)),
     "proxy_livez_total": _Kind("counter", "Answers of /livez", ("code",)),
+    f"{_API}requests_total": _Kind("counter", "Requests to the API server", ("code", "method", "host")),
+    f"{_API}request_duration_seconds": _Kind(
+        "histogram", "Latency of requests to the API server, watches apart", ("verb", "host"), _ANSWER
+    ),
+    f"{_API}request_size_bytes": _Kind("histogram", "Bytes of requests to the API server", ("verb", "host"), _BYTES),
+    f"{_API}response_size_bytes": _Kind("histogram", "Bytes of the API server's answers", ("verb", "host"), _BYTES),
 }
 
 
@@ -69,12 +80,26 @@ class Metrics:
         """Set a gauge, or a counter that somebody else counts."""
         self._values[name, labels] = value
 
-    def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Put a duration into a histogram."""
+    def observe(self, name: str, value: float, *labels: str) -> None:
+        """Put a duration in seconds, or a size, into a histogram."""
         bounds = KINDS[name].bounds
         buckets = self._buckets.setdefault((name, labels), [0] * (len(bounds) + 1))
-        buckets[bisect_left(bounds, seconds)] += 1
-        self.add(name, *labels, by=seconds)
+        buckets[bisect_left(bounds, value)] += 1
+        self.add(name, *labels, by=value)
+
+    def exchanges(self, host: str) -> Callable[[Exchange], None]:
+        """Return what counts requests to one API server, as client-go does (component-base: prometheus/restclient)."""
+
+        def told(each: Exchange) -> None:
+            self.add(f"{_API}requests_total", str(each.code or "<error>"), each.method, host)
+            if each.watch:
+                return
+            self.observe(f"{_API}request_duration_seconds", each.seconds, each.method, host)
+            self.observe(f"{_API}request_size_bytes", each.sent, each.method, host)
+            if each.code:
+                self.observe(f"{_API}response_size_bytes", each.received, each.method, host)
+
+        return told
 
     def value(self, name: str, *labels: str) -> float:
         """Return a number; for a histogram the sum of what it observed."""
@@ -91,21 +116,22 @@ class Metrics:
             series = sorted(labels for owner, labels in self._values if owner == name)
             if not series and kind.labels:
                 continue
-            yield f"# HELP {_PREFIX}{name} [ALPHA] {kind.help}"
-            yield f"# TYPE {_PREFIX}{name} {kind.type}"
+            full = name if name.startswith(_API) else _PREFIX + name
+            yield f"# HELP {full} [ALPHA] {kind.help}"
+            yield f"# TYPE {full} {kind.type}"
             for labels in series or [()]:
                 if kind.type == "histogram":
-                    yield from self._histogram(name, kind, labels)
+                    yield from self._histogram(name, full, labels)
                 else:
-                    yield f"{_PREFIX}{name}{_labels(kind.labels, labels)} {_number(self.value(name, *labels))}"
+                    yield f"{full}{_labels(kind.labels, labels)} {_number(self.value(name, *labels))}"
 
-    def _histogram(self, name: str, kind: _Kind, labels: tuple[str, ...]) -> Iterator[str]:
-        total = 0
+    def _histogram(self, name: str, full: str, labels: tuple[str, ...]) -> Iterator[str]:
+        kind, total = KINDS[name], 0
         for bound, count in zip((*map(_number, kind.bounds), "+Inf"), self._buckets[name, labels], strict=True):
             total += count
-            yield f"{_PREFIX}{name}_bucket{_labels((*kind.labels, 'le'), (*labels, bound))} {total}"
-        yield f"{_PREFIX}{name}_sum{_labels(kind.labels, labels)} {_number(self.value(name, *labels))}"
-        yield f"{_PREFIX}{name}_count{_labels(kind.labels, labels)} {total}"
+            yield f"{full}_bucket{_labels((*kind.labels, 'le'), (*labels, bound))} {total}"
+        yield f"{full}_sum{_labels(kind.labels, labels)} {_number(self.value(name, *labels))}"
+        yield f"{full}_count{_labels(kind.labels, labels)} {total}"
 
 
 def _labels(names: Sequence[str], values: Sequence[str]) -> str:

@@ -58,7 +58,6 @@ class NftProxier(FamilyProxier[Change]):
         for policy in ("internal", "external"):
             lacking = sum(policy in block.no_local for block in self._wanted.blocks())
             self._metrics.put("sync_proxy_rules_no_local_endpoints_total", lacking, policy, self.family)
-        self._report_pending()
 
     async def _full(self, large: bool) -> Change:
         changed: Iterable[str] = self.tracker.take_changed()

@@ -224,7 +224,6 @@ class Proxier(FamilyProxier[Change]):
         for policy in ("internal", "external"):
             lacking = sum(policy in block.no_local for block in self._wanted.blocks())
             metrics.put("sync_proxy_rules_no_local_endpoints_total", lacking, policy, family)
-        self._report_pending()
 
 
 def _taken(parts: SimpleQueue[str | BaseException | None]) -> Iterator[str]:

@@ -80,7 +80,6 @@ class UserProxier(FamilyProxier[Change]):
         for table in ("filter", "nat"):
             count = sum(len(rules) for (owner, _), rules in self._written.items() if owner == table)
             self._metrics.put("sync_proxy_rules_iptables_total", count, table, self.family)
-        self._report_pending()
 
     async def close(self) -> None:
         """End all relays. Their connections end too, which is said."""

@@ -96,6 +96,13 @@ class ApiStub:
         finally:
             self.watchers[kind].remove(queue)
 
+    async def node(self, request: web.Request) -> web.StreamResponse:
+        if self.hung is not None:
+            await self.hung.wait()
+        found = self.objects["Node"].get(f"/{request.match_info['name']}")
+        return web.json_response(found or {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no such node"},
+                                 status=200 if found else 404)
+
     async def stop(self, runner: web.AppRunner) -> None:
         for queues in self.watchers.values():
             for queue in queues:
@@ -118,6 +125,7 @@ class ApiStub:
         for path, kind in PATHS.items():
             if kind != without:
                 app.router.add_get(path, self.answer)
+        app.router.add_get("/api/v1/nodes/{name}", self.node)
         self.runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await runner.setup()
         sock = sock or socket.create_server(("127.0.0.1", 0))

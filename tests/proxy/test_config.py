@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,9 @@ featureGates: {Whatever: true}
 
 
 def configured(tmp_path: Path, text: str, *flags: str):
+    """Return what a file gives; one that does not say which version of the type it is has this one."""
     path = tmp_path / "config.conf"
-    path.write_text(text)
+    path.write_text(text if "apiVersion" in text else f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\n{text}")
     return read([f"--config={path}", *flags])[0]
 
 
@@ -157,7 +160,9 @@ def test_port_ranges(text: str, ports: range):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("kind: Pod\n", "want a KubeProxyConfiguration"), ("kind: [\n", "not YAML"),
+    ("kind: Pod\n", "want KubeProxyConfiguration, got 'Pod'"), ("kind: [\n", "not YAML"), ("- a list\n", "not YAML"),
+    ("mode: iptables\n", "kind: it is missing"), ("kind: KubeProxyConfiguration\napiVersion:\n", "apiVersion: it is missing"),
+    ("# apiVersion\n", "kind: it is missing"), ("# apiVersion\n[]\n", "kind: it is missing"),
     ("kind: KubeProxyConfiguration\napiVersion: v9\n", "want kubeproxy"), ("kind: KubeProxyConfiguration\nipvs: 5\n", "ipvs: want a map"),
     ("kind: KubeProxyConfiguration\nipvs: {strictARP: 5}\n", "ipvs.strictARP: want a bool"),
     ("kind: KubeProxyConfiguration\nclusterCIDR: 5\n", "clusterCIDR: want a list"),
@@ -226,6 +231,47 @@ def test_settings_of_a_node():
     assert made.node_addresses == ("127.0.0.1", "172.30.0.11")
     assert not made.localhost_node_ports, "loopback is not among the addresses that node ports are served on"
     assert host.settings(config, "IPv6", node=node).node_ip == ""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("flags", "addresses", "tools", "served"), [
+    ([], ["172.30.0.11"], "46", "46"), ([], ["fd00::1", "172.30.0.11"], "46", "64"), ([], ["fd00::1"], "6", "6"),
+    ([], [], "46", "46"), (["--bind-address=::"], ["172.30.0.11"], "46", "46"), (["--bind-address=::"], ["fd00::1"], "46", "64"),
+    (["--bind-address=fd00::9"], ["172.30.0.11"], "46", "64"), (["--bind-address=172.30.0.9"], ["fd00::1"], "46", "46"),
+    ([], ["172.30.0.11"], "4", "4"), (["--proxy-mode=nftables"], ["fd00::1"], "", "64"), ([], ["fd00::1"], "4", None),
+    (["--bind-address=0.0.0.0"], ["172.30.0.11"], "6", None)])
+def test_the_node_tells_which_family_comes_first(flags, addresses: list[str], tools: str, served: str | None):
+    """As upstream: an address in --bind-address wins, the word for every address says nothing."""
+    node = a_node() | {"status": {"addresses": [{"type": "InternalIP", "address": each} for each in addresses]}}
+    there: list[Family] = [f"IPv{each}" for each in tools]
+    with netns.inside(fd := netns.new_netns()):
+        sysctl.write("net.ipv6.conf.all.disable_ipv6", "0")
+        if served is None:
+            with pytest.raises(Unsupported, match="no iptables for it"):
+                host.families(read(flags)[0], node, there)
+        else:
+            assert host.families(read(flags)[0], node, there) == tuple(f"IPv{each}" for each in served)
+    os.close(fd)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+@pytest.mark.parametrize("able", [False, True])
+def test_without_rights_it_ends_and_says_what_it_lacks_and_with_them_it_needs_not_be_root(mode: str, able: bool):
+    """As upstream: CAP_NET_ADMIN is enough (where the sysctls were set before, by --init-only)."""
+    drop = "-all" + (",+net_admin" if able else "")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={drop}", f"--ambient-caps={drop}",
+              f"--bounding-set={drop}"]
+    body = "from netlab.proxy import cleanup, host, main\n" + (
+        "from netlab.kernel import nft_table\nimport socket\nhost.demand_rights([])\nprint(nft_table.held(socket.AF_INET, 'x'))"
+        if mode == "nftables" else "host.demand_rights(main.find_tools('nft').values())\nprint(cleanup.run('nft'))")
+    with netns.inside(fd := netns.new_netns()):
+        done = subprocess.run([*nobody, sys.executable, "-P", "-c", body], capture_output=True, text=True, check=False)
+    os.close(fd)
+    if able:
+        assert (done.returncode, done.stdout) == (0, "None\n" if mode == "nftables" else "0\n"), done.stderr
+    else:
+        assert "Unsupported: this process may not write rules in its network namespace" in done.stderr
 
 
 @pytest.mark.parametrize(("flags", "addresses"), [

@@ -189,7 +189,7 @@ def test_it_ends_when_its_configuration_is_edited(tmp_path: Path):
     async def body() -> None:
         api = ForeignApi()
         file = tmp_path / "config.yaml"
-        file.write_text("kind: KubeProxyConfiguration\nhostnameOverride: node1\nclusterCIDR: 10.244.0.0/16\n"
+        file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nhostnameOverride: node1\nclusterCIDR: 10.244.0.0/16\n"
                         f"clientConnection: {{kubeconfig: {tmp_path / 'kubeconfig'}}}\n")
         async with proxied(tmp_path, api, a_service(), a_slice(), flags=(f"--config={file}",)) as fd:
             await until(lambda: not apart(fd, api), 20, lambda: (apart(fd, api), (tmp_path / "log").read_text()))

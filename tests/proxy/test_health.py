@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from netlab.client.client import Exchange
 from netlab.proxy.health import ProxyHealth
 from netlab.proxy.metrics import KINDS, Metrics
 from tests.proxy.builders import a_node
@@ -100,7 +101,29 @@ def test_names_of_upstream():
               "network_programming_duration_seconds", "iptables_ct_state_invalid_dropped_packets_total",
               "iptables_localhost_nodeports_accepted_packets_total", "conntrack_reconciler_sync_duration_seconds",
               "conntrack_reconciler_deleted_entries_total", "proxy_healthz_total", "proxy_livez_total"]
-    assert set(KINDS) == {*sync, *others}
+    client = ["rest_client_requests_total", "rest_client_request_duration_seconds", "rest_client_request_size_bytes",
+              "rest_client_response_size_bytes"]
+    assert set(KINDS) == {*sync, *others, *client}
+    bare = {name for name, kind in KINDS.items() if not kind.labels}
+    assert bare == {name for name in KINDS if "_changes_" in name or "_packets_total" in name}
+
+
+def test_requests_to_the_api_server_are_counted_as_by_client_go():
+    metrics = Metrics()
+    tell = metrics.exchanges("10.96.0.1:443")
+    for each in (Exchange("GET", 200, 0.02, 0, 300), Exchange("GET", 200, 9.0, watch=True), Exchange("POST", 0, 0.3, 70)):
+        tell(each)
+    lines = set(metrics.text().splitlines())
+    assert {'rest_client_requests_total{code="200",host="10.96.0.1:443",method="GET"} 2',
+            'rest_client_requests_total{code="<error>",host="10.96.0.1:443",method="POST"} 1',
+            'rest_client_request_duration_seconds_bucket{host="10.96.0.1:443",verb="GET",le="0.025"} 1',
+            'rest_client_request_duration_seconds_count{host="10.96.0.1:443",verb="GET"} 1',
+            'rest_client_request_size_bytes_bucket{host="10.96.0.1:443",verb="POST",le="64"} 0',
+            'rest_client_request_size_bytes_bucket{host="10.96.0.1:443",verb="POST",le="256"} 1',
+            'rest_client_response_size_bytes_sum{host="10.96.0.1:443",verb="GET"} 300'} <= lines
+    assert not any(line.startswith("rest_client_response") and "POST" in line for line in lines)
+    assert KINDS["rest_client_request_size_bytes"].bounds == (64, 256, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304,
+                                                              16777216)
 
 
 def test_buckets_of_network_programming():

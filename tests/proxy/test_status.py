@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import urllib.error
 import urllib.request
 
+import pytest
 from aiohttp import web
 
 from netlab.proxy import status
@@ -17,10 +19,11 @@ def config(*flags: str):
     return found[0] if isinstance(found, tuple) else found
 
 
-def asked(made, *paths: str) -> list[tuple[int, str, str]]:
+def asked(made, *paths: str, accept: str = "*/*") -> list[tuple[int, str, str]]:
     """Serve on a port of loopback; return status, content type and body of each path."""
     def get(port: int, path: str) -> tuple[int, str, str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.headers["X-Content-Type-Options"] == "nosniff" or path == "/configz"
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
 
@@ -47,10 +50,32 @@ def test_each_path_of_the_metrics_address():
     assert flagz[2].startswith("kube-proxy flags\n")
     assert {"proxy-mode=nftables", "cluster-cidr=[10.244.0.0/16]", "masquerade-all=false"} <= set(flagz[2].splitlines())
     assert statusz[2].startswith("kube-proxy statusz\n")
-    assert "Paths: /configz /flagz /healthz /metrics /proxyMode /statusz" in statusz[2]
+    assert "Paths: /configz /flagz /healthz /healthz/ping /metrics /metrics/slis /proxyMode /statusz" in statusz[2]
     assert metrics[1].startswith("text/plain; version=0.0.4")
     for name in ("process_resident_memory_bytes", "process_start_time_seconds", "process_open_fds", "kubernetes_build_info"):
         assert re.search(rf"^{name}(\{{.*\}})? [1-9]", metrics[2], re.MULTILINE), name
+
+
+@pytest.mark.parametrize(("kind", "holds"), [("Flagz", "flags"), ("Statusz", "paths")])
+def test_a_program_gets_an_object_if_it_asks_for_exactly_that(kind: str, holds: str):
+    path = f"/{kind.lower()}"
+    wanted = f"application/json;v=v1alpha1;g=config.k8s.io;as={kind}"
+    (_, media, body), = asked(config("--cluster-cidr=10.244.0.0/16"), path, accept=wanted)
+    found = json.loads(body)
+    assert media.startswith("application/json")
+    assert (found["kind"], found["apiVersion"], found["metadata"]) == (kind, "config.k8s.io/v1alpha1", {"name": "kube-proxy"})
+    assert {"cluster-cidr": "[10.244.0.0/16]"}.items() <= found[holds].items() if kind == "Flagz" else path in found[holds]
+    with pytest.raises(urllib.error.HTTPError, match="406"):
+        asked(config(), path, accept="application/json")
+    assert asked(config(), path, accept=f"application/json, {wanted}, */*;q=0.5")[0][1].startswith("application/json")
+
+
+def test_what_the_check_of_its_own_health_came_to():
+    before, plain, verbose, one, after = asked(config(), "/metrics/slis", "/healthz", "/healthz?verbose", "/healthz/ping",
+                                               "/metrics/slis")
+    assert (before[2], plain[2], verbose[2], one[2]) == ("", "ok", "[+]ping ok\nhealthz check passed\n", "ok")
+    assert 'kubernetes_healthcheck{name="ping",type="healthz"} 1\n' in after[2]
+    assert 'kubernetes_healthchecks_total{name="ping",status="success",type="healthz"} 3\n' in after[2]
 
 
 def test_how_long_it_has_been_up_is_told_by_the_clock_that_is_given():
