@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -98,6 +99,10 @@ def usage(program: str, summary: str, table: Sequence[Flag]) -> str:
         left = f"--{flag.name}" + ("" if flag.kind == "bool" else f" {flag.kind}")
         default = "" if flag.default in (None, "", False, [], {}) else f" (default {flag.default})"
         lines.append(f"  {left:<{width}} {flag.help}{default}")
+    ignored = ", ".join(f"--{flag.name}" for flag in table if flag.ignored)
+    if ignored:
+        lines += ["\nTaken as upstream takes them, and without effect here:",
+                  textwrap.fill(ignored, 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)]
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from netlab.inspect import shadow, shares, words
+from netlab.inspect import older, shadow, shares, words
 from netlab.inspect.service import service_of
 from netlab.inspect.world import Meaning, World, meaning
 from netlab.netfilter.model import Chain, Rule, Ruleset, Table
@@ -20,11 +20,13 @@ from netlab.proxy import layout, names
 _FREE = frozenset({names.SERVICES, names.NODE_PORTS, names.EXTERNAL_SERVICES, names.PROXY_FIREWALL})
 """Chains in which the order of rules says nothing, but for the last rule of nat's KUBE-SERVICES."""
 
-_NOT_THE_PROXYS = frozenset({"KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "KUBE-MARK-DROP", names.KUBELET_FIREWALL})
+_NOT_THE_PROXYS = frozenset({"KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", names.MARK_DROP, names.KUBELET_FIREWALL})
 """Chains that the kubelet makes, or made in older versions."""
 
 _HOOKS = (("raw", "PREROUTING"), ("mangle", "PREROUTING"), ("nat", "PREROUTING"), ("filter", "INPUT"),
           ("filter", "FORWARD"), ("filter", "OUTPUT"))
+_LASTING = ("KUBE-SVC-", "KUBE-SEP-")
+_LEFT_OUT = "a traffic policy or topology hints leave it out"
 _REFUSING = frozenset({"DROP", "REJECT"})
 _REWRITES = ("kube-proxy writes it again at its next full sync, at once when it starts anew: "
              "kubectl -n kube-system delete pod -l k8s-app=kube-proxy")
@@ -35,7 +37,8 @@ class Finding:
     """One thing that is wrong.
 
     `kind` is one of: no-rules, missing-chain, missing-rule, extra-chain, extra-rule, changed-rule, order,
-    stale-endpoint, unreached-chain, unreachable-rule, repeated-rule, foreign-drop, policy-drop, mixed-backends; in
+    other-version, stale-endpoint, unreached-chain, unreachable-rule, repeated-rule, foreign-drop, policy-drop,
+    mixed-backends; in
     nftables mode also changed-hook, missing-set, missing-element, changed-element, extra-element; of the node
     mixed-modes, ip-forward-off, bridge-nf-off, no-masquerade; of users' files refused-rule.
     `service` is namespace/name, "" for what belongs to none. `number` counts from 1 in the chain; 0 for a whole chain
@@ -64,15 +67,32 @@ def check(kernel: Ruleset, world: World, *, other: Ruleset | None = None) -> tup
         return (Finding("no-rules", "nat", names.SERVICES, 0, "",
                         "there is no rule of kube-proxy in iptables' tables",
                         hint="does kube-proxy run here, in iptables mode? kubectl -n kube-system get pods -o wide"),)
-    stale = tuple(_stale_endpoints(kernel, world))
-    found = [*_drift(kernel, world, {each.chain for each in stale}), *stale]
+    signs = older.signs(kernel)
+    stale = tuple(_stale_endpoints(kernel, world, policies=not signs))
+    drift = tuple(_drift(kernel, world, {each.chain for each in stale}))
+    found = [*(_of_any_version(drift, world, signs) if signs else drift), *stale]
     extra = {(each.table, each.chain) for each in found if each.kind in ("extra-chain", "stale-endpoint")}
     found += [each for each in _unreached(kernel, world) if (each.table, each.chain) not in extra]
     for table in kernel.tables.values():
         for chain in table.chains.values():
-            found += [_unreachable(table, each, world) for each in shadow.hidden(table, chain)]
+            if not (signs and chain.name == names.FORWARD):  # it said the same of Pods as source and as destination
+                found += [_unreachable(table, each, world) for each in shadow.hidden(table, chain)]
     found += [*foreign_drops(kernel), *policies(kernel), *_mixed(kernel, other)]
     return tuple(sorted(found, key=lambda each: (not each.service, each.service)))
+
+
+def _of_any_version(drift: Sequence[Finding], world: World, signs: Sequence[str]) -> Iterator[Finding]:
+    """Yield what is wrong whichever kube-proxy wrote the rules, and one finding for what differs otherwise.
+
+    Chains of endpoints and those that spread over all of them have had their names and their sense since v1.1.
+    """
+    kept = [each for each in drift if each.chain.startswith(_LASTING)
+            and (each.kind == "missing-chain" or (each.kind == "extra-chain" and each.chain not in world.owners))]
+    yield from kept
+    yield Finding("other-version", "nat", names.SERVICES, 0, "",
+                  f"an older kube-proxy wrote these rules, before v1.24: {'; '.join(signs)}. In "
+                  f"{len(drift) - len(kept)} places they are not what v1.36 would write, which is no fault",
+                  hint="what such a kube-proxy does not know has no rules: internalTrafficPolicy, Pods that terminate")
 
 
 def _drift(kernel: Ruleset, world: World, stale: set[str]) -> Iterator[Finding]:
@@ -155,7 +175,8 @@ def _near(one: Rule, other: Rule) -> bool:
     return one.chain not in _FREE or service_of(comment(one.match)) == service_of(comment(other.match))
 
 
-def _stale_endpoints(kernel: Ruleset, world: World) -> Iterator[Finding]:
+def _stale_endpoints(kernel: Ruleset, world: World, *, policies: bool) -> Iterator[Finding]:
+    """Yield chains of endpoints that are of no use here; with `policies`, also of those that a policy leaves out."""
     ready = {world.owners[chain].address for chain in world.used}
     for chain in kernel.table("nat").chains.values():
         address = shares.destination(chain.rules)
@@ -164,13 +185,15 @@ def _stale_endpoints(kernel: Ruleset, world: World) -> Iterator[Finding]:
         owner = world.owners.get(chain.name)
         port = owner.port.name if owner else next((service_of(comment(rule.match)) for rule in chain.rules), "")
         places = world.places.get(chain.name, ()) if owner and owner.address == address else ()
-        if not address:
+        if not address or (not policies and any(_condition(place.entry) == _LEFT_OUT for place in places)):
             continue
         why = "no EndpointSlice has it" if not places else ", ".join(dict.fromkeys(
             _condition(place.entry) for place in places))
         yield Finding("stale-endpoint", "nat", chain.name, 0, port.partition(":")[0],
-                      f"{_about(port)}{chain.name} sends to {address}, which is no ready endpoint: {why}",
-                      hint="connections that go there fail or meet a stranger; kube-proxy should have removed it")
+                      f"{_about(port)}{chain.name} sends to {address}, which is no "
+                      f"{'endpoint for this node' if why == _LEFT_OUT else 'ready endpoint'}: {why}",
+                      hint="kube-proxy should have removed it" if why == _LEFT_OUT else
+                      "connections that go there fail or meet a stranger; kube-proxy should have removed it")
 
 
 def _condition(entry: dict[str, object]) -> str:
@@ -178,7 +201,7 @@ def _condition(entry: dict[str, object]) -> str:
     assert isinstance(conditions, dict)
     if conditions.get("terminating"):
         return "it is terminating"
-    return "it is not ready" if conditions.get("ready") is False else "this node's traffic policy leaves it out"
+    return "it is not ready" if conditions.get("ready") is False else _LEFT_OUT
 
 
 def _unreached(kernel: Ruleset, world: World) -> Iterator[Finding]:

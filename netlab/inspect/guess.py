@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from netlab.api.meta import Object, labels
 from netlab.netfilter.model import Rule, Ruleset
 from netlab.netfilter.normalise import network, xmark
-from netlab.netfilter.terms import target, terms
+from netlab.netfilter.terms import comment, target, terms
 from netlab.proxy import host, names
 from netlab.proxy.addresses import Family, of_family
 from netlab.proxy.settings import LocalDetector, Settings
@@ -54,7 +54,13 @@ def _kube_rules(kernel: Ruleset) -> Iterator[Rule]:
 
 
 def _masquerade_heads(kernel: Ruleset) -> Iterator[Rule]:
-    """Yield the rules that mark what comes to a cluster address from elsewhere than from a Pod."""
+    """Yield the rules that mark what comes to a cluster address from elsewhere than from a Pod.
+
+    An older kube-proxy has them in KUBE-SERVICES.
+    """
+    for rule in kernel.chain("nat", names.SERVICES).rules:
+        if rule.jump == names.MARK_MASQ and comment(rule.match).endswith(" cluster IP"):
+            yield rule
     for chain in kernel.table("nat").chains.values():
         if chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")) and chain.rules:
             rule = chain.rules[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netlab.api import meta
 from netlab.errors import NotFound, UsageError
-from netlab.inspect import makers, shares, sources, words
+from netlab.inspect import makers, older, shares, sources, words
 from netlab.inspect.service import service_of
 from netlab.inspect.since import since
 from netlab.inspect.sources import Source
@@ -104,7 +104,7 @@ def of_rule(table: Table, chain: str, number: int, world: World) -> Origin:
     if chain in sources.KUBELETS:
         return Origin(table.name, chain, number, "kubelet", rule.text, said, sources.KUBELETS[chain])
     if chain.startswith("KUBE-"):
-        return Origin(table.name, chain, number, "former", rule.text, said, _former(rule, world),
+        return Origin(table.name, chain, number, "former", rule.text, said, _former(table, rule, world),
                       tuple(sources.of_owner(world, owner)) if (owner := world.owners.get(chain)) else ())
     maker = makers.of_rule(rule)
     if maker is not None:
@@ -128,7 +128,7 @@ def of_chain(table: Table, chain: str, world: World) -> Origin:
     size = f"{count} rule{'s' if count != 1 else ''}"
     wanted = chain in world.rules.table(table.name).chains
     if owner is not None:
-        here = "" if wanted else "; this node's kube-proxy would not have it now"
+        here = "" if wanted or owner.role == "older" else "; this node's kube-proxy would not have it now"
         return Origin(table.name, chain, 0, "kube-proxy" if wanted else "former", "", size,
                       f"{sources.ROLES[owner.role]} {owner.port.name} {owner.port.protocol}{_to(owner)}{here}",
                       tuple(sources.of_owner(world, owner)))
@@ -154,10 +154,12 @@ def _to(owner: Owner) -> str:
     return f", {owner.address}" if owner.address else ""
 
 
-def _former(rule: Rule, world: World) -> str:
+def _former(table: Table, rule: Rule, world: World) -> str:
     owner = world.owners.get(rule.chain)
     port = service_of(comment(rule.match))
     about = owner.port.name if owner else port
+    if older.signs(Ruleset({table.name: table})) and (not about or about.partition(":")[0] in world.services):
+        return f"an older kube-proxy, from before v1.24, wrote it{f' for {about}' if about else ''}: v1.36 would not"
     if not about:
         return "foreign: it stands in a chain of kube-proxy's, and no object of the API explains it"
     return (f"no object asks for it as it is: left from an earlier state of {about}, or changed by hand"

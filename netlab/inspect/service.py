@@ -16,7 +16,7 @@ from netlab.inspect.names import Names
 from netlab.netfilter.model import Chain, Rule, Ruleset
 from netlab.netfilter.terms import comment
 
-CHAINS = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
+CHAINS = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-XLB-")
 CHAINS_OF_USERSPACE = (("nat", "KUBE-PORTALS-CONTAINER"), ("nat", "KUBE-PORTALS-HOST"),
                        ("nat", "KUBE-NODEPORT-CONTAINER"), ("nat", "KUBE-NODEPORT-HOST"))
 _SHARED = (("nat", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS"), ("filter", "KUBE-SERVICES"),

@@ -58,6 +58,7 @@ ROLES: Mapping[str, str] = {
     "external": "kube-proxy made it for what comes from outside the cluster to",
     "firewall": "kube-proxy made it to let only some sources to the load balancer addresses of",
     "endpoint": "kube-proxy made it for one endpoint of",
+    "older": "a kube-proxy before v1.24 made it for what comes from outside the cluster, to stay on this node, to",
 }
 CHAINS: Mapping[str, str] = {
     names.SERVICES: "every kube-proxy has it: one rule for each address of each Service",

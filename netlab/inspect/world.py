@@ -26,7 +26,8 @@ from netlab.proxy.tracker import Tracker
 Meaning: TypeAlias = tuple[object, ...]
 """An opaque value: equal for two rules of one chain that do the same, whatever their comments say."""
 
-_ROLES = (("KUBE-SVC-", "cluster"), ("KUBE-SVL-", "local"), ("KUBE-EXT-", "external"), ("KUBE-FW-", "firewall"))
+_ROLES = (("KUBE-SVC-", "cluster"), ("KUBE-SVL-", "local"), ("KUBE-EXT-", "external"), ("KUBE-FW-", "firewall"),
+          (names.FORMER_EXTERNAL, "older"))
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Owner:
-    """What a chain is for: `role` is cluster, local, external, firewall or endpoint (then `address` is ip:port)."""
+    """What a chain is for: `role` is cluster, local, external, firewall or endpoint (then `address` is ip:port).
+
+    `older` is what an older kube-proxy had for what comes from outside to a Service with a Local policy.
+    """
 
     role: str
     port: ServicePort

@@ -28,12 +28,16 @@ _JUMPS: dict[Mode, Mapping[TableChain, tuple[Rule, ...]]] = {"iptables": layout.
 def text(kernel: Ruleset, modes: Sequence[Mode] = ("iptables", "userspace")) -> str:
     """Return restore input that removes the rules and chains of some modes from what `kernel` holds; "" for nothing.
 
-    KUBE-FIREWALL and the jumps to it stay: the kubelet relies on them.
+    KUBE-FIREWALL and the jumps to it stay: the kubelet relies on them. KUBE-MARK-DROP goes if it is empty and nobody
+    jumps to it: an old kube-proxy made it, and no kubelet has use for it.
     """
     parts = []
     for table in layout.CANARY_TABLES:
         chains = kernel.table(table).chains
         ours = [name for name in chains if any(_OURS[mode](table, name) for mode in modes)]
+        if (table == "nat" and names.MARK_DROP in chains and not chains[names.MARK_DROP].rules
+                and all(rule.chain in ours for rule in kernel.table(table).callers().get(names.MARK_DROP, ()))):
+            ours.append(names.MARK_DROP)
         jumps = [f"-D {rule.text.removeprefix('-A ')}"
                  for mode in modes for (owner, chain), wanted in _JUMPS[mode].items() if owner == table
                  for rule in kernel.chain(table, chain).rules

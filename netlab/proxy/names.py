@@ -15,8 +15,14 @@ PROXY_FIREWALL: Final = "KUBE-PROXY-FIREWALL"
 KUBELET_FIREWALL: Final = "KUBE-FIREWALL"
 CANARY: Final = "KUBE-PROXY-CANARY"
 
-SERVICE_PREFIXES: Final = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-")
-"""What the chains of Services start with: cluster policy, local policy, firewall, external, endpoint."""
+FORMER_EXTERNAL: Final = "KUBE-XLB-"
+"""What stood for KUBE-EXT- before v1.24."""
+
+MARK_DROP: Final = "KUBE-MARK-DROP"
+"""The kubelet's before v1.28; kube-proxy made it where there was none."""
+
+SERVICE_PREFIXES: Final = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-", FORMER_EXTERNAL)
+"""What the chains of Services start with: cluster policy, local policy, firewall, external, endpoint; and once."""
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)

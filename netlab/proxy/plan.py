@@ -35,7 +35,7 @@ _FIRST = ("nat", names.MARK_MASQ)
 _WORTH_EDITING = 64
 """Rules from which on a shared chain is edited in place: at 5,000 rules an edit takes 0.1 s, writing it anew 1.4 s."""
 
-_CALLING_ORDER = ("KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
+_CALLING_ORDER = ("KUBE-FW-", "KUBE-EXT-", names.FORMER_EXTERNAL, "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from netlab.inspect.check import check
 from netlab.inspect.world import World
 from netlab.netfilter import parse
 from netlab.netfilter.model import Ruleset
+from netlab.netfilter.render import ruleset
 from netlab.proxy import names
-from tests.inspect.worlds import changed, objects, world
+from tests.inspect.worlds import changed, objects, recorded_with_a_local_one, world
 from tests.proxy.builders import a_service, a_slice, an_endpoint, recorded, recorded_objects, rules_for
 
 TWO = objects("10.244.1.5", "10.244.2.6")
@@ -82,6 +83,25 @@ def test_faults_are_found(table: str, commands, found):
         assert ("policy-drop", "FORWARD", 0, "") in seen
     else:
         assert seen == found
+
+
+def test_an_older_kube_proxy_s_rules_are_said_to_be_that_and_held_to_what_holds_for_every_version():
+    kernel, listed = parse.parse(recorded("iptables-save.v1.20.txt")), recorded_with_a_local_one()
+    assert kinds(kernel, listed) == [("other-version", "KUBE-SERVICES", 0, "")]
+    sep = names.endpoint_chain("default/stay:http", "tcp", "10.244.1.60:8080")
+    broken = parse.parse(ruleset(kernel) + f"*nat\n-F {sep}\n-X {sep}\n:{OLD} -\n-A {OLD} -p tcp -j DNAT --to-destination "
+                         "10.244.9.9:8080\n:KUBE-SVC-ABCDEFGHIJKLMNOP -\nCOMMIT\n*filter\n-I FORWARD -d 198.51.100.9 -j DROP\nCOMMIT\n")
+    assert set(kinds(broken, listed)) == {("other-version", "KUBE-SERVICES", 0, ""), ("missing-chain", sep, 0, "default/stay"),
+                                          ("stale-endpoint", OLD, 0, ""), ("extra-chain", "KUBE-SVC-ABCDEFGHIJKLMNOP", 0, ""),
+                                          ("foreign-drop", "FORWARD", 1, "")}
+    assert guess.settings(kernel, "IPv4", name="node1").detector.match == "-s 10.244.0.0/16"
+
+
+@pytest.mark.parametrize("by_hand", [
+    "-I KUBE-SERVICES -d 10.96.0.10 -p tcp -m comment --comment \"default/web:http cluster IP\" -j KUBE-MARK-MASQ",
+    f"-I KUBE-NODEPORTS -p tcp --dport 30080 -j {SVC}"])
+def test_one_rule_by_hand_does_not_make_them_an_older_kube_proxy_s(by_hand: str):
+    assert [kind for kind, *_ in kinds(changed(TWO, "nat", by_hand))] == ["extra-rule"]
 
 
 def test_an_endpoint_that_is_no_longer_ready_is_stale():

@@ -9,7 +9,7 @@ from netlab.inspect import guess, provenance
 from netlab.inspect.world import World
 from netlab.netfilter import parse
 from netlab.proxy import names
-from tests.inspect.worlds import changed, objects, world
+from tests.inspect.worlds import changed, objects, recorded_with_a_local_one, world
 from tests.proxy.builders import a_settings, recorded, recorded_objects, rules_for
 
 TWO = objects("10.244.1.5", "10.244.2.6", sessionAffinity="ClientIP")
@@ -107,3 +107,19 @@ def test_what_is_not_there():
     with pytest.raises(UsageError):
         asked(" ")
 
+
+
+def test_chains_and_rules_of_an_older_kube_proxy_are_named_with_their_objects():
+    kernel, listed = parse.parse(recorded("iptables-save.v1.20.txt")), recorded_with_a_local_one()
+    known = world(listed)
+    code = names.digest("default/stay:httptcp")
+    chain, = provenance.why(f"KUBE-XLB-{code}", kernel, known)
+    assert chain.said.startswith("a kube-proxy before v1.24 made it for what comes from outside the cluster")
+    assert "default/stay:http tcp" in chain.said
+    assert chain.sources[0].object == "Service default/stay"
+    for rule in provenance.why("default/stay:http external IP", kernel, known):
+        assert rule.maker == "former"
+        assert rule.said == "an older kube-proxy, from before v1.24, wrote it for default/stay:http: v1.36 would not"
+    same, = provenance.why("forwarding conntrack pod source rule", kernel, known)
+    assert same.maker == "kube-proxy", "it does what v1.36 has a rule for, whatever its comment says"
+    assert provenance.why(f"KUBE-SEP-{names.digest('default/stay:httptcp10.244.1.60:8080')}", kernel, known)[0].maker == "kube-proxy"

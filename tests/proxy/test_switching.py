@@ -19,8 +19,9 @@ import pytest
 from netlab.kernel import iptables, netns, nft_table
 from netlab.netfilter import parse
 from netlab.proxy import cleanup, nft_names
+from netlab.proxy.main import main
 from tests.proxy.api_stub import ApiStub
-from tests.proxy.builders import a_node, a_port, a_service, a_slice, an_endpoint
+from tests.proxy.builders import a_node, a_port, a_service, a_slice, an_endpoint, recorded
 from tests.proxy.network import PODS, Network
 from tests.proxy.test_live import run, until
 
@@ -224,3 +225,59 @@ def test_one_that_was_killed_is_cleaned_up_after(node: Network, tmp_path: Path):
             await api.stop(runner)
 
     run(body)
+
+
+FORMER = """*nat
+:KUBE-XLB-ABCDEFGHIJKLMNOP - [0:0]
+:KUBE-FW-ABCDEFGHIJKLMNOP - [0:0]
+:KUBE-MARK-DROP - [0:0]
+{more}-A KUBE-FW-ABCDEFGHIJKLMNOP -s 192.0.2.0/24 -j KUBE-XLB-ABCDEFGHIJKLMNOP
+-A KUBE-FW-ABCDEFGHIJKLMNOP -j KUBE-MARK-DROP
+-A KUBE-NODEPORTS -p tcp --dport 30060 -j KUBE-XLB-ABCDEFGHIJKLMNOP
+-A KUBE-SERVICES -d 192.0.2.60 -p tcp --dport 80 -j KUBE-FW-ABCDEFGHIJKLMNOP
+-A KUBE-XLB-ABCDEFGHIJKLMNOP -s 10.244.0.0/16 -j KUBE-SVC-ABCDEFGHIJKLMNOP
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(("more", "stays"), [
+    pytest.param("", set(), id="the proxy made KUBE-MARK-DROP"),
+    pytest.param("-A KUBE-MARK-DROP -j MARK --or-mark 0x8000\n", {"KUBE-MARK-DROP"}, id="an old kubelet uses it"),
+    pytest.param(":MINE -\n-A MINE -j KUBE-MARK-DROP\n", {"KUBE-MARK-DROP"}, id="somebody else uses it")])
+@pytest.mark.parametrize("mode", ["iptables", "nftables", "--cleanup"])
+def test_nothing_of_a_kube_proxy_v1_20_is_left(node: Network, tmp_path: Path, mode: str, more: str, stays: set[str]):
+    """Its recording, and the chains of one more Service, all in use."""
+    fd = node.places["node"]
+    text = recorded("iptables-save.v1.20.txt")
+    iptables.restore(iptables.find(), text, netns=fd, flush=True)
+    iptables.restore(iptables.find(), FORMER.format(more=more).replace(
+        ":KUBE-MARK-DROP", ":KUBE-SVC-ABCDEFGHIJKLMNOP - [0:0]\n:KUBE-MARK-DROP"), netns=fd)
+
+    def left() -> set[str]:
+        nat = parse.parse(iptables.save(iptables.find(), netns=fd)).table("nat").chains
+        return {name for name in nat if "XLB" in name or "MARK-DROP" in name or "ABCDEF" in name}
+
+    async def body() -> None:
+        sock = netns.socket_in(fd, socket.AF_INET, socket.SOCK_STREAM)
+        sock.bind(("127.0.0.1", 0))
+        api = ApiStub()
+        api.put(a_node(), a_service(), a_slice())
+        runner = await api.start(sock)
+        it = Node(node, api, tmp_path / "log")
+        it.start(mode)
+        try:
+            await until(lambda: left() == stays, 20, lambda: (left(), it.text()))
+            assert it.modes() == {mode}
+            assert "\nE" not in it.text()
+        finally:
+            it.stop()
+            await api.stop(runner)
+
+    if mode == "--cleanup":
+        with netns.inside(fd):
+            assert main([mode]) == 0
+        assert left() == stays
+        gone = {chain for table in parse.parse(iptables.save(iptables.find(), netns=fd)).tables.values() for chain in table.chains}
+        assert {chain for chain in gone if chain.startswith("KUBE-")} == stays
+    else:
+        run(body)
