@@ -103,7 +103,8 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
         from netlab.trace.run import Request
 
         request = Request(source, "", 0, protocol, timeout, payload or b"", source_address, _craft(wishes), bpf)  # type: ignore[arg-type]
-        found = asyncio.run(attaching.trace(attach, request, target, kubeconfig=kubeconfig, file=objects, ipv6=ipv6))
+        found = asyncio.run(attaching.trace(attach, request, target, kubeconfig=kubeconfig, file=objects, ipv6=ipv6,
+                                           predict=predict is not False))
         return trace_views.show(found, output=output, save=save, write=write, color=color, policies=policies)
     if kubeconfig or objects:
         raise UsageError("--kubeconfig and --objects go with --attach", hint="a lab has its own API server")

@@ -15,7 +15,7 @@ How they are told apart in `auto`: a namespace in which a kubelet runs, or which
 share, is a node's; one whose Pod processes are all of one Pod is that Pod's. A process is a Pod's when its control
 group says so (`pod` and the uid, as the kubelet names it with both drivers). A Pod's node is that of the nearest
 ancestor, which is the runtime's shim. The machine's own namespace counts as a node when that holds for it, and
-otherwise only when it is asked for (`host`).
+otherwise only when it is asked for (`host`). Where the API's Nodes are known, `auto` leaves other clusters' nodes out.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Final, Literal
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import KernelError, NetlabError, NetnsGone, NotFound, UsageError
+from netlab.inspect import membership
 from netlab.inspect import objects as files
 from netlab.kernel import link, netns, procs
 from netlab.kernel.procs import Process
@@ -132,8 +133,11 @@ def discover(wishes: Sequence[Wish], known: Iterable[Object] = ()) -> list[Spot]
                               hint="run as root on the machine itself, not in a container of its own") from None
         raise
     looked = [replace(spot, addresses=_addresses(spot)) for spot in chosen]
+    known = list(known)
+    if all(each.kind == "auto" for each in wishes):
+        looked = _members(looked, known, _nodes(processes, looked))
     hosts = {spot.inode: procs.hostname(_agent(spot, processes)) for spot in looked if spot.role == "node"}
-    return named(looked, list(known), hosts, _nodes(processes, looked))
+    return named(looked, known, hosts, _nodes(processes, looked))
 
 
 def choose(wishes: Sequence[Wish], processes: Sequence[Process], own: int, stat: object = os.stat) -> list[Spot]:
@@ -267,6 +271,17 @@ def _place(spot: Spot, by_uid: Mapping[str, str], by_ip: Mapping[str, str], host
     name = os.path.basename(spot.path)
     return f"netns/{name}" if spot.path.startswith(("/run/netns/", "/var/run/netns/")) else f"pid/{spot.pid}" \
         if spot.pid else f"netns/{spot.inode}"
+
+
+def _members(spots: Sequence[Spot], known: Sequence[Object], node_of: Mapping[int, int]) -> list[Spot]:
+    """Leave out other clusters' nodes with their Pods, where the objects tell."""
+    uids = {spot.inode: spot.uid for spot in spots if spot.role == "pod"}
+    here = [membership.Here(spot.inode, spot.addresses, [uid for pod, uid in uids.items()
+                                                         if node_of.get(pod) == spot.inode])
+            for spot in spots if spot.role == "node"]
+    nodes = [each for each in known if each.get("kind") == "Node"]
+    gone = membership.on(membership.strangers(here, nodes, _names(known)[0]), node_of)
+    return [spot for spot in spots if spot.inode not in gone]
 
 
 def _names(known: Iterable[Object]) -> tuple[dict[str, str], dict[str, str]]:

@@ -67,13 +67,14 @@ def compare(predicted: Prediction, observed: Trace, world: World) -> Agreement:
     if not predicted.branches:
         return Agreement("skipped", "nothing was predicted")
     bridges = {(space.place, link.name) for space in world.spaces.values() for link in space.links.values()
-               if link.kind == "bridge"}
+               if link.kind == "bridge" or space.unseen}
     best: tuple[int, Branch, tuple[Difference, ...]] | None = None
     for branch in predicted.branches:
         far, found = _differences(branch, observed, bridges)
         if not found:
             words = (f"as predicted ({len(branch.request)} hops), up to the program, which did not answer"
                      if _unanswered(branch, observed) else f"as predicted ({len(branch.hops)} hops)")
+            words += ", as far as is known here" if _leaves(branch) else ""
             return Agreement("agrees", words if branch.certain else f"{words}, though not all of it could be judged")
         if best is None or far > best[0]:
             best = far, branch, found
@@ -88,7 +89,7 @@ def _differences(branch: Branch, observed: Trace,
                  bridges: set[tuple[str, str]]) -> tuple[int, tuple[Difference, ...]]:
     """Return how far both go together, and the first difference of each kind."""
     found: list[Difference] = []
-    far = 0
+    far, last = 0, branch.reply or branch.request
     ways: tuple[tuple[Direction, Sequence[Hop], Sequence[Hop]], ...] = (
         ("request", branch.request, observed.request), ("reply", branch.reply, observed.reply))
     for direction, said, seen in ways:
@@ -97,7 +98,7 @@ def _differences(branch: Branch, observed: Trace,
         if direction == "reply" and branch.request[-1].text.endswith(NOBODY) and (
                 not said or (not seen and observed.outcome.status == "timeout")):
             continue  # whether the kernel gave up asking for the neighbour while the trace still listened is chance
-        if direction == "reply" and _unanswered(branch, observed):
+        if direction == "reply" and (_unanswered(branch, observed) or (_leaves(branch) and not said)):
             continue
         for select in (_crossing, _rule, _nat):
             left, right = (_told(hops, select, bridges) for hops in (said, seen))
@@ -107,13 +108,13 @@ def _differences(branch: Branch, observed: Trace,
                     break
                 far += 1
             else:
-                if len(left) != len(right):
+                if len(left) > len(right) or (len(left) < len(right) and not (_leaves(branch) and said is last)):
                     _, words, place = (left if len(left) > len(right) else right)[min(len(left), len(right))]
                     longer = len(left) > len(right)
                     found.append(Difference(direction, place, words if longer else "", "" if longer else words))
         if found:
             break
-    if not found and not _unanswered(branch, observed):
+    if not found and not _unanswered(branch, observed) and not _leaves(branch):
         found += _ends(branch, observed)
     return far, tuple(found)
 
@@ -122,6 +123,11 @@ def _unanswered(branch: Branch, observed: Trace) -> bool:
     """Tell whether a datagram came to its socket as predicted and nothing was said: what a program says is its own."""
     return (observed.protocol == "udp" and observed.outcome.status == "timeout" and not observed.reply
             and branch.outcome.status in GOOD and bool(observed.request) and observed.request[-1].kind == "deliver")
+
+
+def _leaves(branch: Branch) -> bool:
+    """Tell whether a prediction ends where a packet leaves what is known."""
+    return branch.outcome.status == "sent"
 
 
 def _ends_of(hop: Hop) -> tuple[str, str]:

@@ -22,9 +22,8 @@ from netlab.inspect import foreign
 from netlab.inspect.foreign import Spot
 from netlab.kernel import logbinding, procs
 from netlab.kernel.process import read_file
-from netlab.trace import byname, cables, run
+from netlab.trace import byname, cables, foresee, look, run
 from netlab.trace import resolve as resolvers
-from netlab.trace.event import Trace
 from netlab.trace.listen import Tap
 from netlab.trace.recording import Found
 from netlab.trace.target import Objects, Target, names, resolve, split
@@ -128,7 +127,7 @@ async def renewed(old: Ground, wishes: Sequence[foreign.Wish], kubeconfig: str, 
 
 
 async def trace(attach: Sequence[str], request: run.Request, target: str, *, kubeconfig: str = "", file: str = "",
-                ipv6: bool = False) -> Subject:
+                ipv6: bool = False, predict: bool = True) -> Subject:
     """Send one exchange from a place that was found, and tell of it as in a lab.
 
     Args:
@@ -138,6 +137,7 @@ async def trace(attach: Sequence[str], request: run.Request, target: str, *, kub
         kubeconfig: names the API server that knows the names, "" for none.
         file: objects from a file instead.
         ipv6: to the IPv6 address of what has both.
+        predict: lay a prediction beside it, made from what all the namespaces say just before.
     """
     found = await ground(attach, kubeconfig=kubeconfig, file=file)
     source = found.find(request.source)
@@ -151,18 +151,18 @@ async def trace(attach: Sequence[str], request: run.Request, target: str, *, kub
         descriptors = [(spot.place, fd) for spot, fd in places]
         taps = [Tap(spot.place, fd, spot.node.removeprefix("node/")) for spot, fd in places]
         asked = replace(request, source=source.place, address=goal.address, port=goal.port)
+        world = (look.world(taps, names(known), family=look.family_of(goal.address) if goal.address else 4, lazy=True,
+                            alone=False)
+                 if predict and request.craft is None else None)
         with logbinding.restored([fd for _, fd in descriptors]):
             if goal.name:
                 conf = resolvers.parse(_resolv_conf(source))
                 told = byname.trace(asked, goal.name, conf, taps, names(known), target=goal.label, ipv6=ipv6)
             else:
                 told = run.trace(asked, taps, names(known), target=goal.label)
-        return _subject(told, found, descriptors)
-
-
-def _subject(told: Trace, found: Ground, places: Sequence[tuple[str, int]]) -> Subject:
-    return Subject(told, {place: node.removeprefix("node/") for place, node in found.nodes.items()},
-                   cables.far_ends(places, found.nodes))
+        return Subject(told, {place: node.removeprefix("node/") for place, node in found.nodes.items()},
+                       cables.far_ends(descriptors, found.nodes),
+                       foresee.compared(world, asked, told) if world else None)
 
 
 def _resolv_conf(spot: Spot) -> str:

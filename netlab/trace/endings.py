@@ -130,7 +130,9 @@ class Endings(Hooks, ABC):
         fix = f"no interface behind {interface} has {next_hop}: is the Pod gone, or the node down?"
         own = going.packet.iif in ("", "lo")
         bridged = going.packet.iif == interface and space.links[interface].kind == "bridge"
-        if space.edge:
+        link = space.links[interface]
+        leads_out = link.kind != "bridge" or any(port.far is None for port in space.ports(interface))
+        if space.edge and leads_out:
             yield self.gone(self.crossed(going, space.place, interface, "out"), space.place, interface)
         elif own or bridged:
             yield self.die(going, space.place, why, "unreachable", fix)

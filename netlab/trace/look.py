@@ -13,6 +13,7 @@ from netlab.kernel.nft import TRACE_TABLE
 from netlab.kernel.survey import Survey
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.parse import parse
+from netlab.trace import lan
 from netlab.trace.listen import Tap
 from netlab.trace.world import End, Link, Route, Space, World
 
@@ -34,7 +35,7 @@ class Listeners(Container[tuple[str, int]]):
 
 
 def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family: int = 4,
-          lazy: bool = False) -> World:
+          lazy: bool = False, alone: bool = True) -> World:
     """Read all namespaces: about 1 ms each, and 10 ms for the rules of each that has some.
 
     Args:
@@ -42,6 +43,7 @@ def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family
         names: names by IP address.
         family: 4 or 6, whose rules are read.
         lazy: listening sockets are read only where a packet arrives; the descriptors have to stay open until then.
+        alone: cables that end in none of the namespaces lead nowhere; else into networks that nodes have in common.
     """
     found: dict[str, Survey] = {}
     for tap in taps:
@@ -55,7 +57,7 @@ def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family
         rules = dict(zip([tap.place for tap in here], pool.map(lambda tap: _rules(tap.netns_fd, family), here),
                          strict=True))
     spaces = {tap.place: _space(tap, found[tap.place], far, *rules[tap.place], family, lazy=lazy) for tap in here}
-    return World(spaces, names or {})
+    return World(spaces if alone else lan.joined(spaces), names or {})
 
 
 def _space(tap: Tap, read: Survey, far: Mapping[End, End], rules: Ruleset | None, doubts: Sequence[str],

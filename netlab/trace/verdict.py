@@ -68,7 +68,7 @@ def conclude(answer: Answer, request: Sequence[Hop], reply: Sequence[Hop], names
     if end is None:
         why = f"the answer was last seen at {back[-1].place}"
         return replace(outcome, place=back[-1].place, why=why, fix="look at the last hop of the reply"), there, back
-    return _ended(outcome, reply[0].place, end), there, back
+    return _ended(outcome, _sender(reply[0], names), end), there, back
 
 
 def shown(data: bytes) -> str:
@@ -82,14 +82,21 @@ def _answered(request: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, 
     first = reply[0]
     reason, function = (death.reason, death.function) if death is not None else ("", "")
     if first.packet.flags & 4:
-        who = names.get(first.packet.source, first.place)
+        who = names.get(first.packet.source) or _sender(first, names)
         return Cause(f"{who} answered with a reset: nothing listens on {request[-1].packet.to}",
                      "start the program there, or mend the Service's targetPort", reason, function)
     if first.packet.is_icmp_error:
         fix = "nothing listens on that port there" if first.packet.what == "port unreachable" else \
             "look at the routes, rules and neighbours of that place"
-        return Cause(f"{first.place} answered with ICMP: {first.packet.what}", fix, reason, function)
+        return Cause(f"{_sender(first, names)} answered with ICMP: {first.packet.what}", fix, reason, function)
     return None
+
+
+def _sender(first: Hop, names: Mapping[str, str]) -> str:
+    """Return the place that an answer comes from, or its address where it came in from beyond all namespaces."""
+    if first.kind == "iface" and first.way == "in":
+        return names.get(first.packet.source, first.packet.source)
+    return first.place
 
 
 def _unknown(request: Sequence[Hop], reply: Sequence[Hop]) -> Cause | None:
@@ -126,6 +133,8 @@ def _closed(hops: Sequence[Hop], cause: Cause | None = None) -> list[Hop]:
         return []
     last = hops[-1]
     text = f"arrived at {last.place}" if last.direction == "request" else f"back at {last.place}"
+    if last.kind == "iface" and last.way == "out":  # nobody listens at the other end
+        text = f"left {last.place} by {last.interface}"
     if cause is None:
         return [*hops, Hop(None, last.place, last.direction, "deliver", text, last.packet)]
     return [*hops, Hop(None, last.place, last.direction, "drop", cause.why, last.packet, reason=cause.reason,

@@ -64,7 +64,8 @@ class Space:
     and whose bridged packets meet iptables. `listeners` are (protocol, port) of its sockets, None when not known;
     `recent` the entries of `-m recent` lists.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
-    when it may have more addresses than those listed. `doubts` are words for what is not modelled here.
+    when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
+    words for what is not modelled here.
     """
 
     place: str
@@ -77,6 +78,7 @@ class Space:
     recent: frozenset[tuple[str, str]] = frozenset()
     edge: bool = False
     complete: bool = True
+    unseen: bool = False
     doubts: tuple[str, ...] = ()
 
     @cached_property

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from netlab.errors import NotFound, UsageError
-from netlab.inspect import foreign
+from netlab.inspect import foreign, membership
 from netlab.kernel import netns, procs
 from netlab.kernel.procs import Process
 
@@ -115,6 +115,30 @@ def test_names_come_from_the_api_by_uid_then_by_address_then_from_the_machine() 
 def test_two_with_one_name_stay_apart() -> None:
     found = foreign.named([spot("node", 1), spot("node", 2)], [], {1: "w", 2: "w"}, {})
     assert [each.place for each in found] == ["node/w", "node/w@2"]
+
+
+def a_node(name: str, ip: str) -> dict:
+    return {"kind": "Node", "metadata": {"name": name}, "status": {"addresses": [{"type": "InternalIP", "address": ip}]}}
+
+
+@pytest.mark.parametrize(("nodes", "uids", "strange"), [
+    pytest.param([], {"a"}, set(), id="no Node is known"),
+    pytest.param([a_node("x", "10.9.9.9")], {"z"}, set(), id="the API's nodes are all elsewhere"),
+    pytest.param([a_node("one", "172.18.0.2")], {"a"}, {2, 3}, id="another address, or the same one and other Pods"),
+    pytest.param([a_node("one", "172.18.0.2")], {"z"}, {3}, id="no Pod tells the two with one address apart"),
+    pytest.param([a_node("one", "172.18.0.2"), a_node("two", "172.18.0.3")], {"b", "c"}, {1}, id="the second cluster's"),
+])
+def test_other_clusters_nodes_on_this_machine_are_told_apart(nodes: list[dict], uids: set[str], strange: set[int]) -> None:
+    here = [membership.Here(1, ("172.18.0.2",), ("a",)), membership.Here(2, ("172.18.0.2",), ("b",)),
+            membership.Here(3, ("172.18.0.3",), ("c",))]
+    assert membership.strangers(here, nodes, uids) == strange
+
+
+def test_pods_go_with_their_node() -> None:
+    spots = [spot("node", 1, addresses=("172.18.0.2",)), spot("pod", 11, uid=UID),
+             spot("node", 2, addresses=("172.18.0.2",)), spot("pod", 21, uid=OTHER), spot("pod", 31, uid=HASH)]
+    known = [a_node("one", "172.18.0.2"), a_pod("mine", uid=UID)]
+    assert [each.inode for each in foreign._members(spots, known, {11: 1, 21: 2})] == [1, 11, 31]
 
 
 @pytest.mark.root

@@ -57,6 +57,13 @@ class Machine:
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.argv(*words), capture_output=True, text=True, timeout=60, check=False)
 
+    def without_fabric(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it with the nodes and Pods alone, as on a real node."""
+        command, *rest = words
+        known = [word for place, pid in self.pids.items() if place != "fabric" for word in ("--attach", f"pid:{pid}")]
+        return subprocess.run([sys.executable, "-P", "-m", "netlab.cli.main", command, *known, "--objects", str(self.file),
+                               *rest], capture_output=True, text=True, timeout=60, check=False)
+
     def left(self) -> list[str]:
         """Return what of a tracer's is in the namespaces."""
         found = []
@@ -124,7 +131,32 @@ def test_a_trace_there_is_as_in_a_lab(machine: Machine) -> None:
     assert any(hop.get("comment") == "default/web:http cluster IP" for hop in told["hops"])
     assert told["links"]["node/node1 v-client"] == "pod/default/client"
     assert told["links"]["fabric node1"] == "node/node1"
+    assert told["prediction"]["status"] == "agrees", told["prediction"]
     assert machine.left() == []
+
+
+def test_where_nobody_listens_between_the_nodes_their_subnet_joins_them(machine: Machine) -> None:
+    machine.net.serve("pod/default/web-2", 8080)
+    done = machine.without_fabric("trace", "pod/client", "svc/web", "-o", "json")
+    told = json.loads(done.stdout)
+    assert told["outcome"]["endpointPlace"] == "pod/default/web-2", done.stderr
+    assert {hop["place"] for hop in told["hops"]} == {"pod/default/client", "node/node1", "node/node2",
+                                                      "pod/default/web-2"}
+    assert told["prediction"]["status"] == "agrees", told["prediction"]
+
+
+def test_what_leaves_the_known_namespaces_is_said_to(machine: Machine) -> None:
+    """The router between the nodes answers for an address that none of them has."""
+    with netns.inside(machine.net.places["fabric"]):
+        subprocess.run(["ip", "address", "add", "172.18.0.1/16", "dev", "br0"], check=True)
+    done = machine.without_fabric("trace", "node/node1", "172.18.0.1:9", "-o", "json", "--timeout", "2")
+    told = json.loads(done.stdout)
+    assert told["outcome"]["status"] == "refused", done.stderr
+    assert told["outcome"]["why"].startswith("172.18.0.1 answered with a reset")
+    assert [hop["text"] for hop in told["hops"] if hop["kind"] == "deliver"] == ["left node/node1 by eth0",
+                                                                                 "back at node/node1"]
+    assert told["prediction"]["status"] == "agrees", told["prediction"]
+    assert "as far as is known here" in told["prediction"]["words"]
 
 
 def test_without_names_they_are_called_by_what_the_machine_knows(machine: Machine) -> None:
