@@ -126,7 +126,7 @@ def _worked_out(tracker: Tracker, settings: Settings, slices: Mapping[str, tuple
                 owners[chain] = Owner("endpoint", port, place.endpoint.text)
                 places[chain] = (*places.get(chain, ()), place)
             used |= {names.endpoint_chain(port.name, port.protocol, each.text) for each in choice.reachable}
-            for chain, rules in made.chains.items():
+            for chain, rules in made.rules():
                 by_chain["nat", chain] = [(rule, port) for rule in rules]
             for at, rule in made.shared:
                 by_chain.setdefault(at, []).append((rule, port))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 TARGETS = frozenset({"ACCEPT", "DROP", "RETURN", "QUEUE", "REJECT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "MARK",
                      "CONNMARK", "LOG", "NFLOG", "TRACE", "TCPMSS", "TPROXY", "NFQUEUE", "CT", "NOTRACK", "NETMAP",
@@ -21,8 +22,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
 """The built-in chains of each table (iptables(8), TABLES)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule: `-A chain match -j target`.
 
     `match` is everything before the jump, `target` what follows `-j` (or `-g` when `goto`): a chain, or a target with
@@ -52,8 +52,7 @@ class Rule:
         return " ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """A chain and its rules in order. `policy` is ACCEPT or DROP for a built-in chain, "" for a user's."""
 
     name: str

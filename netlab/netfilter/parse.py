@@ -20,6 +20,10 @@ _ENDS_TARGET = frozenset({"-m", "--match", "-p", "--protocol", "-s", "-d", "-i",
 _MATCH_BEHIND = re.compile(r" (?:!|-[a-z]|--(?:match|protocol|source|destination|src|dst|in-interface|out-interface"
                            r"|jump|goto)) ")
 
+_BUILT_IN = ("*", "#", "COMMIT", *(f"{start}{hook} " for start in (":", "-A ")
+                                   for hook in sorted({hook for hooks in HOOKS.values() for hook in hooks})))
+_USER = re.compile(r"\n:(\S+) -")  # a line's start as a character: found three times as fast as by ^
+
 
 class NotIptables(UsageError):
     """The text is not what iptables-save prints or iptables-restore reads. `line` counts from 1."""
@@ -166,5 +170,11 @@ def rules(lines: Iterable[str]) -> tuple[Rule, ...]:
 
 def outline(text: str) -> Ruleset:
     """Return the chains of saved text with the rules of built-in chains only: quick on a node of many Services."""
-    own = tuple(f"-A {hook} " for hook in sorted({hook for hooks in HOOKS.values() for hook in hooks}))
-    return parse("\n".join(line for line in text.splitlines() if line[:1] in "*:C#" or line.startswith(own)))
+    built_in = parse("\n".join(line for line in text.splitlines() if line.startswith(_BUILT_IN)))
+    tables: dict[str, Table] = {}
+    for section in f"\n{text}".split("\n*")[1:]:
+        name = section.partition("\n")[0].strip()
+        known = tables.get(name, built_in.table(name)).chains
+        users = {user: Chain(user) for user in _USER.findall(section) if user not in known}
+        tables[name] = Table(name, {**known, **users})
+    return Ruleset(tables, built_in.generator)

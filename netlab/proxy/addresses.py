@@ -54,8 +54,7 @@ def family(text: str) -> Family:
 
 def of_family(texts: Iterable[str], wanted: Family) -> tuple[str, ...]:
     """Return the addresses of one family, in order, what is no address left out."""
-    found = (address(text) for text in texts)
-    return tuple(each for each in found if each and family(each) == wanted)
+    return tuple([each for each in map(address, texts) if each and family(each) == wanted])
 
 
 def networks_of_family(texts: Iterable[str], wanted: Family) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -12,8 +12,10 @@ from netlab.proxy.addresses import Family, address, family, join
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+_NOBODY: frozenset[str] = frozenset()
+
+
+class Endpoint(NamedTuple):
     """One backend of a Service port. `text` is `ip:port`, by which endpoints are told apart and sorted."""
 
     ip: str
@@ -23,8 +25,8 @@ class Endpoint:
     ready: bool = True
     serving: bool = True
     terminating: bool = False
-    zone_hints: frozenset[str] = frozenset()
-    node_hints: frozenset[str] = frozenset()
+    zone_hints: frozenset[str] = _NOBODY
+    node_hints: frozenset[str] = _NOBODY
 
 
 PortKey = tuple[str, str]
@@ -59,13 +61,15 @@ def _endpoints(hosts: Iterable[Object], port: int, wanted: Family) -> Iterator[E
         ip = address((host.get("addresses") or [""])[0])
         if not ip or family(ip) != wanted:
             continue
-        conditions = host.get("conditions") or {}
-        hints = host.get("hints") or {}
-        yield Endpoint(ip, port, join(ip, port), host.get("nodeName") or "",
-                       conditions.get("ready") is not False, conditions.get("serving") is not False,
-                       bool(conditions.get("terminating")),
-                       frozenset(zone["name"] for zone in hints.get("forZones") or ()),
-                       frozenset(node["name"] for node in hints.get("forNodes") or ()))
+        get, hints = (host.get("conditions") or {}).get, host.get("hints")
+        yield Endpoint(ip, port, join(ip, port), host.get("nodeName") or "", get("ready") is not False,
+                       get("serving") is not False, bool(get("terminating")),
+                       _named(hints.get("forZones")) if hints else _NOBODY,
+                       _named(hints.get("forNodes")) if hints else _NOBODY)
+
+
+def _named(hints: Iterable[Object] | None) -> frozenset[str]:
+    return frozenset(each["name"] for each in hints or ())
 
 
 def merged(slices: Iterable[Mapping[PortKey, tuple[Endpoint, ...]]], port: PortKey) -> tuple[Endpoint, ...]:
@@ -74,13 +78,13 @@ def merged(slices: Iterable[Mapping[PortKey, tuple[Endpoint, ...]]], port: PortK
     A Pod that moves from one slice to another is in both for a moment, and an address may belong to a new Pod while the
     old one still ends: the entry that is not terminating counts. Whatever the order of slices, the same one is taken.
     """
-    found: dict[str, Endpoint] = {}
-    for each in slices:
-        for endpoint in each.get(port, ()):
-            other = found.get(endpoint.text)
-            if other is None or (other != endpoint and _rank(endpoint) > _rank(other)):
+    listed = [endpoint for each in slices for endpoint in each.get(port, ())]
+    found = {endpoint.text: endpoint for endpoint in listed}
+    if len(found) < len(listed):
+        for endpoint in listed:
+            if _rank(endpoint) > _rank(found[endpoint.text]):
                 found[endpoint.text] = endpoint
-    return tuple(found[text] for text in sorted(found))
+    return tuple([found[text] for text in sorted(found)])
 
 
 def _rank(endpoint: Endpoint) -> tuple[object, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -63,7 +62,7 @@ def main(argv: list[str]) -> int:
     klog.setup(verbosity=config.verbosity)
     for field in config.unknown:
         log.warning("%s: a KubeProxyConfiguration has no field %s: it is passed over", config.file, field)
-    gc.set_threshold(50_000, 20, 50)  # rules are many small values without cycles: looking for some is time lost
+    host.tune()
     return daemon.run(lambda stop: _run(config, stop))
 
 

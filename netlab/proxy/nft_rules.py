@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netlab.proxy import nft_names as names
 from netlab.proxy.addresses import contains
@@ -41,8 +42,7 @@ class NftBlock:
     no_local: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Chains:
+class _Chains(NamedTuple):
     """The names of a port's chains."""
 
     cluster: str

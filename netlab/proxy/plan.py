@@ -48,14 +48,14 @@ class Edit:
 
 @dataclass(frozen=True)
 class Change:
-    """What to write. `chains` are chains of Services in nat, dependencies first; `shared` whole shared chains.
+    """What to write. `chains` are chains of Services in nat, as lines, dependencies first; `shared` whole shared ones.
 
     `edits` are changes inside a long shared chain. `stale` are chains of nat to delete. `inserts` are jumps to put on
     top of built-in chains, given from top to bottom. `missing` are chains that have to exist and whose rules are not
     ours to touch.
     """
 
-    chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    chains: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[TableChain, tuple[Rule, ...]] = field(default_factory=dict)
     edits: Mapping[TableChain, Edit] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Change:
         """Return how many rules of a table are written."""
         count = sum(len(rules) for (owner, _), rules in self.shared.items() if owner == table)
         count += sum(len(edit.added) for (owner, _), edit in self.edits.items() if owner == table)
-        return count + (sum(map(len, self.chains.values())) if table == "nat" else 0)
+        return count + (sum(map(_count, self.chains.values())) if table == "nat" else 0)
 
 
 class Wanted:
@@ -118,14 +118,14 @@ class Wanted:
     def take_changes(self) -> Change:
         """Return what changed since the last take, for a kernel that holds what was taken so far."""
         before, self._before = self._before, {}
-        chains: dict[str, tuple[Rule, ...]] = {}
+        chains: dict[str, str] = {}
         stale: list[str] = []
         again = not self._shared
         for service, old_blocks in before.items():
             new_blocks = self._blocks.get(service, ())
             old = _chains(old_blocks)
             new = _chains(new_blocks)
-            chains |= {name: rules for name, rules in new.items() if old.get(name) != rules}
+            chains |= {name: lines for name, lines in new.items() if old.get(name) != lines}
             stale += [name for name in old if name not in new]
             again = again or [b.shared for b in old_blocks] != [b.shared for b in new_blocks]
         if not again:
@@ -140,7 +140,7 @@ class Wanted:
         """Return everything, for a kernel that holds `kernel` (only names of chains and built-in chains are read)."""
         self._before = {}
         self._shared = self.shared()
-        chains = {name: rules for block in self.blocks() for name, rules in block.chains.items()}
+        chains = _chains(self.blocks())
         return Change(chains, dict(self._shared), stale=tuple(stale_chains(kernel, chains)),
                       inserts=dict(missing_jumps(kernel)), missing=tuple(missing_chains(kernel, self._shared)))
 
@@ -148,12 +148,17 @@ class Wanted:
         """Return how many rules of a table the node should have, jumps in built-in chains not counted."""
         count = sum(len(rules) for (owner, _), rules in self._shared.items() if owner == table)
         if table == "nat":
-            count += sum(len(rules) for block in self.blocks() for rules in block.chains.values())
+            count += sum(_count(lines) for block in self.blocks() for lines in block.chains.values())
         return count
 
 
-def _chains(blocks: Iterable[Block]) -> dict[str, tuple[Rule, ...]]:
-    return {name: rules for block in blocks for name, rules in block.chains.items()}
+def _chains(blocks: Iterable[Block]) -> dict[str, str]:
+    return {name: lines for block in blocks for name, lines in block.chains.items()}
+
+
+def _count(lines: str) -> int:
+    """Return how many rules some lines write; there is no chain of a Service without any."""
+    return lines.count("\n") + 1
 
 
 def edit_of(before: Sequence[Rule], after: Sequence[Rule]) -> Edit | None:
@@ -205,12 +210,12 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
             yield _transaction(table, head.pop(table), ())
     own, shared = dict(change.chains), dict(change.shared)
     if _FIRST in shared:
-        own = {_FIRST[1]: shared.pop(_FIRST), **own}
+        own = {_FIRST[1]: _text(shared.pop(_FIRST)), **own}
     names_ = list(own)
     while len(names_) > size:
         piece, names_ = names_[:size], names_[size:]
         yield _transaction("nat", [f":{name} - [0:0]" for name in piece],
-                           (rule.text for name in piece for rule in own[name]))
+                           (own[name] for name in piece))
     stale = sorted(change.stale, key=_callers_first)
     with_last = stale if len(names_) + len(stale) <= size else []
     for table in ("filter", "nat"):
@@ -225,7 +230,7 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
                 body += [f"-I {rule.chain} 1 {rule.text.removeprefix(f'-A {rule.chain} ')}" for rule in edit.added]
         if table == "nat":
             heads = [f":{name} - [0:0]" for name in (*names_, *with_last)] + heads
-            body = [rule.text for name in names_ for rule in own[name]] + body
+            body = [own[name] for name in names_] + body
             body += [f"-X {name}" for name in with_last]
         if heads or body:
             yield _transaction(table, heads, body)
@@ -237,7 +242,7 @@ def texts(change: Change, *, size: int = PIECE) -> Iterator[str]:
 
 def opening(settings: Settings) -> str:
     """Return the lines of nat's chain that chains of Services jump to, which has to come before them."""
-    return _lines({chain: [rule] for (table, chain), rule in layout.fixed_rules(settings) if (table, chain) == _FIRST})
+    return _lines({place[1]: rule.text for place, rule in layout.fixed_rules(settings) if place == _FIRST})
 
 
 def service_lines(blocks: Iterable[Block]) -> tuple[str, int]:
@@ -258,12 +263,12 @@ def closing_texts(change: Change) -> Iterator[str]:
     yield from sorted(rest, key=lambda text: not text.startswith("*nat"))
 
 
-def _lines(chains: Mapping[str, Iterable[Rule]]) -> str:
-    parts = []
-    for name, rules in chains.items():
-        parts.append(f":{name} - [0:0]")
-        parts += [rule.text for rule in rules]
-    return "\n".join((*parts, ""))
+def _lines(chains: Mapping[str, str]) -> str:
+    return "".join([f":{name} - [0:0]\n{lines}\n" for name, lines in chains.items()])
+
+
+def _text(rules: Iterable[Rule]) -> str:
+    return "\n".join(rule.text for rule in rules)
 
 
 def deletions(change: Change) -> Iterator[str]:
@@ -291,7 +296,7 @@ def whole(wanted: Wanted) -> Ruleset:
         if table == "filter":
             chains[names.KUBELET_FIREWALL] = Chain(names.KUBELET_FIREWALL)
         if table == "nat":
-            chains |= {name: Chain(name, rules) for block in wanted.blocks() for name, rules in block.chains.items()}
+            chains |= {name: Chain(name, rules) for block in wanted.blocks() for name, rules in block.rules()}
         chains |= {name: Chain(name, rules) for (owner, name), rules in shared.items() if owner == table}
         tables[table] = Table(table, chains)
     return Ruleset(tables)

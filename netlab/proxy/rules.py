@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
+from netlab.netfilter import parse
 from netlab.netfilter.model import Rule
 from netlab.proxy import names
 from netlab.proxy.addresses import contains
@@ -28,17 +30,22 @@ TableChain = tuple[str, str]
 class Block:
     """What one Service port puts into the tables.
 
-    `chains` are its own chains in nat, each behind those that it jumps to; `shared` are its rules in the chains that
-    all Services share. `no_local` names the traffic policies (`internal`, `external`) that lack a local endpoint.
+    `chains` are its own chains in nat, each behind those that it jumps to, as the lines that write its rules: there are
+    tens of thousands, which are only written and compared. `shared` are its rules in the chains that all Services
+    share. `no_local` names the traffic policies (`internal`, `external`) that lack a local endpoint.
     """
 
-    chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    chains: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[tuple[TableChain, Rule], ...] = ()
     no_local: frozenset[str] = frozenset()
 
+    def rules(self) -> Iterator[tuple[str, tuple[Rule, ...]]]:
+        """Yield its own chains with their rules as values."""
+        for name, lines in self.chains.items():
+            yield name, parse.rules(lines.splitlines())
 
-@dataclass(frozen=True, slots=True)
-class _Chains:
+
+class _Chains(NamedTuple):
     """The names of a port's chains."""
 
     cluster: str
@@ -129,47 +136,47 @@ def _filter(chain: str, match: str, target: str) -> tuple[TableChain, Rule]:
 
 
 def _own_chains(port: ServicePort, choice: Choice, settings: Settings, chains: _Chains,
-                comments: bool) -> Iterator[tuple[str, tuple[Rule, ...]]]:
+                comments: bool) -> Iterator[tuple[str, str]]:
     targets = {each.text: names.endpoint_chain(port.name, port.protocol, each.text) for each in choice.reachable}
     for endpoint in choice.reachable:
         chain = targets[endpoint.text]
-        yield chain, tuple(_endpoint_rules(port, endpoint, chain, comments))
+        yield chain, _endpoint(port, endpoint, chain, comments)
     entry = chains.local if port.internal_local else chains.cluster
     for chain, endpoints in ((chains.cluster, choice.cluster), (chains.local, choice.local)):
         if endpoints:
             head = _masquerade_head(port, settings, chain) if chain == entry else ()
-            yield chain, (*head, *_spread(port, chain, endpoints, targets, comments))
+            yield chain, "\n".join((*head, *_spread(port, chain, endpoints, targets, comments)))
     if port.externally_accessible:
         external = bool(choice.local if port.external_local else choice.cluster)
-        yield chains.external, tuple(_external(port, settings, chains, reachable=external))
+        yield chains.external, "\n".join(_external(port, settings, chains, reachable=external))
     if has_firewall(port):
-        yield chains.firewall, tuple(_firewall(port, settings, chains))
+        yield chains.firewall, "\n".join(_firewall(port, settings, chains))
 
 
-def _masquerade_head(port: ServicePort, settings: Settings, chain: str) -> tuple[Rule, ...]:
+def _masquerade_head(port: ServicePort, settings: Settings, chain: str) -> tuple[str, ...]:
     """Return the rule that marks traffic to the cluster address which may come back another way."""
-    match = (f'-m comment --comment "{port.name} cluster IP" -m {port.protocol} -p {port.protocol} '
-             f"-d {port.cluster_ip} --dport {port.port}")
-    if settings.masquerade_all:
-        return (Rule(chain, match, names.MARK_MASQ),)
-    if settings.detector.match:
-        return (Rule(chain, f"{match} {settings.detector.not_local}", names.MARK_MASQ),)
-    return ()
+    if not (settings.masquerade_all or settings.detector.match):
+        return ()
+    source = "" if settings.masquerade_all else f"{settings.detector.not_local} "
+    rule = (f'-A {chain} -m comment --comment "{port.name} cluster IP" -m {port.protocol} -p {port.protocol} '
+            f"-d {port.cluster_ip} --dport {port.port} {source}-j {names.MARK_MASQ}")
+    return (rule,)
 
 
 def _spread(port: ServicePort, chain: str, endpoints: Sequence[Endpoint], targets: Mapping[str, str],
-            comments: bool) -> Iterator[Rule]:
+            comments: bool) -> Iterator[str]:
     """Spread evenly: with n endpoints, rule k (from 0) takes 1/(n-k) of what reaches it."""
-    said = [f'-m comment --comment "{port.name} -> {each.text}"' if comments else "" for each in endpoints]
+    heads = [f'-A {chain} -m comment --comment "{port.name} -> {each.text}" ' if comments else f"-A {chain} "
+             for each in endpoints]
     if port.affinity_seconds:
-        for comment, endpoint in zip(said, endpoints, strict=True):
+        for head, endpoint in zip(heads, endpoints, strict=True):
             target = targets[endpoint.text]
-            yield Rule(chain, f"{comment} -m recent --name {target} --rcheck --seconds {port.affinity_seconds} "
-                              f"--reap".lstrip(), target)
-    for k, endpoint in enumerate(endpoints):
-        left = len(endpoints) - k
-        dice = f" -m statistic --mode random --probability {probability(left)}" if left > 1 else ""
-        yield Rule(chain, (said[k] + dice).lstrip(), targets[endpoint.text])
+            yield f"{head}-m recent --name {target} --rcheck --seconds {port.affinity_seconds} --reap -j {target}"
+    left = len(endpoints)
+    for head, endpoint in zip(heads, endpoints, strict=True):
+        dice = f"-m statistic --mode random --probability {probability(left)} " if left > 1 else ""
+        yield f"{head}{dice}-j {targets[endpoint.text]}"
+        left -= 1
 
 
 @lru_cache(maxsize=4096)
@@ -182,39 +189,39 @@ def probability(among: int) -> str:
     return f"{1 / among:.10f}"
 
 
-def _endpoint_rules(port: ServicePort, endpoint: Endpoint, chain: str, comments: bool) -> Iterator[Rule]:
+def _endpoint(port: ServicePort, endpoint: Endpoint, chain: str, comments: bool) -> str:
+    """Mark what goes back to where it comes from, since the answer must pass the node; rewrite the destination."""
     said = f"-m comment --comment {port.name} " if comments else ""
-    yield Rule(chain, f"{said}-s {endpoint.ip}", names.MARK_MASQ)  # back to itself: the answer must pass the node
     seen = f"-m recent --name {chain} --set " if port.affinity_seconds else ""
-    yield Rule(chain, f"{said}{seen}-m {port.protocol} -p {port.protocol}", f"DNAT --to-destination {endpoint.text}")
+    return (f"-A {chain} {said}-s {endpoint.ip} -j {names.MARK_MASQ}\n"
+            f"-A {chain} {said}{seen}-m {port.protocol} -p {port.protocol} -j DNAT --to-destination {endpoint.text}")
 
 
-def _external(port: ServicePort, settings: Settings, chains: _Chains, *, reachable: bool) -> Iterator[Rule]:
-    chain, name = chains.external, port.name
+def _external(port: ServicePort, settings: Settings, chains: _Chains, *, reachable: bool) -> Iterator[str]:
+    name, rule = port.name, f"-A {chains.external}"
     if not port.external_local:
-        yield Rule(chain, f'-m comment --comment "masquerade traffic for {name} external destinations"',
-                   names.MARK_MASQ)
+        yield f'{rule} -m comment --comment "masquerade traffic for {name} external destinations" -j {names.MARK_MASQ}'
     else:
         if settings.detector.match:
-            yield Rule(chain, f'-m comment --comment "pod traffic for {name} external destinations" '
-                              f"{settings.detector.local}", chains.cluster)
+            yield (f'{rule} -m comment --comment "pod traffic for {name} external destinations" '
+                   f"{settings.detector.local} -j {chains.cluster}")
         from_node = "-m addrtype --src-type LOCAL"
-        yield Rule(chain, f'-m comment --comment "masquerade LOCAL traffic for {name} external destinations" '
-                          f"{from_node}", names.MARK_MASQ)
-        yield Rule(chain, f'-m comment --comment "route LOCAL traffic for {name} external destinations" {from_node}',
-                   chains.cluster)
+        yield (f'{rule} -m comment --comment "masquerade LOCAL traffic for {name} external destinations" '
+               f"{from_node} -j {names.MARK_MASQ}")
+        yield (f'{rule} -m comment --comment "route LOCAL traffic for {name} external destinations" '
+               f"{from_node} -j {chains.cluster}")
     if reachable:
-        yield Rule(chain, "", chains.local if port.external_local else chains.cluster)
+        yield f"{rule} -j {chains.local if port.external_local else chains.cluster}"
 
 
-def _firewall(port: ServicePort, settings: Settings, chains: _Chains) -> Iterator[Rule]:
+def _firewall(port: ServicePort, settings: Settings, chains: _Chains) -> Iterator[str]:
     """Let the allowed sources through; what falls out of the chain keeps its address and is dropped in filter."""
-    said = f'-m comment --comment "{port.name} loadbalancer IP"'
+    rule = f'-A {chains.firewall} -m comment --comment "{port.name} loadbalancer IP"'
     for source in port.source_ranges:
-        yield Rule(chains.firewall, f"{said} -s {source}", chains.external)
+        yield f"{rule} -s {source} -j {chains.external}"
     if any(contains(source, settings.own_ip) for source in port.source_ranges):
         # A node that holds the balancer's address itself talks to it from that address.
         for ip in port.load_balancer_ips:
-            yield Rule(chains.firewall, f"{said} -s {ip}", chains.external)
-    yield Rule(chains.firewall,
-               f'-m comment --comment "other traffic to {port.name} will be dropped by {names.PROXY_FIREWALL}"')
+            yield f"{rule} -s {ip} -j {chains.external}"
+    yield (f"-A {chains.firewall} -m comment "
+           f'--comment "other traffic to {port.name} will be dropped by {names.PROXY_FIREWALL}"')

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -15,8 +14,7 @@ SELECTOR = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy
 DEFAULT_AFFINITY_SECONDS = 10800
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(NamedTuple):
     """One port of a Service as one address family sees it.
 
     `name` is `namespace/service`, with `:port` where the port has a name; it stands in every comment. `protocol` is
@@ -72,11 +70,10 @@ def service_ports(service: Object, family: Family) -> tuple[ServicePort, ...]:
     if not cluster_ips:
         return ()
     key = meta.key(service)
-    external_ips = of_family(spec.get("externalIPs") or (), family)
     shared: dict[str, Any] = {
         "service": key,
         "cluster_ip": cluster_ips[0],
-        "external_ips": external_ips,
+        "external_ips": of_family(spec.get("externalIPs") or (), family),
         "load_balancer_ips": _load_balancer_ips(service, family),
         "source_ranges": _source_ranges(spec, family),
         "affinity_seconds": _affinity(spec),

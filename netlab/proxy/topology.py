@@ -43,8 +43,8 @@ def choose(endpoints: Sequence[Endpoint], port: ServicePort, *, node: str, zone:
 
 
 def _usable(endpoints: Sequence[Endpoint], hinted: Callable[[Endpoint], bool] | None) -> tuple[Endpoint, ...]:
-    ready = tuple(each for each in endpoints if each.ready and (hinted is None or hinted(each)))
-    return ready or tuple(each for each in endpoints if each.serving and each.terminating)
+    ready = [each for each in endpoints if each.ready and (hinted is None or hinted(each))]
+    return tuple(ready or [each for each in endpoints if each.serving and each.terminating])
 
 
 def _hinted(endpoints: Sequence[Endpoint], node: str, zone: str) -> Callable[[Endpoint], bool] | None:
@@ -54,7 +54,7 @@ def _hinted(endpoints: Sequence[Endpoint], node: str, zone: str) -> Callable[[En
     controller has not caught up, and obeying it could leave nothing to choose from.
     """
     ready = [each for each in endpoints if each.ready]
-    if not ready:
+    if not ready or not (ready[0].node_hints or ready[0].zone_hints):
         return None
     if all(each.node_hints for each in ready) and any(node in each.node_hints for each in ready):
         return lambda each: node in each.node_hints

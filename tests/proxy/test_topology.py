@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from netlab.proxy.endpoints import Endpoint
@@ -11,9 +9,9 @@ from netlab.proxy.services import ServicePort
 from netlab.proxy.topology import choose
 
 PLAIN = ServicePort("default/web", "default/web", "", "tcp", "10.96.0.1", 80)
-ITP_LOCAL = replace(PLAIN, internal_local=True)
-ETP_LOCAL = replace(PLAIN, external_local=True, node_port=30080)
-BOTH_LOCAL = replace(ETP_LOCAL, internal_local=True)
+ITP_LOCAL = PLAIN._replace(internal_local=True)
+ETP_LOCAL = PLAIN._replace(external_local=True, node_port=30080)
+BOTH_LOCAL = ETP_LOCAL._replace(internal_local=True)
 
 
 def ep(number: int, *, node: str = "", zones: str = "", nodes: str = "", ready: bool = True, serving: bool = True,
@@ -69,9 +67,9 @@ def test_cluster_policy(endpoints, expected):
                  id="hints do not narrow local"),
     pytest.param(BOTH_LOCAL, [ep(1, node="here"), ep(2)], ([1, 2], [1], [1, 2], True),
                  id="both local: Pods still reach all by external addresses"),
-    pytest.param(replace(ITP_LOCAL, external_ips=("1.2.3.4",)), [ep(1, node="here"), ep(2)], ([1, 2], [1], [1, 2], True),
+    pytest.param(ITP_LOCAL._replace(external_ips=("1.2.3.4",)), [ep(1, node="here"), ep(2)], ([1, 2], [1], [1, 2], True),
                  id="internal local, external cluster"),
-    pytest.param(replace(PLAIN, external_local=True), [ep(1), ep(2)], ([1, 2], [], [1, 2], True),
+    pytest.param(PLAIN._replace(external_local=True), [ep(1), ep(2)], ([1, 2], [], [1, 2], True),
                  id="external local without an external address"),
     pytest.param(ETP_LOCAL, [ep(1, ready=False, node="here")], ([], [], [], False), id="nothing usable"),
 ])

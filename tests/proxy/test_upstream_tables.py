@@ -23,7 +23,7 @@ from tests.proxy.builders import NODE_IP, a_node, a_port, a_service, a_slice, an
 from tests.proxy.test_rules import BOTH, HERE, HOST, LOCAL, NODE, OUTSIDE, POD, REMOTE, flow
 from tests.proxy.test_topology import BOTH_LOCAL, ETP_LOCAL, ITP_LOCAL, PLAIN, chosen, dying, ep
 
-ITP_ONLY = replace(ITP_LOCAL, node_port=30080)
+ITP_ONLY = ITP_LOCAL._replace(node_port=30080)
 
 # Four endpoints hinted for zones a, b, c and a; three zones; the node is in one of them.
 HINTED = [ep(3, zones="a"), ep(4, zones="b"), ep(5, zones="c"), ep(6, zones="a")]
@@ -65,7 +65,7 @@ NODES = [ep(3, nodes="here", zones="a"), ep(4, nodes="n2", zones="b"), ep(5, nod
     pytest.param(BOTH_LOCAL, [dying(0), dying(1)], {}, ([0, 1], [], [0, 1], True), id="both local, all remote and terminating"),
     pytest.param(ETP_LOCAL, [ep(0), ep(1, ready=False, serving=False, node="here"), dying(2, node="here"), dying(3)], {},
                  ([0], [2], [0, 2], True), id="external local, a terminating one here"),
-    pytest.param(replace(PLAIN, external_local=True), [ep(0), ep(1, node="here")], {}, ([0, 1], [], [0, 1], True),
+    pytest.param(PLAIN._replace(external_local=True), [ep(0), ep(1, node="here")], {}, ([0, 1], [], [0, 1], True),
                  id="external local without anything external"),
     pytest.param(ETP_LOCAL, [ep(0, zones="a", node="here"), ep(1, zones="b", node="here"), ep(2, zones="a"), ep(3, zones="b")], {},
                  ([0, 2], [0, 1], [0, 1, 2], True), id="zone and place disagree: both lists together"),
