@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from netlab.errors import KernelError, Unsupported
 from netlab.kernel import conntrack, iptables, nft_table
 from netlab.netfilter import normalise, parse
-from netlab.netfilter.model import Rule, Ruleset
+from netlab.netfilter.model import Rule, Ruleset, Table
 from netlab.proxy import layout, names, nft_names, user_rules
 from netlab.proxy.rules import TableChain
 
@@ -29,23 +29,42 @@ def text(kernel: Ruleset, modes: Sequence[Mode] = ("iptables", "userspace")) -> 
     """Return restore input that removes the rules and chains of some modes from what `kernel` holds; "" for nothing.
 
     KUBE-FIREWALL and the jumps to it stay: the kubelet relies on them. KUBE-MARK-DROP goes if it is empty and nobody
-    jumps to it: an old kube-proxy made it, and no kubelet has use for it.
+    jumps to it: an old kube-proxy made it, and no kubelet has use for it. A chain that a foreign rule jumps to is
+    emptied only, since the kernel would take nothing at all otherwise.
     """
     parts = []
     for table in layout.CANARY_TABLES:
-        chains = kernel.table(table).chains
-        ours = [name for name in chains if any(_OURS[mode](table, name) for mode in modes)]
-        if (table == "nat" and names.MARK_DROP in chains and not chains[names.MARK_DROP].rules
-                and all(rule.chain in ours for rule in kernel.table(table).callers().get(names.MARK_DROP, ()))):
-            ours.append(names.MARK_DROP)
-        jumps = [f"-D {rule.text.removeprefix('-A ')}"
-                 for mode in modes for (owner, chain), wanted in _JUMPS[mode].items() if owner == table
-                 for rule in kernel.chain(table, chain).rules
-                 if rule.jump in ours and any(normalise.same(rule, each) for each in wanted)]
-        if ours or jumps:
-            parts.append("\n".join((f"*{table}", *(f":{name} - [0:0]" for name in ours), *jumps,
-                                    *(f"-X {name}" for name in ours), "COMMIT\n")))
+        ours, jumps, held = _ours(kernel.table(table), modes)
+        gone = [name for name in ours if name not in held]
+        emptied = [name for name in held if kernel.chain(table, name).rules]
+        if gone or jumps or emptied:
+            parts.append("\n".join((f"*{table}", *(f":{name} - [0:0]" for name in (*gone, *emptied)),
+                                    *(f"-D {rule.text.removeprefix('-A ')}" for rule in jumps),
+                                    *(f"-X {name}" for name in gone), "COMMIT\n")))
     return "".join(parts)
+
+
+def foreign_jumps(kernel: Ruleset, modes: Sequence[Mode] = ("iptables", "userspace")) -> Iterator[str]:
+    """Yield the foreign rules because of which a chain cannot be removed."""
+    for table in layout.CANARY_TABLES:
+        for rules in _ours(kernel.table(table), modes)[2].values():
+            yield from (f"{table} {rule.text}" for rule in rules)
+
+
+def _ours(table: Table, modes: Sequence[Mode]) -> tuple[list[str], list[Rule], dict[str, list[Rule]]]:
+    """Return a table's chains of some modes, the jumps to them, and those of them that foreign rules jump to."""
+    ours = [name for name in table.chains if any(_OURS[mode](table.name, name) for mode in modes)]
+    callers = table.callers()
+    if (table.name == "nat" and names.MARK_DROP in table.chains and not table.chains[names.MARK_DROP].rules
+            and all(rule.chain in ours for rule in callers.get(names.MARK_DROP, ()))):
+        ours.append(names.MARK_DROP)
+    jumps = [rule for mode in modes for (owner, chain), wanted in _JUMPS[mode].items()
+             if owner == table.name and chain in table.chains for rule in table.chains[chain].rules
+             if rule.jump in ours and any(normalise.same(rule, each) for each in wanted)]
+    own = {id(rule) for rule in jumps}
+    foreign = {name: [rule for rule in callers.get(name, ()) if rule.chain not in ours and id(rule) not in own]
+               for name in ours}
+    return ours, jumps, {name: rules for name, rules in foreign.items() if rules}
 
 
 def run(backend: iptables.Backend = "auto", netns: int | None = None, *,
@@ -62,7 +81,10 @@ def run(backend: iptables.Backend = "auto", netns: int | None = None, *,
                 tool = iptables.find(family, each)
             except Unsupported:
                 continue
-            wanted = text(parse.parse(iptables.save(tool, netns=netns)), modes)
+            kernel = parse.parse(iptables.save(tool, netns=netns))
+            wanted = text(kernel, modes)
+            for rule in foreign_jumps(kernel, modes):
+                log.warning("%s, %s: a foreign rule keeps a chain, which is empty now: %s", family, tool, rule)
             if wanted:
                 iptables.restore(tool, wanted, netns=netns)
                 count = wanted.count("\n-X ")
