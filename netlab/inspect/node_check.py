@@ -11,7 +11,8 @@ from netlab.inspect.holding import IPTABLES, NFTABLES, USERSPACE, Holding
 from netlab.inspect.nft_world import NftWorld
 from netlab.inspect.world import World
 from netlab.netfilter.model import Ruleset
-from netlab.proxy import names
+from netlab.proxy import host, names
+from netlab.proxy.addresses import family
 
 IP_FORWARD: Final = {False: "net.ipv4.ip_forward", True: "net.ipv6.conf.all.forwarding"}
 BRIDGE: Final = {False: "net.bridge.bridge-nf-call-iptables", True: "net.bridge.bridge-nf-call-ip6tables"}
@@ -48,10 +49,16 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
             names.SERVICES in held.other.table("nat").chains):
         found.append(_both("legacy" if held.rules.backend != "legacy" else "nf_tables"))
     found += _settings(held)
-    if masquerade and held.mode and not held.ipv6:
+    if masquerade and held.mode and not held.ipv6 and not _ipv6_only(world):
         found += _masquerade(held)
     unique = {(each.kind, each.table, each.chain, each.number, each.text, each.words): each for each in found}
     return tuple(sorted(unique.values(), key=lambda each: (not each.service, each.service)))
+
+
+def _ipv6_only(world: World | None) -> bool:
+    """Tell whether the node is known to have no IPv4 address, so that no Pod has one."""
+    known = host.node_ips(world.node) if world is not None else ()
+    return bool(known) and not any(family(each) == "IPv4" for each in known)
 
 
 def _leftovers(held: Holding) -> Iterator[Finding]:

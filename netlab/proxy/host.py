@@ -12,10 +12,9 @@ import resource
 import sys
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from netlab.api.meta import Object, labels
-from netlab.client.client import Client
 from netlab.errors import ApiError, KernelError, TemporaryError, Unsupported
 from netlab.kernel import iptables, link, nfacct, sysctl
 from netlab.kernel.rtnl import Rtnl
@@ -25,6 +24,9 @@ from netlab.proxy.layout import node_port_ips
 from netlab.proxy.names import CANARY
 from netlab.proxy.settings import LocalDetector, Settings
 from netlab.proxy.topology import ZONE_LABEL
+
+if TYPE_CHECKING:  # this module is read by commands that ask no API server, and aiohttp takes long to import
+    from netlab.client.client import Client
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from netlab.kernel.conntrack import ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Direc
 from netlab.netfilter import nft, parse
 from netlab.netfilter.render import ruleset
 from tests.inspect.worlds import changed, objects, world
-from tests.proxy.builders import recorded, rules_for
+from tests.proxy.builders import a_node, recorded, rules_for
 
 TWO = objects("10.244.1.5", "10.244.2.6")
 HELD = Holding("node1", rules=rules_for(*TWO), native=nft.parse(
@@ -121,6 +121,11 @@ def settings(**values: str) -> dict[str, str]:
     (Holding(rules=rules_for(*TWO), nft=nft.parse(recorded("nft-ruleset.txt"))[0]), {"mixed-modes", "no-masquerade"})])
 def test_what_stands_beside(held: Holding, kinds: set[str]):
     assert {each.kind for each in node_check.findings(held, world(TWO), None)} == kinds
+
+
+def test_nobody_has_to_masquerade_ipv4_where_no_node_has_it():
+    six = [each for each in TWO if each["kind"] != "Node"] + [a_node(ip="fd00::11")]
+    assert not [each for each in node_check.findings(Holding(rules=rules_for(*TWO)), world(six), None) if each.kind == "no-masquerade"]
 
 
 def test_rules_of_users_are_read_in_many_spellings():
