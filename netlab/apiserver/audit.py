@@ -187,7 +187,7 @@ class Record:
         state: Object = {"metadata": {}, "code": code}
         if error is not None:
             state |= {"status": "Failure", "message": str(error), "reason": error.reason}
-        body = response.body if isinstance(response, Reply) and self.level == "RequestResponse" else b""
+        body = response.whole() if isinstance(response, Reply) and self.level == "RequestResponse" else b""
         self.write("ResponseComplete", now, state, body)
 
     def write(self, stage: str, now: float, state: Object | None = None, answer: bytes = b"") -> None:

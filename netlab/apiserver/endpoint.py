@@ -55,6 +55,10 @@ class Endpoint:
         if self.custom is not None and self.custom.converter is not None:
             await self.custom.converter.ready(kvs)
 
+    def plain(self, kvs: Iterable[KeyValue]) -> bool:
+        """Tell whether `item` and `wire` of these are their stored bytes but for the revision."""
+        return self._plain and self.folder.ours(kvs)
+
     @property
     def _plain(self) -> bool:
         return self.conversion is None and (self.custom is None or self.custom.converter is None)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -79,6 +79,24 @@ class Reply:
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+
+    def whole(self) -> bytes:
+        """Return all bytes of the body."""
+        return self.body
+
+
+@dataclass(slots=True)
+class Large(Reply):
+    """A whole answer whose body is made while it is sent, so that megabytes never exist at once.
+
+    `pieces` gives the body anew each time, and does not fail.
+    """
+
+    pieces: Callable[[], Iterator[bytes]] = lambda: iter(())
+
+    def whole(self) -> bytes:
+        """Return all bytes of the body."""
+        return b"".join(self.pieces())
 
 
 class Sink(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -11,10 +11,12 @@ from netlab.api.meta import Object
 from netlab.apiserver import negotiate, status, table
 from netlab.apiserver.call import Call
 from netlab.apiserver.endpoint import Endpoint
-from netlab.apiserver.http import Reply
+from netlab.apiserver.http import Large, Reply
 from netlab.apiserver.negotiate import Form
 from netlab.store import KeyValue
 
+_PORTION = 56 * 1024
+"""Bytes of a long list that are made at once."""
 _INCLUDE = ("None", "Metadata", "Object")
 
 
@@ -51,18 +53,16 @@ def one_object(call: Call, obj: Object, code: int = 200) -> Reply:
     return _reply(form, orjson.dumps(shown), code)
 
 
-def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Reply:
+def many(call: Call, kvs: Sequence[KeyValue], list_meta: dict[str, Any]) -> Reply:
     """Answer a list of stored objects; `list_meta` is its metadata (resourceVersion, continue, remainingItemCount)."""
     form, endpoint = call.form, call.endpoint
     if form.shape == "object":
         kind = endpoint.resource.list_kind or f"{endpoint.resource.kind}List"
         head = orjson.dumps({"kind": kind, "apiVersion": endpoint.resource.api_version, "metadata": list_meta})
-        items = [endpoint.item(kv) for kv in kvs]
-        if not items:
-            return _reply(form, head[:-1] + b',"items":[]}')
-        items[0] = b'%s,"items":[%s' % (head[:-1], items[0])  # so that megabytes are joined once, not three times
-        items[-1] += b"]}"
-        return _reply(form, b",".join(items))
+        head = head[:-1] + b',"items":['
+        if not form.yaml and sum(len(kv.value) for kv in kvs) > 2 * _PORTION and endpoint.plain(kvs):
+            return Large(pieces=lambda: _pieces(endpoint, head, kvs))
+        return _reply(form, head + b",".join(map(endpoint.item, kvs)) + b"]}")
     views = [endpoint.view(kv) for kv in kvs]
     if form.shape == "table":
         shown = table_of(endpoint, form, views, now=call.now, include=include_object(call))
@@ -71,6 +71,17 @@ def many(call: Call, kvs: Iterable[KeyValue], list_meta: dict[str, Any]) -> Repl
     shown = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": list_meta,
              "items": [partial(obj, form) for obj in views]}
     return _reply(form, orjson.dumps(shown))
+
+
+def _pieces(endpoint: Endpoint, head: bytes, kvs: Sequence[KeyValue]) -> Iterator[bytes]:
+    size, items = 0, []
+    for kv in kvs:
+        items.append(endpoint.item(kv))
+        size += len(kv.value)
+        if size > _PORTION:
+            yield head + b",".join(items)
+            head, size, items = b",", 0, []
+    yield (head if items else b"") + b",".join(items) + b"]}"
 
 
 def table_of(endpoint: Endpoint, form: Form, objects: list[Object], *, now: float, include: str = "Metadata",

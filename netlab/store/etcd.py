@@ -329,6 +329,8 @@ class EtcdStore(Store):
                                         local.revision_over(self._retainer.retention.bytes))
             if target:
                 local.compact(target)
+            for _ in local.pack():
+                await asyncio.sleep(0)
 
     async def _compact_forever(self, seconds: float) -> None:
         """Have the etcd forget what is older than two rounds, if no other API server has done so."""

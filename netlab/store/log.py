@@ -7,11 +7,15 @@ events to the disk first and applies them here afterwards, so a reader never see
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from netlab.store.errors import Compacted, FutureRevision
 from netlab.store.index import SortedKeys
-from netlab.store.model import Event, KeyValue, Range
+from netlab.store.model import Event, KeyValue, Range, pack, room
+
+_LOOSE = 4 << 20
+"""Bytes of old values that are kept as they are: the newest, which watchers that come back ask for."""
+_PACKED_AT_ONCE = 50  # 20 us each
 
 
 def _revision_of(event: Event) -> int:
@@ -22,7 +26,7 @@ class Log:
     """All keys at every retained revision.
 
     `revision` is the newest one, 1 for an empty store as in etcd; `compacted` is the oldest that can still be read.
-    `history_bytes` counts the values that only history needs.
+    `history_bytes` counts the values that only history needs, as they are kept: the older ones compressed.
     """
 
     def __init__(self, *, revision: int = 1, compacted: int = 0, live: Iterable[KeyValue] = ()) -> None:
@@ -31,6 +35,8 @@ class Log:
         self._older: dict[bytes, list[KeyValue]] = {}  # versions before the live one; of deleted keys, with tombstone
         self._keys = SortedKeys(self._live)            # of _live and _older
         self._events: list[Event] = []                 # of all revisions after `compacted`, in order
+        self._packed = 0                               # how many of them have their old value compressed
+        self._loose = 0                                # bytes of the old values that are not
 
     def live(self, key: bytes) -> KeyValue | None:
         """Return what the key holds now."""
@@ -47,6 +53,7 @@ class Log:
             key = kv.key
             if prev is not None:
                 self.history_bytes += len(prev.value)
+                self._loose += len(prev.value)
                 older.setdefault(key, []).append(prev)
             elif key not in older:
                 self._keys.add(key)
@@ -121,7 +128,7 @@ class Log:
         for event in self._events:
             if surplus <= 0:
                 break
-            surplus -= len(event.prev.value) if event.prev else 0
+            surplus -= room(event.prev) if event.prev else 0
             revision = event.kv.mod_revision
         return revision
 
@@ -141,13 +148,33 @@ class Log:
         for kv in self.dead(revision):
             versions = self._older[kv.key]
             del versions[0]  # the oldest: events come in order
-            self.history_bytes -= len(kv.value)
+            self.history_bytes -= room(kv)
             if not versions:
                 del self._older[kv.key]
                 if kv.key not in self._live:
                     self._keys.remove(kv.key)
+        self._loose -= sum(len(event.prev.value) for event in self._events[self._packed:count] if event.prev)
         del self._events[:count]
+        self._packed = max(self._packed - count, 0)
         self.compacted = revision
+
+    def pack(self) -> Iterator[None]:
+        """Compress old values while there are many, the oldest first; yields now and then, to let others go on.
+
+        They are most of what the store weighs after a burst, and few are ever read again.
+        """
+        done = 0
+        while self._loose > _LOOSE and self._packed < len(self._events):
+            old = self._events[self._packed].prev
+            self._packed += 1
+            if old is not None:
+                before = room(old)
+                pack(old)
+                self._loose -= before
+                self.history_bytes -= before - room(old)
+            done += 1
+            if done % _PACKED_AT_ONCE == 0:
+                yield
 
     def _at(self, key: bytes, revision: int) -> KeyValue | None:
         kv = self._live.get(key)

@@ -215,6 +215,8 @@ class LocalStore(Store):
                                     self._log.revision_over(self._retainer.retention.bytes))
         if target:
             await self.compact(target)
+        for _ in self._log.pack():
+            await asyncio.sleep(0)
         if self._backend.checkpoint_due() and (self._checkpoint is None or self._checkpoint.done()):
             self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
             self._checkpoint.add_done_callback(self._finish_checkpoint)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.apiserver.conftest import Client, Server, config_map, pod
 
@@ -198,6 +199,24 @@ def test_pages_are_one_snapshot(client: Client, ns: str) -> None:
         assert page["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
         seen += page["items"]
     assert [item["metadata"]["name"] for item in seen] == [f"c{number}" for number in range(7)]
+
+
+def test_a_long_list_is_what_its_pages_say(client: Client, ns: str) -> None:
+    """Long ones are made while they are sent."""
+    for number in range(9):
+        client.post(maps(ns), config_map(f"c{number}", filler="é" * 30_000))
+    whole = client.get(maps(ns))
+    assert "content-length" not in {name.lower() for name in whole.headers}
+    items, page = [], {"metadata": {"continue": ""}}
+    while "continue" in page["metadata"]:
+        page = client.get(f"{maps(ns)}?limit=1&continue={page['metadata']['continue']}").json
+        items += page["items"]
+    assert whole.json["items"] == items
+    assert len(items) == 9
+    assert whole.json["kind"] == "ConfigMapList"
+    as_yaml = client.get(maps(ns), Accept="application/yaml").body
+    assert yaml.safe_load(as_yaml) == whole.json
+    assert client.get("/api/v1/namespaces/none/configmaps").json["items"] == []
 
 
 def test_pages_of_a_selection_are_full(client: Client, ns: str) -> None:

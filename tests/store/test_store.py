@@ -397,3 +397,21 @@ async def test_only_one_process_has_the_file(tmp_path):
     async with opened(tmp_path / "db", synchronous="full") as store:
         await asyncio.gather(*(store.create(b"%d" % at, b"") for at in range(100)))
         assert store.revision == 101
+
+
+async def test_old_history_is_kept_compressed_and_reads_as_before():
+    async with opened(clock=Clock()) as store:
+        for number in range(400):
+            await store.put(b"k", b"%d" % number + b"x" * 50_000)
+        await store.delete(b"k")
+        before = store._log.history_bytes
+        await store.tick(1_000_000.0)
+        assert before > 20_000_000 > 5_000_000 > store._log.history_bytes > 3_900_000
+        assert [(await store.list(b"k", revision=2 + number)).kvs[0].value[:4].rstrip(b"x") for number in range(400)] == [
+            b"%d" % number for number in range(400)]
+        events = await store.watch(b"k", after=1).next()
+        assert [(event.prev.value if event.prev else b"") for event in events[1:]] == [event.kv.value for event in events[:-1]]
+        await store.compact(200)
+        assert store.image().events[0].kv.value == b"198" + b"x" * 50_000
+        await store.compact(store.revision)
+        assert store._log.history_bytes == store._log._loose == 0
