@@ -57,6 +57,14 @@ async def send(raw: web.BaseRequest, request: Request, stream: Stream, seconds: 
             except TimeoutError:
                 raise ConnectionResetError("the client takes nothing") from None
 
+        def free(self) -> bool:
+            """Leave all writing to the stream's task: a message can't be sent without a wait."""
+            return False
+
+        def post(self, data: bytes) -> None:
+            """Refuse: this is never free."""
+            raise RuntimeError(f"{len(data)} bytes for a WebSocket that is not free")
+
     async def gone() -> None:
         while (await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
             pass

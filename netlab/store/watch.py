@@ -113,10 +113,14 @@ class Watch:
         self.queued = False
         if self._waiter is None or not self._pending:
             return
-        if self.eager is not None and self.eager(self._pending):
-            self.take()
-        else:
-            self._wake()
+        taken = False
+        try:
+            taken = self.eager is not None and self.eager(self._pending)
+        finally:  # the reader takes what `eager` fails at
+            if taken:
+                self.take()
+            else:
+                self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -163,10 +167,12 @@ class Hub:
         self._queue.append(watch)
 
     def _hand_over(self) -> None:
-        for _ in range(min(len(self._queue), _AT_ONCE)):
-            self._queue.popleft().hand_over()
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._hand_over)
+        try:
+            for _ in range(min(len(self._queue), _AT_ONCE)):
+                self._queue.popleft().hand_over()
+        finally:  # one that fails is logged by the loop; the others get theirs all the same
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._hand_over)
 
     async def reach(self, revision: int, seconds: float) -> bool:
         """Wait until a revision is published, but no longer than so many seconds. Returns whether it is."""

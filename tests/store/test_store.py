@@ -228,6 +228,21 @@ async def test_an_eager_watch_takes_events_while_its_reader_sleeps_on():
             await reader
 
 
+async def test_an_eager_watch_that_fails_holds_up_nobody():
+    async with opened() as store:
+        said = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(str(context["exception"])))
+        watches, seen = [store.watch(b"k") for _ in range(3)], []
+        watches[0].eager = lambda events: events[9].deleted  # raises
+        watches[1].eager = lambda events: not seen.extend(events)
+        readers = [asyncio.ensure_future(watch.next()) for watch in watches]
+        await asyncio.sleep(0)
+        await store.put(b"k", b"1")
+        assert [len(await readers[0]), len(seen), len(await readers[2])] == [1, 1, 1]
+        assert said == ["list index out of range"]
+        readers[1].cancel()
+
+
 async def test_the_history_a_watch_asks_for_does_not_cut_it_off():
     async with opened() as store:
         for at in range(20):
