@@ -12,6 +12,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from netlab.api.meta import Object
 from netlab.apiserver.admission.priority import SYSTEM_CLASSES
 from netlab.apiserver.api import Api
@@ -20,6 +22,7 @@ from netlab.apiserver.auth.policy import RBAC
 from netlab.apiserver.call import Call
 from netlab.apiserver.health import HOOKS, ROLES_HOOK
 from netlab.apiserver.http import Request, User
+from netlab.apiserver.options import Options
 from netlab.apiserver.route import Target
 from netlab.apiserver.strategies.service import ServiceStrategy
 from netlab.apiserver.verbs.create import store_new
@@ -90,11 +93,10 @@ async def ensure(api: Api) -> None:
         await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
-    if api.options.client_ca:  # where upstream's components learn whom to trust
-        await _create(api, "", "configmaps", "kube-system", {
-            "kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "extension-apiserver-authentication",
-                                                                  "namespace": "kube-system"},
-            "data": {"client-ca-file": Path(api.options.client_ca).read_text()}})
+    if trusted := _trusted(api.options):
+        await _put(api, "", "configmaps", {
+            "kind": "ConfigMap", "apiVersion": "v1", "data": trusted,
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}, ("data",))
     address = api.stock.addresses[api.stock.families[0]].first_address()
     await _create(api, "", "services", "default", {
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",
@@ -135,11 +137,26 @@ async def _endpoints(api: Api) -> None:
     await _put(api, "discovery.k8s.io", "endpointslices", slice_, ("endpoints", "ports"))
 
 
+def _trusted(options: Options) -> dict[str, str]:
+    """Return whom upstream's components, and servers behind APIServices, are to trust: client certificates, proxies."""
+    data = {"client-ca-file": Path(options.client_ca).read_text()} if options.client_ca else {}
+    proxies = options.request_header
+    if proxies.ca:
+        data["requestheader-client-ca-file"] = Path(proxies.ca).read_text()
+        for name, words in (("allowed-names", proxies.names), ("username-headers", proxies.user),
+                            ("uid-headers", proxies.uid), ("group-headers", proxies.group),
+                            ("extra-headers-prefix", proxies.extra)):
+            if words or name != "uid-headers":
+                data[f"requestheader-{name}"] = orjson.dumps(words).decode()
+    return data
+
+
 async def _put(api: Api, group: str, plural: str, wanted: Object, parts: tuple[str, ...]) -> None:
-    existing = await _create(api, group, plural, "default", copy_of(wanted))
+    metadata = wanted["metadata"]
+    existing = await _create(api, group, plural, metadata["namespace"], copy_of(wanted))
     if existing is None:
         return
-    call = _call(api, group, plural, "default", "kubernetes", "update")
+    call = _call(api, group, plural, metadata["namespace"], metadata["name"], "update")
     before = call.endpoint.view(existing)
     if all(before.get(part) == wanted[part] for part in parts):
         return

@@ -29,9 +29,7 @@ lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency
 max-connection-bytes-per-sec:int max-mutating-requests-inflight:int max-requests-inflight:int
 min-request-timeout:int oidc-ca-file oidc-client-id oidc-groups-claim oidc-issuer-url oidc-username-claim
 permit-address-sharing:bool permit-port-sharing:bool profiling:bool
-request-timeout:duration requestheader-allowed-names:list requestheader-client-ca-file
-requestheader-extra-headers-prefix:list requestheader-group-headers:list requestheader-uid-headers:list
-requestheader-username-headers:list runtime-config:map service-account-extend-token-expiration:bool
+request-timeout:duration runtime-config:map service-account-extend-token-expiration:bool
 service-account-jwks-uri service-account-lookup:bool service-account-max-token-expiration:duration
 shutdown-delay-duration:duration shutdown-send-retry-after:bool storage-backend storage-media-type
 strict-transport-security-directives:list tls-cipher-suites:list tls-min-version tls-sni-cert-key:list
@@ -80,6 +78,14 @@ FLAGS: tuple[Flag, ...] = (
     Flag("audit-log-maxbackup", "int", 0, "how many old audit logs to keep; 0 keeps all"),
     Flag("proxy-client-cert-file", help="the certificate to show to servers behind APIServices"),
     Flag("proxy-client-key-file", help="the key of that certificate"),
+    Flag("requestheader-client-ca-file", help="the CA that signs the certificates of proxies which tell the user in "
+         "headers, as this server does to those behind APIServices; they read it and the next five in kube-system's "
+         "ConfigMap extension-apiserver-authentication"),
+    Flag("requestheader-allowed-names", "list", help="the common names of such proxies; empty allows any"),
+    Flag("requestheader-username-headers", "list", help="the headers that tell the user's name"),
+    Flag("requestheader-uid-headers", "list", help="the headers that tell the user's uid"),
+    Flag("requestheader-group-headers", "list", help="the headers that tell the user's groups"),
+    Flag("requestheader-extra-headers-prefix", "list", help="what the headers begin with that tell more of the user"),
     Flag("etcd-servers", "list", help="the etcd to keep objects in (https://host:2379, ...); empty: this process"),
     Flag("etcd-prefix", default="/registry", help="what the keys in that etcd begin with"),
     Flag("etcd-cafile", help="the CA that signs the etcd's certificate"),
@@ -102,6 +108,18 @@ class Etcd:
     ca: str
     certificate: str
     key: str
+
+
+@dataclass(frozen=True)
+class RequestHeader:
+    """How proxies tell the user; without `ca`, a file, none is believed."""
+
+    ca: str
+    names: tuple[str, ...]
+    user: tuple[str, ...]
+    uid: tuple[str, ...]
+    group: tuple[str, ...]
+    extra: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,7 @@ class Options:
     disabled_plugins: tuple[str, ...]
     proxy_certificate: str
     proxy_key: str
+    request_header: RequestHeader
     audit_log: str
     audit_policy: str
     audit_megabytes: int
@@ -193,6 +212,9 @@ def parse(argv: Sequence[str]) -> Options | str:
         token_file=found["token-auth-file"], bootstrap_tokens=found["enable-bootstrap-token-auth"],
         enabled_plugins=tuple(found["enable-admission-plugins"]),
         proxy_certificate=found["proxy-client-cert-file"], proxy_key=found["proxy-client-key-file"],
+        request_header=RequestHeader(found["requestheader-client-ca-file"], *(
+            tuple(found[f"requestheader-{what}"]) for what in ("allowed-names", "username-headers", "uid-headers",
+                                                               "group-headers", "extra-headers-prefix"))),
         audit_log=found["audit-log-path"], audit_policy=found["audit-policy-file"],
         audit_megabytes=found["audit-log-maxsize"], audit_backups=found["audit-log-maxbackup"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],

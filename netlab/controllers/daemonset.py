@@ -74,7 +74,7 @@ class DaemonSets(Controller):
         doomed &= {meta.uid(pod) for pod in mine if not meta.deleting(pod)}
         pods = [_going(pod) if meta.uid(pod) in doomed else pod for pod in mine]
         nodes, now = sorted(self.nodes.all(), key=meta.name), time.time()
-        revision = meta.labels(await self._revision(key, daemonset)).get(daemons.HASH, "")
+        revision = meta.labels(await self._revision(key, daemonset, pods)).get(daemons.HASH, "")
         wait, failure = None, None
         if not meta.deleting(daemonset):
             plan = daemons.decide(daemonset, nodes, pods, revision, now)
@@ -141,18 +141,25 @@ class DaemonSets(Controller):
             raise
         self.recorder.event(daemonset, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
 
-    async def _revision(self, key: str, daemonset: Object) -> Object:
-        """Return the ControllerRevision of the current template; make it, or give it the highest number."""
+    async def _revision(self, key: str, daemonset: Object, pods: list[Object]) -> Object:
+        """Return the ControllerRevision of the current template; make it, or give it the highest number.
+
+        Of several that mean the same (other controllers spell templates differently) the newest stays; the others'
+        Pods, also in `pods`, become its own.
+        """
         history = self.revisions.by_index("controller", meta.uid(daemonset))
         wanted = canonical(daemonset["spec"]["template"])
-        top = max((int(row.get("revision") or 0) for row in history), default=0)
-        for row in history:
-            if canonical(_template_of(row)) == wanted:
-                if int(row.get("revision") or 0) < top:
-                    row = await self.client.patch("controllerrevisions.apps", meta.name(row), {"revision": top + 1},
-                                                  meta.namespace(row))
-                    self.wrote(key, self.revisions, row)
-                return row
+        same = sorted((row for row in history if canonical(_template_of(row)) == wanted), key=_number)
+        top = max((_number(row) for row in history if row not in same), default=0)
+        if same:
+            *spare, row = same
+            for other in spare:
+                await self._merge(key, other, row, pods)
+            if _number(row) <= top:
+                row = await self.client.patch("controllerrevisions.apps", meta.name(row), {"revision": top + 1},
+                                              meta.namespace(row))
+                self.wrote(key, self.revisions, row)
+            return row
         word = template_hash(daemonset["spec"]["template"], 0)
         body: Object = {
             "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": top + 1,
@@ -172,20 +179,37 @@ class DaemonSets(Controller):
         self.wrote(key, self.revisions, made)
         return made
 
+    async def _merge(self, key: str, spare: Object, kept: Object, pods: list[Object]) -> None:
+        """Give the Pods of one revision to another that means the same, and delete it."""
+        word, doomed = meta.labels(kept).get(daemons.HASH, ""), meta.labels(spare).get(daemons.HASH)
+        for at, pod in enumerate(pods):
+            if meta.labels(pod).get(daemons.HASH) == doomed and not meta.deleting(pod):
+                change = {"metadata": {"labels": {daemons.HASH: word}}}
+                pods[at] = await self.client.patch("pods", meta.name(pod), change, meta.namespace(pod))
+                self.wrote(key, self.pods, pods[at])
+        await self._drop(spare)
+
+    async def _drop(self, revision: Object) -> None:
+        try:
+            await self.client.delete("controllerrevisions.apps", meta.name(revision), meta.namespace(revision),
+                                     uid=meta.uid(revision))
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
     async def _trim(self, daemonset: Object, pods: list[Object], revision: str) -> None:
         """Delete the oldest revisions beyond the limit that no Pod is of."""
         limit = daemonset["spec"].get("revisionHistoryLimit")
         used = {meta.labels(pod).get(daemons.HASH) for pod in pods} | {revision}
         history = [row for row in self.revisions.by_index("controller", meta.uid(daemonset))
                    if meta.labels(row).get(daemons.HASH) not in used]
-        history.sort(key=lambda row: int(row.get("revision") or 0))
+        history.sort(key=_number)
         for row in history[:max(0, len(history) - (10 if limit is None else int(limit)))]:
-            try:
-                await self.client.delete("controllerrevisions.apps", meta.name(row), meta.namespace(row),
-                                         uid=meta.uid(row))
-            except ApiError as error:
-                if error.code not in (404, 409):
-                    raise
+            await self._drop(row)
+
+
+def _number(revision: Object) -> int:
+    return int(revision.get("revision") or 0)
 
 
 def _template_of(revision: Object) -> Object:

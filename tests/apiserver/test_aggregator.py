@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -176,3 +176,21 @@ def test_what_is_not_there(server: Server, service: dict, reason: str) -> None:
 def test_bad_registrations(server: Server, spec: dict, field: str) -> None:
     answer = server.client().post(APIS, {"metadata": {"name": "v1.x.y"}, "spec": spec})
     assert field in [cause["field"] for cause in answer.json["details"]["causes"]]
+
+
+def test_servers_behind_services_learn_whom_to_trust(servers: Callable[..., Server], pki: Pki) -> None:
+    """What they read, upstream's word for word; what has changed is written again."""
+    path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+    pki.issue("proxies", "front-proxy")
+    ca, proxies = ((pki.dir / name).read_text() for name in ("ca.crt", "proxies.crt"))
+    server = servers()
+    assert server.client().get(path).json["data"] == {"client-ca-file": ca}
+    server.stop()
+    server.flags = (f"--requestheader-client-ca-file={pki.path('proxies.crt')}", "--requestheader-allowed-names=a,b",
+                    "--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+                    "--requestheader-extra-headers-prefix=X-Remote-Extra-")
+    server.start()
+    assert server.client().get(path).json["data"] == {
+        "client-ca-file": ca, "requestheader-client-ca-file": proxies, "requestheader-allowed-names": '["a","b"]',
+        "requestheader-username-headers": '["X-Remote-User"]', "requestheader-group-headers": '["X-Remote-Group"]',
+        "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]'}

@@ -188,6 +188,22 @@ def test_daemons_are_on_every_node_also_on_later_ones(plane):
             await c.until("status", lambda: daemons.get("daemons/agent")["status"].get("updatedNumberScheduled") == 4)
             history = await c.see("controllerrevisions.apps")
             assert sorted(row["revision"] for row in in_namespace(history, space)) == [1, 2]
+
+            # Another controller manager was here, which writes templates with the nulls of Go: the same template again
+            # with another hash. Its Pods stay, and one revision of the two.
+            before = {meta.uid(pod) for pod in in_namespace(pods, space)}
+            second = next(row for row in in_namespace(history, space) if row["revision"] == 2)
+            again = {key: value for key, value in second.items() if key != "metadata"} | {"revision": 3, "metadata": {
+                **{key: second["metadata"][key] for key in ("namespace", "ownerReferences")}, "name": "agent-again",
+                "labels": {**second["metadata"]["labels"], "controller-revision-hash": "again"}}}
+            again["data"]["spec"]["template"]["metadata"]["creationTimestamp"] = None
+            await c.client.create("controllerrevisions.apps", again)
+            await c.client.patch("daemonsets.apps", "agent", {"metadata": {"annotations": {"look": "again"}}}, space)
+            await c.until("one of the two", lambda: [row["metadata"]["name"] for row in in_namespace(history, space)
+                                                     if row["revision"] > 1] == ["agent-again"])
+            await c.until("its Pods", lambda: {meta.labels(pod)["controller-revision-hash"]
+                                               for pod in in_namespace(pods, space)} == {"again"})
+            assert {meta.uid(pod) for pod in in_namespace(pods, space)} == before
             await c.client.delete("daemonsets.apps", "agent", space)
             await c.until("gone", lambda: not in_namespace(pods, space) and not in_namespace(history, space))
             await c.client.delete("nodes", "n4")
