@@ -19,9 +19,13 @@ WINDOW: Final = 1 << 20
 
 @dataclass
 class Conversation:
-    """The exchange that `first` opened. `tuples` grows: every spelling of the request's addresses seen so far."""
+    """The exchange that `first` opened at `since` (0 when that is not known).
+
+    `tuples` grows: every spelling of the request's addresses seen so far.
+    """
 
     first: Packet
+    since: int = 0
     tuples: set[tuple[str, int, str, int]] = field(default_factory=set)
     error_keys: set[Key] = field(default_factory=set)
     pieces: dict[int, Direction] = field(default_factory=dict)
@@ -88,8 +92,8 @@ class Conversation:
         return "reply" if back and packet.flags & 4 else None
 
     def _is_inner(self, inner: Packet) -> bool:
-        if inner.protocol == TCP and self.first.protocol == TCP:
+        if inner.protocol != self.first.protocol or inner.addresses not in self.tuples:
+            return False
+        if inner.protocol == TCP:
             return (inner.seq - self.first.seq) % (1 << 32) <= WINDOW
-        if inner.is_icmp and self.first.is_icmp:
-            return inner.dport == self.first.dport and self.first.payload[:12].startswith(inner.payload[:12])
-        return inner.protocol == self.first.protocol and inner.addresses in self.tuples
+        return not inner.is_icmp or self.first.payload[:12].startswith(inner.payload[:12])

@@ -107,6 +107,7 @@ class Around:
     links: Mapping[int, Link]
     rule_text: RuleTexts
     routed: Callable[[str, Packet, str, int], RouteUsed | None]
+    policy: Callable[[str, RuleHit], str]
     entries: Sequence[Entry] = ()
 
 
@@ -256,8 +257,9 @@ class _Writer:
             return
         packet = run.packet
         if hit.kind == "policy":
-            self.hops.append(Hop(None, self._place, self._direction, "policy", f"policy {hit.verdict}", packet,
-                                 table=hit.table, chain=hit.chain, verdict=hit.verdict))
+            policy = self._around.policy(self._place, hit)
+            self.hops.append(Hop(None, self._place, self._direction, "policy", f"policy {policy}", packet,
+                                 table=hit.table, chain=hit.chain, verdict=policy))
             return
         text = self._around.rule_text(self._place, hit, packet)
         if hit.chain == "reject-chain" and self._comment:  # nftables: the element that led here names the Service

@@ -184,7 +184,8 @@ class Crafted:
                     status = "refused" if packet.what == "port unreachable" else "unreachable"
                 else:
                     status = "replied"
-                self.answer = Answer(status, 0, time.monotonic() - self._started, packet.payload)
+                data = b"" if packet.is_icmp_error else packet.payload
+                self.answer = Answer(status, 0, time.monotonic() - self._started, data)
                 return
 
     def ready(self) -> None:

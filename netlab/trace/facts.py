@@ -55,6 +55,10 @@ class Facts:
         """Return the words of a rule that a packet met."""
         return self.book(place).text(hit, packet)
 
+    def policy(self, place: str, hit: RuleHit) -> str:
+        """Return the verdict of a base chain's policy."""
+        return self.book(place).policy(hit)
+
     def links(self, place: str) -> Mapping[int, correlate.Link]:
         """Return the interfaces of a place."""
         if place not in self._links:

@@ -2,8 +2,8 @@
 
 Nothing rides along with a packet from one namespace to the next: the kernel clears its mark, a trace number is good
 for one visit, an IP identification is often 0. What survives NAT, VXLAN and hops is TCP's sequence numbers and flags,
-the first bytes of a UDP payload, the sequence and payload of an echo request, and the identification of an ICMP
-error; `Packet.key` is made of those.
+the first bytes of a UDP payload, the sequence and payload of an echo request, and of an ICMP error the identification
+and the first eight bytes of what it carries; `Packet.key` is made of those.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Packet:
     """Headers of one packet. For ICMP, `sport` is the echo identifier and `dport` 0.
 
     `length` counts the bytes behind the IP header, `carried` those behind the transport header; `payload` holds the
-    first of them (as many as were captured, at most 12 count for the key). `inner` is the packet inside an ICMP error;
+    first of them (as many as were captured, at most 12 count for the key). `inner` is the packet inside an ICMP error,
+    of whose header `payload` has the eight bytes before TTL and addresses;
     `tunnel` the outer (source, destination, VNI) of a VXLAN packet. `fragment` is (offset in bytes, more to come) for
     one piece of a packet: only the first has ports, and the identification is what holds them together.
     """
@@ -102,8 +103,8 @@ class Packet:
             return "fragment", self.protocol, self.identification, self.fragment[0]
         if self.protocol == TCP:
             return TCP, self.seq, self.ack, self.flags & 0x17, self.carried > 0
-        if self.is_icmp_error:
-            return ICMP, self.identification, self.icmp
+        if self.is_icmp_error:  # IPv6 has no identification: what it is about tells, as far as NAT leaves that alone
+            return ICMP, self.identification, self.icmp, self.payload
         if self.is_icmp:
             return ICMP, self.icmp, self.dport, self.payload[:12]
         if self.protocol == SCTP:
@@ -218,6 +219,6 @@ def _transport(packet: Packet, data: bytes) -> Packet:
         kind, code, _, ident, number = struct.unpack_from("!BBHHH", data)
         packet = replace(packet, icmp=(kind, code), carried=max(packet.length - 8, 0))
         if packet.is_icmp_error:
-            return replace(packet, inner=_parse(data[8:]))
+            return replace(packet, inner=_parse(data[8:]), payload=data[8:16])
         return replace(packet, sport=ident, dport=number, payload=data[8:])
     return packet

@@ -124,8 +124,8 @@ class _Predictor(Endings):
                 yield from self.stopped(after, space, verdict)
             elif calls and after.packet.dst != before:
                 way = space.route(after.packet.dst)
-                if way is not None and way.kind == "unicast" and way.interface == bridge and \
-                        going.family in space.forwards:
+                routable = going.family == 6 or going.family in space.forwards  # br_netfilter: IPv4 needs a whole route
+                if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
                     yield from self._bridged(after, space, bridge, interface, way.gateway or after.packet.dst)
                 else:
                     yield from self._routed(self.crossed(after, place, bridge, "in"), space, logical)

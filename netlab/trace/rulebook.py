@@ -40,6 +40,7 @@ class RuleBook:
     by_handle: Mapping[tuple[int, str, str, int], RuleText] = field(default_factory=dict)
     by_number: Mapping[tuple[int, str, str, int], RuleText] = field(default_factory=dict)
     hooks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    policies: Mapping[tuple[int, str, str], str] = field(default_factory=dict)
     _native: dict[tuple[int, str, str], dict[int, str]] = field(default_factory=dict)
     _elements: dict[tuple[int, str, str, str], str] = field(default_factory=dict)
 
@@ -58,6 +59,10 @@ class RuleBook:
         if line is None:
             return RuleText(f"(handle {hit.handle}, changed since)")
         return self._in_words(hit, line, packet)
+
+    def policy(self, hit: RuleHit) -> str:
+        """Return the verdict of a base chain's policy: iptables-legacy's trace does not tell it."""
+        return hit.verdict or self.policies.get((hit.family, hit.table, hit.chain), "ACCEPT")
 
     def _in_words(self, hit: RuleHit, line: str, packet: Packet) -> RuleText:
         """Return a native rule with the element that the packet met, and what chain names say of it."""
@@ -84,6 +89,7 @@ def load(netns: int, *, legacy: bool = False) -> RuleBook:
     """
     by_handle: dict[tuple[int, str, str, int], RuleText] = {}
     by_number: dict[tuple[int, str, str, int], RuleText] = {}
+    policies: dict[tuple[int, str, str], str] = {}
     for family, tool in ((socket.AF_INET, "iptables"), (socket.AF_INET6, "ip6tables")):
         handles = {place: numbers for place, numbers in nft.rule_handles(netns, family).items()
                    if place[0] in ("raw", "mangle", "nat", "filter", "security")}
@@ -94,9 +100,11 @@ def load(netns: int, *, legacy: bool = False) -> RuleBook:
                     by_handle.update(((family, *place, handle), parse_line(line))
                                      for handle, line in zip(numbers, lines[place], strict=True))
         if legacy:
-            for (table, chain), rules in split_save(nft.saved(netns, f"{tool}-legacy-save")).items():
+            saved = nft.saved(netns, f"{tool}-legacy-save")
+            for (table, chain), rules in split_save(saved).items():
                 by_number |= {(family, table, chain, n): parse_line(line) for n, line in enumerate(rules, 1)}
-    return RuleBook(netns, by_handle, by_number, nft.base_chains(netns))
+            policies |= {(family, *chain): policy for chain, policy in split_policies(saved).items()}
+    return RuleBook(netns, by_handle, by_number, nft.base_chains(netns), policies)
 
 
 def split_save(text: str) -> dict[tuple[str, str], list[str]]:
@@ -110,6 +118,15 @@ def split_save(text: str) -> dict[tuple[str, str], list[str]]:
             _, chain, rest = (line + " ").split(" ", 2)
             rules.setdefault((table, chain), []).append(rest.strip())
     return rules
+
+
+def split_policies(text: str) -> dict[tuple[str, str], str]:
+    """Return the policies of base chains in iptables-save output, by (table, chain)."""
+    found = {}
+    for part in re.split(r"^\*", text, flags=re.MULTILINE)[1:]:
+        table = part.split(maxsplit=1)[0]
+        found.update({(table, chain): policy for chain, policy in re.findall(r"^:(\S+) ([A-Z]+) ", part, re.MULTILINE)})
+    return found
 
 
 _TARGET = re.compile(r"(?:^|\s)-[jg] (\S+)")

@@ -64,7 +64,7 @@ class Story:
         back: list[Hop] = []
         passages: list[Passage] = []
         if first is not None:
-            talk = self._conversation(first)
+            talk = self._conversation(first, request.source)
             there = self._way("request", first, talk)
             came = self._first_reply(talk)
             if came is not None:
@@ -85,7 +85,7 @@ class Story:
     def _second(self, protocol: str, place: str, first: Packet) -> Trace:
         """Return the trace of the connection that a proxy at `place` opened with this packet."""
         asked = Opened(place, first.destination, first.dport, protocol)
-        came = self._first_reply(self._conversation(first))
+        came = self._first_reply(self._conversation(first, place))
         return self.tell(asked, lambda packet: packet == first, proxied.answer(came))
 
     def _entries(self, place: str, packet: Packet) -> list[Entry]:
@@ -109,18 +109,25 @@ class Story:
                 return event.packet
         return None
 
-    def _conversation(self, first: Packet) -> Conversation:
-        talk = Conversation(first)
-        packets = [event.packet for event in self._heard.seen]
+    def _conversation(self, first: Packet, source: str) -> Conversation:
+        left = [event.at for event in self._heard.seen if event.place == source and event.packet.key == first.key]
+        talk = Conversation(first, min(left, default=0))
+        packets = [event.packet for event in self._heard.seen if event.at >= talk.since]
         packets += [run.packet for visit in self._stays for run in visit.runs]
         learning = True
         while learning:  # a rewrite seen at one place makes answers known at another
             learning = sum(talk.learn(packet) for packet in packets) > 0
         return talk
 
+    def _crossed(self, talk: Conversation) -> list[tuple[Direction, Seen]]:
+        """Return the exchange's packets on interfaces, in order: what was there before it is about something else."""
+        found = [(direction, event) for event in self._heard.seen if event.at >= talk.since
+                 and (direction := talk.direction(event.packet)) is not None]
+        return sorted(found, key=lambda each: each[1].at)
+
     def _first_reply(self, talk: Conversation) -> Packet | None:
-        for event in sorted(self._heard.seen, key=lambda e: e.at):
-            if talk.direction(event.packet) == "reply":
+        for direction, event in self._crossed(talk):
+            if direction == "reply":
                 return event.packet
         for visit in self._stays:
             if talk.direction(visit.first) == "reply":
@@ -129,8 +136,8 @@ class Story:
 
     def _way(self, direction: Direction, packet: Packet, talk: Conversation) -> list[Hop]:
         """Return the hops of one packet, of its first attempt where it was sent again."""
-        mine = first_attempt(sorted((s for s in self._heard.seen if s.packet.key == packet.key
-                                     and talk.direction(s.packet) == direction), key=lambda s: s.at))
+        mine = first_attempt([event for way, event in self._crossed(talk)
+                              if way == direction and event.packet.key == packet.key])
         stays = [visit for visit in self._stays
                  if visit.first.key == packet.key and talk.direction(visit.first) == direction]
         hops: list[Hop] = []
@@ -140,7 +147,8 @@ class Story:
             entries = self._entries(place, segment.first) if direction == "request" else []
             entries = [entry for entry in entries if (place, entry) not in told]  # lo brings it to the same place again
             told |= {(place, entry) for entry in entries}
-            around = correlate.Around(self._facts.links(place), self._facts.rule_text, self._facts.routed, entries)
+            around = correlate.Around(self._facts.links(place), self._facts.rule_text, self._facts.routed,
+                                      self._facts.policy, entries)
             hops += correlate.hops(segment, direction, around)
         return hops
 
@@ -148,10 +156,7 @@ class Story:
         """Return every packet of the exchange, in the order in which they first showed."""
         found: dict[tuple[Direction, Key, int], list[Seen]] = {}
         count: dict[Hashable, int] = {}
-        for event in sorted(self._heard.seen, key=lambda e: e.at):
-            direction = talk.direction(event.packet)
-            if direction is None:
-                continue
+        for direction, event in self._crossed(talk):
             where = direction, event.packet.key, _where(event)
             nth = count[where] = count.get(where, 0) + 1
             found.setdefault((direction, event.packet.key, nth), []).append(event)

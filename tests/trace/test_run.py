@@ -110,6 +110,15 @@ def test_a_packet_sent_again_that_nat_gave_another_port_is_no_part_of_its_first_
         ("node/node2", "out cni0"), ("node/node2", "out v-web-2"), ("pod/default/web-2", "in eth0")]
 
 
+@BOTH
+def test_a_policy_that_drops_is_named(network: Network, request: pytest.FixtureRequest) -> None:
+    legacy = "legacy" in str(request.node.callspec.params["network"])
+    network.sh("node/node1", f"iptables-{'legacy' if legacy else 'nft'} -P FORWARD DROP")
+    result = run(network, "10.244.2.3", 8080, timeout=0.5, bpf=False)
+    assert result.outcome.why == "no rule accepted it, and the policy of filter FORWARD is DROP"
+    assert {(h.table, h.chain) for h in result.request if h.kind == "policy" and h.verdict != "ACCEPT"} == {("filter", "FORWARD")}
+
+
 def test_ping(network: Network) -> None:
     result = run(network, "10.244.1.3", protocol="icmp")
     assert result.outcome.status == "replied"

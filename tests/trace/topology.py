@@ -6,6 +6,7 @@ client and web-1 on node1, web-2 on node2, an underlay bridge between the nodes;
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -20,8 +21,22 @@ PODS = {"client": ("node1", "10.244.1.2"), "web-1": ("node1", "10.244.1.3"), "we
 NODES = {"node1": ("172.18.0.2", "10.244.1.1"), "node2": ("172.18.0.3", "10.244.2.1")}
 
 
+_SIXES = ((r"10\.244\.0\.0/16", r"fd00:244::/48"), (r"10\.244\.(\d+)\.(\d+)", r"fd00:244:0:\1::\2"),
+          (r"172\.18\.0\.(\d+)", r"fd00:18::\1"), (r"10\.96\.0\.(\d+)", r"fd00:96::\1"), (r"0\.0\.0\.0/0", "::/0"),
+          (r"::(\w+)/(?:24|16)\b", r"::\1/64"), (r"/32\b", "/128"))
+
+
+def six(text: str) -> str:
+    """The same words with the IPv6 addresses of an IPv6 network."""
+    for old, new in _SIXES:
+        text = re.sub(old, new, text)
+    return text
+
+
 @dataclass
 class Network:
+    family: int = 4
+    tool: str = "iptables"
     places: dict[str, int] = field(default_factory=dict)
     stops: list[object] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -30,7 +45,11 @@ class Network:
         return [Tap(place, fd) for place, fd in self.places.items()]
 
     def names(self) -> dict[str, str]:
-        return {ip: f"pod/default/{name}" for name, (_, ip) in PODS.items()}
+        return {self.at(ip): f"pod/default/{name}" for name, (_, ip) in PODS.items()}
+
+    def at(self, text: str) -> str:
+        """Words with IPv4 addresses in this network's family."""
+        return six(text) if self.family == 6 else text
 
     def sh(self, place: str, command: str) -> str:
         with netns.inside(self.places[place]):
@@ -40,9 +59,9 @@ class Network:
 
     def serve(self, place: str, port: int, kind: int = socket.SOCK_STREAM) -> None:
         """Listen in a Pod: TCP accepts and closes after its client, UDP echoes."""
-        sock = netns.socket_in(self.places[place], socket.AF_INET, kind)
+        sock = netns.socket_in(self.places[place], socket.AF_INET6 if self.family == 6 else socket.AF_INET, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", port))
+        sock.bind(("", port))
         self.stops.append(sock)
         if kind == socket.SOCK_STREAM:
             sock.listen()
@@ -80,8 +99,8 @@ class Network:
             os.close(fd)
 
 
-def build() -> Network:
-    net = Network()
+def build(family: int = 4) -> Network:
+    net = Network(family)
     net.places["fabric"] = fabric = netns.new_netns()
     with Rtnl(fabric) as sock:
         link.set_up(sock, "lo")
@@ -92,16 +111,16 @@ def build() -> Network:
             link.add_veth(sock, node, "eth0", peer_netns=fd, master="br0")
         with Rtnl(fd) as sock:
             link.set_up(sock, "lo", "eth0")
-            link.add_address(sock, "eth0", f"{ip}/16")
+            link.add_address(sock, "eth0", net.at(f"{ip}/16"))
             link.add_bridge(sock, "cni0")
-            link.add_address(sock, "cni0", f"{gateway}/24")
+            link.add_address(sock, "cni0", net.at(f"{gateway}/24"))
         net.sh(f"node/{node}", "sysctl -qw net.ipv4.ip_forward=1")
     for node in NODES:
         other = "node2" if node == "node1" else "node1"
         with Rtnl(net.places[f"node/{node}"]) as sock:
             index = link.get(sock, "eth0").ifindex
-            sock.send(route.new_route(route.Route(NODES[other][1].rsplit(".", 1)[0] + ".0/24", NODES[other][0], index)))
-            sock.send(route.new_route(route.Route("0.0.0.0/0", "172.18.0.1", index)))
+            sock.send(route.new_route(route.Route(net.at(NODES[other][1].rsplit(".", 1)[0] + ".0/24"), net.at(NODES[other][0]), index)))
+            sock.send(route.new_route(route.Route(net.at("0.0.0.0/0"), net.at("172.18.0.1"), index)))
     for pod, (node, ip) in PODS.items():
         fd = net.places[f"pod/default/{pod}"] = netns.new_netns()
         with Rtnl(net.places[f"node/{node}"]) as sock:
@@ -109,8 +128,8 @@ def build() -> Network:
             sock.send(link.change_port(f"v-{pod}", hairpin=True))
         with Rtnl(fd) as sock:
             link.set_up(sock, "lo", "eth0")
-            link.add_address(sock, "eth0", f"{ip}/24")
-            sock.send(route.new_route(route.Route("0.0.0.0/0", NODES[node][1], link.get(sock, "eth0").ifindex)))
+            link.add_address(sock, "eth0", net.at(f"{ip}/24"))
+            sock.send(route.new_route(route.Route(net.at("0.0.0.0/0"), net.at(NODES[node][1]), link.get(sock, "eth0").ifindex)))
     return net
 
 
