@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import signal
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from netlab.errors import NetlabError
 
 log = logging.getLogger(__name__)
 
+_THRIFT_SECONDS = 10.0
+_THRIFT_BYTES = 8 << 20
 _TLS_BUFFER = 64 * 1024
 _buffer = bytearray(_TLS_BUFFER)
 _view = memoryview(_buffer)
@@ -61,6 +66,29 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     except Exception:
         log.exception("ended by an unexpected error")
         return 1
+
+
+async def thrifty() -> None:
+    """Now and then give the kernel back what a burst has left free, until cancelled.
+
+    malloc keeps it: a thousand connections that have ended are 30 MB that lie between what is still in use.
+    """
+    trim = None
+    kept = _resident()
+    while True:
+        await asyncio.sleep(_THRIFT_SECONDS)
+        if _resident() > kept + _THRIFT_BYTES:
+            if trim is None:
+                import ctypes  # where a program has no burst, it does without
+
+                trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # glibc's
+            gc.collect()
+            trim(0)
+            kept = _resident()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def listen_host(text: str) -> str | None:

@@ -40,6 +40,22 @@ def write_until_killed(path: Path, synchronous: str, acknowledge: int) -> None:
         os._exit(1)
 
 
+async def test_a_wal_that_has_its_room_already_is_read_up_to_the_last_write(tmp_path: Path) -> None:
+    """Its end are zeros; also a copy that is torn out of a running store is whole."""
+    async with await Store.open(tmp_path / "db", synchronous="full") as store:
+        for number in range(1, 4):
+            kv = await store.put(b"k", b"%d" % number)
+            assert (tmp_path / "db-wal").stat().st_size == sqlite.CHECKPOINT_BYTES
+            copy = tmp_path / str(number)
+            copy.mkdir()
+            for name in ("db", "db-wal"):
+                shutil.copy(tmp_path / name, copy)
+            for synchronous in ("full", "normal"):
+                async with await Store.open(copy / "db", synchronous=synchronous) as again:  # type: ignore[arg-type]
+                    assert again.revision == kv.mod_revision
+                    assert (await again.get(b"k")).value == b"%d" % number
+
+
 @pytest.mark.parametrize(("synchronous", "kills"), [
     ("normal", 12), ("full", 12), pytest.param("normal", 1000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
     pytest.param("full", 1000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
