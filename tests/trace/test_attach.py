@@ -112,6 +112,11 @@ def machine(network: Network, tmp_path: Path) -> Iterator[Machine]:
                 os.rmdir(folder)
 
 
+def agrees(told: dict) -> bool:
+    """Tell whether a trace went as predicted; one that lost events on a busy machine cannot say."""
+    return told["prediction"]["status"] == ("skipped" if told["lost"] else "agrees")
+
+
 def eventually(true: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + 20
     while not true():
@@ -131,7 +136,7 @@ def test_a_trace_there_is_as_in_a_lab(machine: Machine) -> None:
     assert any(hop.get("comment") == "default/web:http cluster IP" for hop in told["hops"])
     assert told["links"]["node/node1 v-client"] == "pod/default/client"
     assert told["links"]["fabric node1"] == "node/node1"
-    assert told["prediction"]["status"] == "agrees", told["prediction"]
+    assert agrees(told), told["prediction"]
     assert machine.left() == []
 
 
@@ -142,7 +147,7 @@ def test_where_nobody_listens_between_the_nodes_their_subnet_joins_them(machine:
     assert told["outcome"]["endpointPlace"] == "pod/default/web-2", done.stderr
     assert {hop["place"] for hop in told["hops"]} == {"pod/default/client", "node/node1", "node/node2",
                                                       "pod/default/web-2"}
-    assert told["prediction"]["status"] == "agrees", told["prediction"]
+    assert agrees(told), told["prediction"]
 
 
 def test_what_leaves_the_known_namespaces_is_said_to(machine: Machine) -> None:
@@ -155,7 +160,7 @@ def test_what_leaves_the_known_namespaces_is_said_to(machine: Machine) -> None:
     assert told["outcome"]["why"].startswith("172.18.0.1 answered with a reset")
     assert [hop["text"] for hop in told["hops"] if hop["kind"] == "deliver"] == ["left node/node1 by eth0",
                                                                                  "back at node/node1"]
-    assert told["prediction"]["status"] == "agrees", told["prediction"]
+    assert agrees(told), told["prediction"]
     assert "as far as is known here" in told["prediction"]["words"]
 
 
