@@ -37,6 +37,8 @@ _CONTENT_TYPES = {"merge": "application/merge-patch+json", "strategic": "applica
                   "json": "application/json-patch+json", "apply": "application/apply-patch+yaml"}
 _SECONDS = 30.0
 _QUIET_SECONDS = 100.0
+_SOON, _PATIENCE = 0.025, 10.0
+"""Seconds between two questions whether a server is ready, for as long as one takes to start."""
 
 
 def user_agent(component: str) -> str:
@@ -263,7 +265,7 @@ class Client:
 
         Asking one small thing often brings a whole control plane up faster than many watches that each back off.
         """
-        complained = False
+        complained, began = False, time.monotonic()
         while not stop.is_set():
             try:
                 status, _, _ = await self.raw("GET", "/readyz", seconds=5.0)
@@ -274,7 +276,7 @@ class Client:
                     log.info("waiting for the API server: %s", error)
                     complained = True
             try:
-                async with asyncio.timeout(0.025):
+                async with asyncio.timeout(_SOON if time.monotonic() - began < _PATIENCE else 0.5):
                     await stop.wait()
             except TimeoutError:
                 pass

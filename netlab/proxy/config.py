@@ -41,6 +41,8 @@ class Config:
     file: str = ""
     unknown: tuple[str, ...] = ()
     """Fields of the file that there are none of, which are passed over."""
+    doubled: tuple[str, ...] = ()
+    """Fields that the file has twice: the last counts."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -107,8 +109,9 @@ def read(argv: Sequence[str]) -> tuple[Config, Flags]:
     values = {row.field: flags[row.flag] for row in ROWS}
     found: dict[str, Any] = {}
     unknown: list[str] = []
+    doubled: list[str] = []
     if flags["config"]:
-        found = read_file(Path(flags["config"]), unknown)
+        found = read_file(Path(flags["config"]), unknown, doubled)
         values = {row.field: _default(row) for row in ROWS} | found
         values |= {row.field: flags[row.flag] for row in ROWS if row.flag in BESIDE_FILE and row.flag in flags.given}
     else:
@@ -118,7 +121,7 @@ def read(argv: Sequence[str]) -> tuple[Config, Flags]:
                 values[f"nftables.{field}"] = values[f"iptables.{field}"]
     _complete_addresses(values, flags, found)
     config = Config(values, flags["master"], flags["cleanup"], flags["init-only"], flags["iptables-backend"],
-                    flags["v"], flags["write-config-to"], flags["config"], tuple(unknown))
+                    flags["v"], flags["write-config-to"], flags["config"], tuple(unknown), tuple(doubled))
     refuse(dict(values), config.mode, config.backend)
     return config, flags
 
@@ -138,17 +141,25 @@ def _complete_addresses(values: dict[str, Any], flags: Flags, found: Mapping[str
             values[field] = f"[{text}]:{port}" if ":" in text and not text.startswith("[") else f"{text}:{port}"
 
 
-def read_file(path: Path, unknown: list[str] | None = None) -> dict[str, Any]:
-    """Return the settings that a KubeProxyConfiguration file gives; fields that there are none of go into `unknown`.
+def read_file(path: Path, unknown: list[str] | None = None, doubled: list[str] | None = None) -> dict[str, Any]:
+    """Return the settings that a KubeProxyConfiguration file gives; the last counts of fields that are there twice.
+
+    Fields that there are none of go into `unknown`, those that are there twice into `doubled`.
 
     Raises:
         ManifestError: it cannot be read, is no such file, has a value of the wrong kind, or, without `unknown`, a field
             that there is none of.
     """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        text = path.read_text(encoding="utf-8")
+        found = yaml.load(text, Loader=loader) or {}
+        if doubled is not None:
+            doubled += _doubled(yaml.compose(text, Loader=loader))
     except OSError as error:
         raise ManifestError(f"cannot read it: {error.strerror}", file=str(path)) from None
+    except UnicodeDecodeError:
+        raise ManifestError("not YAML: its bytes are no UTF-8", file=str(path)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise ManifestError(f"not YAML: {getattr(error, 'problem', error)}", file=str(path),
@@ -159,6 +170,15 @@ def read_file(path: Path, unknown: list[str] | None = None) -> dict[str, Any]:
             raise ManifestError(f"want {wanted}, got {said!r}" if said else f"it is missing: want {wanted}",
                                 file=str(path), field=field, hint=f"write {field}: {wanted}")
     return read_document(found, file=str(path), unknown=unknown)
+
+
+def _doubled(node: yaml.Node | None, prefix: str = "") -> Iterator[str]:
+    seen = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value in seen:
+            yield f"{prefix}{key.value}"
+        seen.add(key.value)
+        yield from _doubled(value, f"{prefix}{key.value}.")
 
 
 def read_document(document: Mapping[str, Any], *, file: str, unknown: list[str] | None = None) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from netlab.api.meta import Object
 from netlab.proxy.addresses import Family, address, family, join
 
 SERVICE_LABEL = "kubernetes.io/service-name"
-
+_HEADLESS = "service.kubernetes.io/headless"
+SELECTOR = f"!{_HEADLESS}"
+"""The label selector of the slices that a kube-proxy lists: their controller labels those of headless Services."""
 
 _NOBODY: frozenset[str] = frozenset()
 
@@ -34,9 +36,10 @@ PortKey = tuple[str, str]
 
 
 def service_of(slice_: Object) -> str:
-    """Return the key of the Service that a slice belongs to, "" for a slice of nobody's."""
-    service = meta.labels(slice_).get(SERVICE_LABEL, "")
-    return f"{meta.namespace(slice_)}/{service}" if service else ""
+    """Return the key of the Service that a slice belongs to, "" for a slice of nobody's or of a headless one."""
+    labels = meta.labels(slice_)
+    service = labels.get(SERVICE_LABEL, "")
+    return f"{meta.namespace(slice_)}/{service}" if service and _HEADLESS not in labels else ""
 
 
 def slice_endpoints(slice_: Object, wanted: Family) -> dict[PortKey, tuple[Endpoint, ...]]:

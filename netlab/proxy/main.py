@@ -60,6 +60,8 @@ def main(argv: list[str]) -> int:
             return 1
         return 0
     klog.setup(verbosity=config.verbosity)
+    for field in config.doubled:
+        log.warning("%s: the field %s is there twice: the last counts", config.file, field)
     for field in config.unknown:
         log.warning("%s: a KubeProxyConfiguration has no field %s: it is passed over", config.file, field)
     host.tune()
@@ -109,6 +111,8 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
         where = _client_config(config)
         async with Client(where, PROGRAM, tell=metrics.exchanges(where.server.partition("://")[2])) as client:
             node = await host.own_node(client, config.node, stop)
+            if stop.is_set():
+                return 0
             for family in host.families(config, node, tools):
                 proxiers.append(proxier_of(family, node))
                 host.prepare(config, proxiers[-1].settings)

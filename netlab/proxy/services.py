@@ -8,8 +8,9 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.proxy.addresses import Family, is_everything, network, networks_of_family, of_family
 
-SELECTOR = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
-"""The label selector of what a kube-proxy lists: not headless, and not left to another proxy."""
+_OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+SELECTOR = f"!{_OTHER_PROXY}"
+"""The label selector of the Services that a kube-proxy lists: those not left to another proxy."""
 
 DEFAULT_AFFINITY_SECONDS = 10800
 
@@ -55,10 +56,9 @@ class ServicePort(NamedTuple):
 
 def ignored(service: Object) -> bool:
     """Tell whether a kube-proxy leaves this Service alone: headless, ExternalName, or given to another proxy."""
-    labels = meta.labels(service)
     spec = service.get("spec") or {}
-    return ("service.kubernetes.io/headless" in labels or "service.kubernetes.io/service-proxy-name" in labels
-            or spec.get("type") == "ExternalName" or spec.get("clusterIP", "") in ("", "None"))
+    return (_OTHER_PROXY in meta.labels(service) or spec.get("type") == "ExternalName"
+            or spec.get("clusterIP", "") in ("", "None"))
 
 
 def service_ports(service: Object, family: Family) -> tuple[ServicePort, ...]:

@@ -13,6 +13,7 @@ from netlab.api.meta import Object
 from netlab.client.client import Client
 from netlab.client.informer import Informer
 from netlab.errors import ApiError, NetlabError
+from netlab.proxy import endpoints
 from netlab.proxy.addresses import Family
 from netlab.proxy.family import FULL_EVERY, AnyProxier
 from netlab.proxy.health import ProxyHealth
@@ -60,7 +61,7 @@ class Sync:
         self._settings = settings
         self._wake = asyncio.Event()
         self._services = Informer(client, "services", labels=SELECTOR, transform=_slim)
-        self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=SELECTOR, transform=_slim)
+        self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=endpoints.SELECTOR, transform=_slim)
         self._nodes = Informer(client, "nodes", fields=f"metadata.name={node}")
         self._services.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.service(key, new)))
         self._slices.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.slice(key, new)))

@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from netlab.kernel import netns
+
 PATHS = {"/api/v1/services": "Service", "/apis/discovery.k8s.io/v1/endpointslices": "EndpointSlice",
          "/api/v1/nodes": "Node", "/apis/networking.k8s.io/v1/servicecidrs": "ServiceCIDR"}
 
@@ -114,10 +116,12 @@ class ApiStub:
         assert self.runner is not None
         await self.stop(self.runner)
 
-    async def open(self) -> None:
+    async def open(self, netns_fd: int | None = None) -> None:
         """Listen again where it was, as a new process without history."""
         self.oldest = self.revision
-        await self.start(socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2]))))
+        with netns.within(netns_fd):
+            sock = socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2])))
+        await self.start(sock)
 
     async def start(self, sock: socket.socket | None = None, without: str = "") -> web.AppRunner:
         """Serve on loopback, or on a socket of another namespace; `without` is a kind that this server does not know."""

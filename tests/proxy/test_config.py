@@ -70,6 +70,17 @@ def test_an_unknown_field_is_passed_over_with_a_warning_and_refused_in_a_scenari
     assert caught.value.field == name
 
 
+def test_a_field_that_is_there_twice_counts_as_it_is_last_and_is_told(tmp_path):
+    made = configured(tmp_path, "kind: KubeProxyConfiguration\nmode: iptables\niptables: {syncPeriod: 9s, syncPeriod: 8s}\nmode: nftables\n")
+    assert (made.mode, made["iptables.syncPeriod"], made.doubled, made.unknown) == ("nftables", 8.0, ("iptables.syncPeriod", "mode"), ())
+
+
+def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"kind: \xff\xfe\n")
+    assert main([f"--config={tmp_path / 'file'}"]) == 1
+    assert "its bytes are no UTF-8" in capsys.readouterr().err
+
+
 EVERY_FIELD = """
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration

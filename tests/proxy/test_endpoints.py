@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from netlab.proxy.endpoints import merged, service_of, slice_endpoints
-from tests.proxy.builders import a_slice, an_endpoint
+from netlab.proxy.services import ignored
+from netlab.proxy.tracker import wanted_for
+from tests.proxy.builders import a_service, a_settings, a_slice, an_endpoint
 
 PORT = ("http", "tcp")
 
@@ -64,6 +66,16 @@ def test_the_order_of_slices_does_not_matter(turn: int, more, less):
     slices = [a_slice(name=name, endpoints=[an_endpoint("10.244.1.5", **conditions)]) for name, conditions in (("a", more), ("b", less))]
     (found,) = merged([slice_endpoints(each, "IPv4") for each in slices[::turn]], PORT)
     assert (found.ready, found.serving) == (more.get("ready", True), more.get("serving", True))
+
+
+def test_a_slice_labelled_headless_is_left_out_and_a_service_so_labelled_is_not():
+    """As upstream since v1.36, whose end-to-end test labels the slices."""
+    labelled = a_slice()
+    labelled["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    assert service_of(labelled) == ""
+    assert not ignored(a_service(labels={"service.kubernetes.io/headless": ""}))
+    rules = wanted_for([a_service(), labelled], a_settings()).shared()["filter", "KUBE-SERVICES"]
+    assert [rule.target for rule in rules] == ["REJECT"]
 
 
 def test_a_slice_without_the_label_is_nobodys():

@@ -176,7 +176,8 @@ def test_it_follows_a_foreign_server(tmp_path: Path, moods: dict[str, Any]):
             api.put(a_service("s9", ip="10.96.0.9"), a_slice("s9"))
             await until(lambda: not apart(fd, api), 20, lambda: (apart(fd, api), (tmp_path / "log").read_text()))
         selectors = {each["path"]: each.get("labelSelector") for each in api.asked}
-        assert selectors["/api/v1/services"] == "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
+        assert selectors["/api/v1/services"] == "!service.kubernetes.io/service-proxy-name"
+        assert selectors["/apis/discovery.k8s.io/v1/endpointslices"] == "!service.kubernetes.io/headless"
         assert {each.get("fieldSelector") for each in api.asked if each["path"] == "/api/v1/nodes"} == {"metadata.name=node1"}
         watches = [each for each in api.asked if each.get("watch")]
         assert all(each.get("allowWatchBookmarks") == "true" and each.get("resourceVersion") for each in watches)

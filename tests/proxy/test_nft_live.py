@@ -37,8 +37,9 @@ class Machine:
         self.api, self.fd = api, fd
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, mode: str, *flags: str) -> None:
-        program = "import sys; from netlab.proxy.main import main; sys.exit(main(sys.argv[1:]))"
+    def start(self, mode: str, *flags: str, first: str = "") -> None:
+        """Start it; `first` is Python that runs before anything of ours."""
+        program = first + "import sys; from netlab.proxy.main import main; sys.exit(main(sys.argv[1:]))"
         with netns.inside(self.fd):
             self.process = subprocess.Popen(
                 [sys.executable, "-c", program, f"--master={self.api.url}", f"--proxy-mode={mode}", "--hostname-override=node1",
@@ -60,6 +61,11 @@ class Machine:
             return {}
         finally:
             nft.close()
+
+    def get(self, address: str) -> str:
+        """Return what it answers over HTTP."""
+        with netns.inside(self.fd):
+            return subprocess.run(["curl", "-s", "-m", "5", f"http://{address}"], capture_output=True, text=True, check=True).stdout
 
     def chains(self) -> set[str]:
         saved = parse.parse(iptables.save(iptables.find(), netns=self.fd))

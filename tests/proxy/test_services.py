@@ -14,7 +14,6 @@ def one(**fields):
 @pytest.mark.parametrize("fields", [
     pytest.param({"ip": "None"}, id="headless"), pytest.param({"ip": ""}, id="no address yet"),
     pytest.param({"type": "ExternalName"}, id="external name"),
-    pytest.param({"labels": {"service.kubernetes.io/headless": ""}}, id="headless by label"),
     pytest.param({"labels": {"service.kubernetes.io/service-proxy-name": "other"}}, id="another proxy's"),
 ])
 def test_ignored_services(fields):
