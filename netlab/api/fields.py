@@ -40,9 +40,14 @@ class FieldSelector:
 
     requirements: tuple[tuple[str, str, str], ...] = ()
 
-    def matches(self, values: Mapping[str, str]) -> bool:
-        """Tell whether the fields' values are selected."""
-        return all((values.get(field, "") == value) == (op == "=") for field, op, value in self.requirements)
+    def matches(self, obj: Object) -> bool:
+        """Tell whether an object is selected, of a kind that has these fields (`check`). Every watcher asks at every
+        change, so only the fields in question are looked at.
+        """
+        for field, op, wanted in self.requirements:
+            if (value(obj, field) == wanted) != (op == "="):
+                return False
+        return True
 
     @property
     def empty(self) -> bool:
@@ -140,15 +145,11 @@ def check(selector: FieldSelector, api_version: str, kind: str) -> None:
             raise ValueError(f"field label not supported: {field}" if (api_version, kind) in FIELDS else text)
 
 
-def values(api_version: str, kind: str, obj: Object) -> dict[str, str]:
-    """Return the values of all selectable fields of an object."""
-    metadata = obj.get("metadata", {})
-    found = {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
-    for field in FIELDS.get((api_version, kind)) or _DEFINED.get((api_version, kind)) or ():
-        special = _SPECIAL.get(field)
-        value = special(obj) if special else _at(obj, field)
-        found[field] = _DEFAULTS.get(field, "") if value in (None, "") else _text(value)
-    return found
+def value(obj: Object, field: str) -> str:
+    """Return the value of one of the selectable fields of an object."""
+    special = _SPECIAL.get(field)
+    found = special(obj) if special else _at(obj, field)
+    return _DEFAULTS.get(field, "") if found in (None, "") else _text(found)
 
 
 def _at(obj: Any, path: str) -> Any:

@@ -16,8 +16,6 @@ class Selection:
 
     labels: selector.Selector
     fields: fields.FieldSelector
-    api_version: str
-    kind: str
     name: str
     empty: bool
 
@@ -25,9 +23,9 @@ class Selection:
         """Tell whether an object is meant."""
         if self.empty:
             return True
-        if not self.labels.matches(obj["metadata"].get("labels") or {}):
+        if not self.labels.empty and not self.labels.matches(obj["metadata"].get("labels") or {}):
             return False
-        return not self.fields.requirements or self.fields.matches(fields.values(self.api_version, self.kind, obj))
+        return self.fields.matches(obj)
 
 
 def selection(call: Call) -> Selection:
@@ -49,8 +47,7 @@ def selection(call: Call) -> Selection:
     name = by_field.exact("metadata.name") or ""
     if call.name and not name:  # the old spelling of a watch on one object
         name, by_field = call.name, fields.parse(f"metadata.name={call.name}")
-    return Selection(by_label, by_field, resource.api_version, resource.kind, name,
-                     by_label.empty and not by_field.requirements)
+    return Selection(by_label, by_field, name, by_label.empty and by_field.empty)
 
 
 def key_prefix(call: Call, chosen: Selection) -> bytes:

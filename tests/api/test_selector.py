@@ -90,7 +90,7 @@ POD = {"metadata": {"name": "p", "namespace": "n"}, "spec": {"nodeName": "w1"},
 def test_field_selectors(text, selected):
     parsed = fields.parse(text)
     fields.check(parsed, "v1", "Pod")
-    assert parsed.matches(fields.values("v1", "Pod", POD)) is selected
+    assert parsed.matches(POD) is selected
     assert fields.parse(str(parsed)) == parsed
 
 
@@ -108,4 +108,4 @@ def test_fields_that_a_kind_does_not_offer():
 
 def test_events_are_found_by_what_they_are_about():
     event = {"metadata": {"name": "e"}, "involvedObject": {"name": "p", "kind": "Pod"}, "source": {"component": "kubelet"}}
-    assert fields.parse("involvedObject.name=p,involvedObject.kind=Pod,source=kubelet").matches(fields.values("v1", "Event", event))
+    assert fields.parse("involvedObject.name=p,involvedObject.kind=Pod,source=kubelet").matches(event)

@@ -124,7 +124,7 @@ def _eager(endpoint: Endpoint, sink: Sink, key: bytes, chosen: Selection, line: 
     """
     def send(events: Sequence[Event]) -> bool:
         global _last
-        if events[0].revision <= start or not sink.free():
+        if events[0].revision <= start:
             return False
         mark = (endpoint, key, events[0].revision, events[-1].revision, len(events)) if chosen.empty else None
         if mark is not None and _last[0] == mark:
@@ -136,10 +136,11 @@ def _eager(endpoint: Endpoint, sink: Sink, key: bytes, chosen: Selection, line: 
                 return False
             if mark is not None:
                 _last = mark, text
-        if len(text) > _PORTION:
+        if not text:  # of others, for most watchers with a selector
+            return True
+        if len(text) > _PORTION or not sink.free():
             return False
-        if text:
-            sink.post(text)
+        sink.post(text)
         return True
 
     return send
