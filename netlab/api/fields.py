@@ -44,10 +44,7 @@ class FieldSelector:
         """Tell whether an object is selected, of a kind that has these fields (`check`). Every watcher asks at every
         change, so only the fields in question are looked at.
         """
-        for field, op, wanted in self.requirements:
-            if (value(obj, field) == wanted) != (op == "="):
-                return False
-        return True
+        return all((value(obj, field) == wanted) == (op == "=") for field, op, wanted in self.requirements)
 
     @property
     def empty(self) -> bool:
