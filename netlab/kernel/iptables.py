@@ -159,11 +159,7 @@ def _nft_chains(tool: Iptables, netns: Place) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     with sock:
         for body in nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, _GETCHAIN, family=_family(tool)):
-            parts: dict[int, bytes] = {}
-            for kind, value in nfnetlink.attributes(body):
-                parts[kind] = value
-                if kind == 3:
-                    break  # what else there is of thousands of chains is not asked about
+            parts = nfnetlink.leading(body, (1, 3), 2)
             table, name = (parts.get(kind, b"").rstrip(b"\0").decode() for kind in (1, 3))
             if table in _TABLES:
                 found.setdefault(table, []).append(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 from netlab.errors import KernelError
@@ -31,12 +31,14 @@ NETLINK_ADD_MEMBERSHIP: Final = 1
 SO_RCVBUFFORCE: Final = 33
 
 _HEADER = struct.Struct("=IHHII")
+_GENERIC = struct.Struct("!BBH")
 _ATTRIBUTE = struct.Struct("=HH")
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
     """Encode one attribute, padded."""
-    return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+    return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + _PADDING[len(payload) % 4]
 
 
 def attributes(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
@@ -48,6 +50,20 @@ def attributes(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, bytes(data[at + 4:at + length])
         at += (length + 3) & ~3
+
+
+def leading(data: bytes, kinds: Container[int], count: int) -> dict[int, bytes]:
+    """Return `count` attributes of the wanted types. Where they lead a long run, the rest of it costs nothing."""
+    found: dict[int, bytes] = {}
+    at, end = 0, len(data)
+    while at + 4 <= end and len(found) < count:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4 or at + length > end:
+            break
+        if kind & 0x3FFF in kinds:
+            found[kind & 0x3FFF] = data[at + 4:at + length]
+        at += (length + 3) & ~3
+    return found
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -64,8 +80,8 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 def request(subsystem: int, message: int, *, family: int = 0, flags: int = 0, res_id: int = 0, sequence: int = 0,
             body: bytes = b"") -> bytes:
     """Encode one request."""
-    payload = struct.pack("!BBH", family, 0, res_id) + body
-    return _HEADER.pack(16 + len(payload), subsystem << 8 | message, flags | NLM_F_REQUEST, sequence, 0) + payload
+    return (_HEADER.pack(20 + len(body), subsystem << 8 | message, flags | NLM_F_REQUEST, sequence, 0)
+            + _GENERIC.pack(family, 0, res_id) + body)
 
 
 def open_socket(*groups: int, buffer: int = 0) -> socket.socket:

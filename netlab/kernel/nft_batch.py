@@ -313,6 +313,9 @@ def _priority(said: str) -> int:
 
 def _element(said: str) -> bytes:
     """Encode `10.96.0.1 . tcp . 80 comment "x" : goto y`."""
+    if '"' not in said:
+        key, _, then = said.partition(" : ")
+        return element(concatenated(key), verdict(then.split()) if then else b"")
     found = _ELEMENT.fullmatch(said)
     if found is None:
         raise ValueError(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,7 @@ from netlab.kernel.netns import OWN, open_netns, within
 from netlab.kernel.nfnetlink import attribute
 from netlab.kernel.nft import Nft
 from netlab.kernel.nft_batch import Writer
-from netlab.kernel.nft_wire import element_words, key_types
+from netlab.kernel.nft_wire import element_words, key_reader, key_types
 
 _GETTABLE: Final = 1
 _GETCHAIN: Final = 4
@@ -58,22 +58,20 @@ def held(family: int, table: str, netns: Place = None, *, elements: bool = False
     with within(netns):
         sock = nfnetlink.open_socket(buffer=4 << 20)
     with sock:
-        if table not in (_text(found, 1) for found in _dump(sock, _GETTABLE, family)):
+        if table not in (_text(nfnetlink.leading(body, (1,), 1), 1) for body in _dump(sock, _GETTABLE, family)):
             return None
-        chains = frozenset(_text(found, 3) for found in _dump(sock, _GETCHAIN, family) if _text(found, 1) == table)
-        made = [found for found in _dump(sock, _GETSET, family) if _text(found, 1) == table]
-        sets = {_text(found, 2): int.from_bytes(found.get(_SET_TIMEOUT, b""), "big") // 1000
-                for found in made if not _text(found, 2).startswith("__")}
+        chains = frozenset(name for name, _ in _of_table(sock, _GETCHAIN, 3, family, table))
+        sets: dict[str, int] = {}
+        types: dict[str, tuple[str, ...]] = {}
+        for name, body in _of_table(sock, _GETSET, 2, family, table):
+            if not name.startswith("__"):  # those of rules are as many as there are Services
+                found = dict(nfnetlink.attributes(body))
+                sets[name] = int.from_bytes(found.get(_SET_TIMEOUT, b""), "big") // 1000
+                types[name] = key_types(int.from_bytes(found.get(_SET_KEY_TYPE, b""), "big"))
         kept: dict[tuple[str, str], str] = {}
-        for found in made if elements else ():
-            name = _text(found, 2)
-            if name in sets and not sets[name]:
-                types = key_types(int.from_bytes(found.get(_SET_KEY_TYPE, b""), "big"))
-                place = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
-                for each in _dump(sock, _GETSETELEM, family, place):
-                    for _, one in nfnetlink.attributes(each.get(_SETELEM_ELEMENTS, b"")):
-                        key, then = element_words(one, types)
-                        kept[name, key] = then
+        for name in sets if elements else ():
+            if not sets[name]:
+                kept |= _elements(sock, family, table, name, types[name])
     return Held(chains, sets, kept)
 
 
@@ -108,10 +106,30 @@ def delete(family: int, table: str, netns: Place = None) -> bool:
     return True
 
 
-def _dump(sock: socket.socket, message: int, family: int, body: bytes = b"") -> list[dict[int, bytes]]:
+def _of_table(sock: socket.socket, message: int, name: int, family: int, table: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and the attributes of a table's chains or sets; `name` is the attribute that has the name."""
+    for body in _dump(sock, message, family):
+        found = nfnetlink.leading(body, (1, name), 2)
+        if _text(found, 1) == table:
+            yield _text(found, name), body
+
+
+def _elements(sock: socket.socket, family: int, table: str, name: str,
+              types: tuple[str, ...]) -> dict[tuple[str, str], str]:
+    place = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
+    words = key_reader(types)
+    kept = {}
+    for body in _dump(sock, _GETSETELEM, family, place):
+        listed = nfnetlink.leading(body, (_SETELEM_ELEMENTS,), 1)
+        for _, one in nfnetlink.attributes(listed.get(_SETELEM_ELEMENTS, b"")):
+            key, then = element_words(one)
+            kept[name, words(key)] = then
+    return kept
+
+
+def _dump(sock: socket.socket, message: int, family: int, body: bytes = b"") -> list[bytes]:
     try:
-        return [dict(nfnetlink.attributes(answer)) for answer in nfnetlink.dump(
-            sock, nfnetlink.SUBSYS_NFTABLES, message, family=family, body=body)]
+        return list(nfnetlink.dump(sock, nfnetlink.SUBSYS_NFTABLES, message, family=family, body=body))
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return []

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
@@ -29,9 +30,12 @@ ANONYMOUS, CONSTANT, INTERVAL, MAP = 1, 2, 4, 8
 """Flags of sets."""
 
 _TYPES = {number: name for name, number in TYPE_IDS.items()}
+_VERDICT_WORDS = {number: word for word, number in VERDICTS.items()}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct("!I")
+_ELEMENT = struct.Struct("=6H")
+"""The heads of an element, of its key, and of the key's value."""
 
 
 def u32(kind: int, value: int) -> bytes:
@@ -40,8 +44,8 @@ def u32(kind: int, value: int) -> bytes:
 
 
 def nested(kind: int, payload: bytes) -> bytes:
-    """Encode an attribute of attributes."""
-    return attribute(kind | NESTED, payload)
+    """Encode an attribute of attributes, which need no padding behind them."""
+    return _ATTRIBUTE.pack(4 + len(payload), kind | NESTED) + payload
 
 
 def text(kind: int, value: str) -> bytes:
@@ -67,6 +71,7 @@ def verdict(words: Sequence[str]) -> bytes:
     return nested(2, u32(1, code) + (text(2, words[1]) if len(words) == 2 else b""))
 
 
+@lru_cache(maxsize=4096)
 def value(word: str) -> bytes:
     """Encode an address, a protocol or a port as a key holds it, filled up to whole registers."""
     if word.isdigit():
@@ -82,19 +87,18 @@ def value(word: str) -> bytes:
 
 def concatenated(word: str) -> bytes:
     """Encode `10.96.0.1 . tcp . 80`."""
-    return b"".join(map(value, word.split(" . ")))
+    return b"".join([value(each) for each in word.split(" . ")])
 
 
 def element(key: bytes, data: bytes = b"", *, flags: int = 0, comment: str = "") -> bytes:
-    """Encode an element of a set; `data` is a value or a verdict, encoded, for a map."""
-    body = nested(1, attribute(1, key))
-    if data:
-        body += nested(2, data)
+    """Encode an element of a set; `key` fills registers; `data` is a value or a verdict, encoded, for a map."""
+    more = nested(2, data) if data else b""
     if flags:
-        body += u32(3, flags)
+        more += u32(3, flags)
     if comment:
-        body += attribute(6, tlv(0, comment.encode() + b"\0"))
-    return nested(LIST_ELEM, body)
+        more += attribute(6, tlv(0, comment.encode() + b"\0"))
+    size = len(key)
+    return _ELEMENT.pack(12 + size + len(more), LIST_ELEM | NESTED, 8 + size, 1 | NESTED, 4 + size, 1) + key + more
 
 
 def key_types(number: int) -> tuple[str, ...]:
@@ -110,37 +114,43 @@ def key_types(number: int) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-def key_words(key: bytes, types: Sequence[str]) -> str:
-    """Return a key in nft's words: `10.96.0.1 . tcp . 80`; in hexadecimal digits if its types are not known."""
-    words, at = [], 0
+def key_reader(types: Sequence[str]) -> Callable[[bytes], str]:
+    """Return what says a key of these types in nft's words, `10.96.0.1 . tcp . 80`; in hexadecimal if one is not known.
+
+    >>> key_reader(("inet_proto", "inet_service"))(bytes((6, 0, 0, 0, 0, 80, 0, 0)))
+    'tcp . 80'
+    """
+    parts, at = [], 0
     for each in types:
-        if not each:
-            return key.hex()
-        part = key[at:at + TYPE_SIZES[each]]
-        at += len(part)
-        if each in ("ipv4_addr", "ipv6_addr"):
-            words.append(inet_ntop(AF_INET if each == "ipv4_addr" else AF_INET6, part))
-        elif each == "inet_proto":
-            words.append(_PROTOCOL_NAMES.get(part[0], str(part[0])))
-        else:
-            words.append(str(int.from_bytes(part[:2], "big")))
-    return " . ".join(words)
+        if each not in _READERS:
+            return bytes.hex
+        parts.append((_READERS[each], at, at + TYPE_SIZES[each]))
+        at += TYPE_SIZES[each]
+    return lambda key: " . ".join([read(key[start:end]) for read, start, end in parts])
 
 
-def element_words(data: bytes, types: Sequence[str]) -> tuple[str, str]:
-    """Return an element of a set or of a map to verdicts in nft's words: its key and what stands behind it."""
+def _port(part: bytes) -> str:
+    return str(part[0] << 8 | part[1])
+
+
+_READERS: Final[Mapping[str, Callable[[bytes], str]]] = {
+    "ipv4_addr": partial(inet_ntop, AF_INET), "ipv6_addr": partial(inet_ntop, AF_INET6), "inet_service": _port,
+    "inet_proto": lambda part: _PROTOCOL_NAMES.get(part[0], str(part[0]))}
+
+
+def element_words(data: bytes) -> tuple[bytes, str]:
+    """Return an element of a set or of a map to verdicts: its key, and what stands behind it in nft's words."""
     found = dict(attributes(data))
-    key = key_words(dict(attributes(found.get(1, b""))).get(1, b""), types)
+    key = found.get(1, b"")[4:]  # one attribute inside, the value
     then = ""
     for kind, value_ in records(found.get(6, b"")):
         if kind == 0:
             then = f' comment "{value_.rstrip(bytes(1)).decode(errors="replace")}"'
     if 2 in found:
-        said = dict(attributes(dict(attributes(found[2])).get(2, b"")))
+        said = dict(attributes(found[2][4:]))
         code = int.from_bytes(said.get(1, bytes(4)), "big", signed=True)
         chain = said.get(2, b"").rstrip(b"\0").decode()
-        word = next((word for word, number in VERDICTS.items() if number == code), str(code))
-        then += f" : {word} {chain}".rstrip()
+        then += f" : {_VERDICT_WORDS.get(code, code)} {chain}".rstrip()
     return key, then
 
 

@@ -107,11 +107,16 @@ def _round(mode: str, count: int) -> Times:
             proxier = Proxier(_SETTINGS, tool, Metrics(), netns=own)
         runner = stack.enter_context(asyncio.Runner())
 
-        def sync(told: Given) -> float:
+        stack.callback(lambda: runner.run(proxier.close()))
+
+        async def told(them: Given) -> float:
             began = time.perf_counter()
-            _fill(proxier.service, proxier.slice, told)
-            runner.run(proxier.sync(time.monotonic()))
+            _fill(proxier.service, proxier.slice, them)
+            await proxier.sync(time.monotonic())
             return time.perf_counter() - began
+
+        def sync(them: Given) -> float:
+            return runner.run(told(them))
 
         yield "rules worked out, no kernel", raws[""].thinking
         for name, raw in raws.items():

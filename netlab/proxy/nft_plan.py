@@ -78,9 +78,17 @@ class NftWanted:
         owners = self._owners.get(key)
         return owners[min(owners)] if owners else None
 
+    def services(self) -> list[str]:
+        """Return the keys of the Services that need something, in a stable order."""
+        return sorted(self._blocks)
+
+    def blocks_of(self, service: str) -> tuple[NftBlock, ...]:
+        """Return the blocks of a Service, one per port."""
+        return self._blocks.get(service, ())
+
     def blocks(self) -> Iterator[NftBlock]:
         """Yield the blocks of all Services, in a stable order."""
-        for service in sorted(self._blocks):
+        for service in self.services():
             yield from self._blocks[service]
 
     def chains(self) -> dict[str, tuple[str, ...]]:
@@ -172,7 +180,8 @@ def change_text(change: Change, settings: Settings) -> str:
 
 
 def full_texts(wanted: NftWanted, chains: Collection[str], sets: Mapping[str, int],
-               elements: Mapping[Key, str] | None = None, *, size: int = PIECE) -> Iterator[str]:
+               elements: Mapping[Key, str] | None = None, *, services: Iterable[str] = (),
+               size: int = PIECE) -> Iterator[str]:
     """Yield the transactions that make the kernel's table into the wanted one, whatever it holds.
 
     Chains of Services come first, some hundred at a time, and then the elements that lead there; those that are right
@@ -183,27 +192,35 @@ def full_texts(wanted: NftWanted, chains: Collection[str], sets: Mapping[str, in
         chains: the chains that the kernel's table has.
         sets: its sets and maps, with their timeouts in seconds.
         elements: the elements of its sets and maps that do not time out, as `NftWanted.elements` has them.
+        services: the keys of all Services. Where none of the kernel's sets has a timeout, a Service may be worked out
+            when its key is asked for: it is written right behind.
         size: chains of one transaction.
     """
     settings, table = wanted.settings, _table(wanted.settings)
-    own, affinity = wanted.chains(), wanted.sets()
-    stale = [name for name in chains if name not in own and name not in wanted.fixed.chains]
-    gone = [name for name in sets if name not in affinity and name not in wanted.fixed.sets]
-    retimed = [name for name, seconds in affinity.items() if sets.get(name, seconds) != seconds]
     lines = [f'add table {table} {{ comment "{TABLE_COMMENT}" ; }}']
+    affinity = wanted.sets() if any(sets.values()) else {}
+    retimed = {name for name, seconds in affinity.items() if sets.get(name, seconds) != seconds}
     if retimed:  # rules that name a set go before it does, so that all has to happen at once
+        own = wanted.chains()
         size = len(own)
         lines += [f"add chain {table} {name}\nflush chain {table} {name}" for name in own]
-        lines += [f"flush chain {table} {name}" for name in stale]
-        lines += [f"delete set {table} {name}" for name in retimed]
-    lines += _set_lines({name: seconds for name, seconds in affinity.items()
-                         if name not in sets or name in retimed}, settings)
-    todo = list(own.items())
-    while len(todo) > size:
-        piece, todo = todo[:size], todo[size:]
-        yield "\n".join((*lines, *_chain_lines(dict(piece), settings)))
-        lines = []
-    lines += _chain_lines(dict(todo), settings)
+        lines += [f"flush chain {table} {name}" for name in chains if not (name in own or name in wanted.fixed.chains)]
+        lines += [f"delete set {table} {name}" for name in sorted(retimed)]
+    written: set[str] = set()
+    count = 0
+    for service in services or wanted.services():
+        blocks = wanted.blocks_of(service)
+        made, own = _sets(blocks), _chains(blocks)
+        lines += _set_lines({name: seconds for name, seconds in made.items()
+                             if name not in sets or name in retimed}, settings)
+        lines += _chain_lines(own, settings)
+        written.update(made, own)
+        count += len(own)
+        if count >= size:
+            yield "\n".join(lines)
+            lines, count = [], 0
+    stale = [name for name in chains if name not in written and name not in wanted.fixed.chains]
+    gone = [name for name in sets if name not in written and name not in wanted.fixed.sets]
     lines += (f'add {kind.word} {table} {name} {{ type {kind.type} ; comment "{kind.comment}" ; }}'
               for name, kind in wanted.fixed.sets.items())
     lines += _helper_lines(wanted.fixed, settings)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import replace
-from queue import SimpleQueue
 
 from netlab.errors import KernelError, RestoreRejected
 from netlab.kernel import iptables, nfacct
@@ -15,6 +14,7 @@ from netlab.netfilter import parse
 from netlab.netfilter.model import Ruleset
 from netlab.proxy import layout, names
 from netlab.proxy.family import FamilyProxier
+from netlab.proxy.feed import feed
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.plan import (
     PIECE,
@@ -97,8 +97,9 @@ class Proxier(FamilyProxier[Change]):
             changed = set(self.tracker.services())
         try:
             change = await (self._with_care(looking, changed) if self._complained else self._streamed(looking, changed))
-        except RestoreRejected as error:
-            if "nfacct" not in error.text or not self._countable:
+        except BaseException as error:
+            self.tracker.changed |= changed  # some may not have been worked out
+            if not (isinstance(error, RestoreRejected) and "nfacct" in error.text and self._countable):
                 raise
             log.warning("%s: this kernel takes no nfacct match (%s): rules do without", self.family, error)
             self._countable = False
@@ -120,26 +121,22 @@ class Proxier(FamilyProxier[Change]):
 
     async def _streamed(self, looking: Awaitable[Ruleset], changed: set[str]) -> Change:
         """Write everything in one process, which works on one part while the next is worked out here."""
-        parts: SimpleQueue[str | BaseException | None] = SimpleQueue()
         kernel = await looking if self.tool.backend == "nft" else None
-        restoring = asyncio.create_task(self._restore(_taken(parts)))
-        try:
-            size = piece_size(len(kernel.table("nat").chains)) if kernel is not None else 0
+        size = piece_size(len(kernel.table("nat").chains)) if kernel is not None else 0
+        change = Change()
+
+        async def parts() -> AsyncIterator[str]:
+            nonlocal change
             for part in self._service_parts(changed, size):
-                parts.put(part)
-                await asyncio.sleep(0)
+                yield part
             change = self._spare(self._wanted.take_all(kernel if kernel is not None else await looking))
             closing = closing_texts(change)
             if kernel is None:  # legacy has one transaction for nat, which is open still
-                parts.put(next(closing).removeprefix("*nat\n"))
+                yield next(closing).removeprefix("*nat\n")
             for part in closing:
-                parts.put(part)
-        except BaseException as error:
-            parts.put(error)
-            await asyncio.gather(restoring, return_exceptions=True)
-            raise
-        parts.put(None)
-        await restoring
+                yield part
+
+        await feed(parts(), self._restore)
         return change
 
     def _service_parts(self, changed: set[str], size: int) -> Iterator[str]:
@@ -180,22 +177,24 @@ class Proxier(FamilyProxier[Change]):
         if self.tool.backend == "legacy":
             size = _ONE_PIECE
         if not self._complained:
-            await self._restore("".join(texts(change, size=size)))
+            await self._restored("".join(texts(change, size=size)))
             return
         # The last write failed. A stale chain that a foreign rule jumps to must not keep the others from being written.
-        await self._restore("".join(texts(replace(change, stale=()), size=size)))
+        await self._restored("".join(texts(replace(change, stale=()), size=size)))
         for text in deletions(change):
             try:
-                await self._restore(text)
+                await self._restored(text)
             except RestoreRejected as error:
                 (log.debug if error.text in self._stuck else log.warning)(
                     "%s: a chain that nobody needs stays: %s", self.family, error)
                 self._stuck.add(error.text)
 
-    async def _restore(self, text: str | Iterable[str]) -> None:
+    async def _restored(self, text: str) -> None:
+        await asyncio.to_thread(self._restore, text)
+
+    def _restore(self, text: str | Iterable[str]) -> None:
         """Run all transactions of a text in one process: on a node of many chains, starting it is what costs."""
-        await asyncio.to_thread(iptables.restore, self.tool, text, netns=self.netns, wait=self.lock_wait,
-                                where=self.settings.node)
+        iptables.restore(self.tool, text, netns=self.netns, wait=self.lock_wait, where=self.settings.node)
 
     def _make_counters(self) -> None:
         found = set()
@@ -224,14 +223,6 @@ class Proxier(FamilyProxier[Change]):
         for policy in ("internal", "external"):
             lacking = sum(policy in block.no_local for block in self._wanted.blocks())
             metrics.put("sync_proxy_rules_no_local_endpoints_total", lacking, policy, family)
-
-
-def _taken(parts: SimpleQueue[str | BaseException | None]) -> Iterator[str]:
-    """Yield what is put into a queue until None; an error is raised here too, so that no half of a text is taken."""
-    while (part := parts.get()) is not None:
-        if isinstance(part, BaseException):
-            raise part
-        yield part
 
 
 def count_nfacct(metrics: Metrics, netns: int | None = None) -> None:

@@ -27,6 +27,8 @@ class Tracker:
         self._ports: dict[str, tuple[ServicePort, ...]] = {}
         self._slices: dict[str, dict[str, dict[PortKey, tuple[Endpoint, ...]]]] = {}
         self._owner: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._total = 0
         self.health_checked: set[str] = set()
         """The Services whose health a load balancer asks for at a port of this node."""
         self.udp_changed = False
@@ -42,6 +44,7 @@ class Tracker:
         else:
             del self._ports[key]
         self.changed.add(key)
+        self._count(key)
         (self.health_checked.add if any(port.health_check_node_port for port in ports)
          else self.health_checked.discard)(key)
         return True
@@ -61,10 +64,12 @@ class Tracker:
             if not self._slices[former]:
                 del self._slices[former]
             del self._owner[key]
+            self._count(former)
         if found:
             self._slices.setdefault(owner, {})[key] = found
             self._owner[key] = owner
             self.changed.add(owner)
+            self._count(owner)
         return True
 
     def take_changed(self) -> set[str]:
@@ -98,14 +103,14 @@ class Tracker:
     @property
     def large(self) -> bool:
         """Tell whether all Services together have more endpoints than `LARGE`."""
-        total = 0
-        for service, ports in self._ports.items():
-            slices = self._slices.get(service, {})
-            for port in ports:
-                total += sum(len(each.get((port.port_name, port.protocol), ())) for each in slices.values())
-                if total > LARGE:
-                    return True
-        return False
+        return self._total > LARGE
+
+    def _count(self, service: str) -> None:
+        keys = [(port.port_name, port.protocol) for port in self.ports(service)]
+        now = sum([len(each.get(key, ())) for each in self._slices.get(service, {}).values() for key in keys])
+        self._total += now - self._counts.pop(service, 0)
+        if now:
+            self._counts[service] = now
 
 
 def rebuild(tracker: Tracker, wanted: Wanted, services: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from netlab.netfilter import parse
 from netlab.proxy import tracker
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.proxier import Proxier
-from tests.proxy.builders import a_service, a_settings, a_slice, an_endpoint
+from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 
 IPS = tuple(f"10.244.1.{n}" for n in range(1, 6))
 
@@ -60,3 +60,24 @@ def test_a_chain_that_is_needed_again_before_it_was_deleted_stays(namespace: int
     nat = parse.parse(iptables.save(tool, netns=namespace)).table("nat")
     assert sum(bool(chain.rules) for name, chain in nat.chains.items() if name.startswith("KUBE-SEP-")) == 2
     assert not proxier.untidy()
+
+
+def test_a_cluster_is_large_by_the_endpoints_of_ports_that_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracker, "LARGE", 4)
+    it = tracker.Tracker("IPv4")
+    three, two = ([an_endpoint(ip) for ip in IPS[:count]] for count in (3, 2))
+    it.slice("default/web-1", a_slice(endpoints=three))
+    it.slice("default/web-2", a_slice(endpoints=two, name="web-2"))
+    assert not it.large, "no Service, no rules"
+    it.service("default/web", a_service())
+    assert it.large
+    it.service("default/web", a_service(ports=[a_port(name="other")]))
+    assert not it.large, "endpoints of a port that the Service has not"
+    it.service("default/web", a_service(ports=[a_port(), a_port(81, name="other")]))
+    assert it.large
+    it.slice("default/web-2", a_slice("else", endpoints=two, name="web-2"))
+    assert not it.large, "the slice is another's now"
+    it.service("default/else", a_service("else", ip="10.96.0.11"))
+    assert it.large
+    it.slice("default/web-1", None)
+    assert not it.large
