@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from netlab.api.meta import Object
     from netlab.lab.predicting import Change, Foretold
     from netlab.netfilter.model import Ruleset
+    from netlab.netfilter.nft import NftTable
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILES = ("-f", "--filename")
@@ -46,7 +47,8 @@ def options(function: F) -> F:
         (("--predict/--no-predict",), {"default": None, "help": "Predict only and send nothing; or do not lay a "
                                        "prediction beside the trace. Else both are done."}),
         (("--rules",), {"metavar": "FILE", "default": "",
-                        "help": "Predict by the iptables-save text of some machine, - for standard input; no lab."}),
+                        "help": "Predict by the iptables-save text of some machine, or by what nft list ruleset prints "
+                        "there, -j or not; - for standard input; no lab."}),
         (("--routes",), {"metavar": "FILE", "default": "", "help": "With --rules: what `ip route` prints there."}),
         (("--address", "addresses"), {"metavar": "IP", "multiple": True,
                                       "help": "With --rules: an address of that machine's own. Repeatable."}),
@@ -58,6 +60,8 @@ def options(function: F) -> F:
             "metavar": "FILE", "multiple": True, "help": "Predict by a cluster's objects, as from kubectl get "
             "svc,endpointslices,nodes,pods -A -o yaml; no lab. Behind --if: manifests of a change."}),
         (("--cluster-cidr",), {"metavar": "CIDR", "default": "", "help": "With -f: the cluster's Pod range."}),
+        (("--proxy-mode",), {"type": click.Choice(["iptables", "nftables"]), "default": None,
+                             "help": "With -f: kube-proxy's mode; iptables is the default."}),
         (("--if", "if_"), {"is_flag": True, "help": "What if the manifests of the -f that follow were applied? Those "
                            "behind --delete: deleted. Nothing is touched."}),
         (("--change", "changes"), {"multiple": True, "hidden": True}),
@@ -110,6 +114,8 @@ def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None,
                          hint="netlab trace --predict --rules FILE --from 10.244.1.9 10.96.0.10:80")
     if more["from_"] or more["routes"] or more["addresses"] or more["in_interface"]:
         raise UsageError("--from, --routes, --address and --in-interface go with --rules")
+    if more["proxy_mode"] and not more["files"]:
+        raise UsageError("--proxy-mode goes with -f: rules that are there say by themselves what they are")
     if more["files"] and more["at"]:
         raise UsageError("files have no past: --at needs a lab")
     if len(ends) != 2:
@@ -180,7 +186,7 @@ def _by_files(wish: Asked) -> Foretold:
     source = _place(wish.source, objects)
 
     def told(of: Sequence[Object], notes: Sequence[str] = ()) -> Prediction:
-        world = assume.world(of, lambda node: _rules(of, node, family, wish.more["cluster_cidr"]), family=family)
+        world = assume.world(of, lambda node: _rules(of, node, family, wish.more), family=family)
         protocol = "icmpv6" if wish.protocol == "icmp" and family == 6 else wish.protocol
         question = Question(source, target.address, target.port, protocol, wish.source_address)
         found = predict(world, question, target=target.label)
@@ -189,12 +195,15 @@ def _by_files(wish: Asked) -> Foretold:
     return Foretold(told(objects), told(after.objects, after.notes) if after else None, {})
 
 
-def _rules(objects: Sequence[Object], node: str, family: int, cidr: str) -> Ruleset:
+def _rules(objects: Sequence[Object], node: str, family: int, more: Mapping[str, Any]) -> Ruleset | NftTable:
     from netlab.inspect import offline
+    from netlab.netfilter import nft
     from netlab.trace import assume
 
-    cidr = cidr or assume.cluster_cidr(objects, family)
+    cidr = more["cluster_cidr"] or assume.cluster_cidr(objects, family)
     flags = [f"--hostname-override={node}", *([f"--cluster-cidr={cidr}"] if cidr else [])]
+    if more["proxy_mode"] == "nftables":
+        return nft.parse(offline.render_nft(objects, flags, family="IPv6" if family == 6 else "IPv4").text)[0]
     return offline.render(objects, flags, family="IPv6" if family == 6 else "IPv4").rules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from netlab.api import meta, selector
@@ -14,6 +14,7 @@ from netlab.api.patch import merge
 from netlab.controllers import endpointslices as slices
 from netlab.errors import NotFound
 from netlab.netfilter.model import Chain, Ruleset, Table
+from netlab.netfilter.nft import NftTable
 from netlab.proxy import names
 from netlab.proxy.endpoints import service_of
 
@@ -159,6 +160,13 @@ def with_rules(live: Ruleset, wanted: Ruleset) -> Ruleset:
                 chains[chain.name] = Chain(chain.name)
         tables[name] = Table(name, chains)
     return Ruleset(tables, live.generator)
+
+
+def with_table(live: NftTable, wanted: NftTable) -> NftTable:
+    """Return kube-proxy's table of nftables mode as it should be; what affinity has remembered stays."""
+    sets = {name: replace(each, elements=live.elements(name)) if name.startswith("affinity-") else each
+            for name, each in wanted.sets.items()}
+    return replace(wanted, sets=sets)
 
 
 _EMPTIED: Final = (names.SERVICES, names.EXTERNAL_SERVICES, names.NODE_PORTS, names.PROXY_FIREWALL)

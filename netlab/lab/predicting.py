@@ -9,14 +9,18 @@ from dataclasses import dataclass, replace
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import TemporaryError, UsageError
-from netlab.inspect import guess, whatif
+from netlab.inspect import guess, nft_world, whatif
+from netlab.inspect.nft_world import NftWorld
 from netlab.inspect.world import World as Cluster
 from netlab.lab import past, tracing
 from netlab.lab.places import Places, closing, enter_lab
 from netlab.lab.state import LabRecord
 from netlab.lab.tracing import Wish
 from netlab.netfilter.model import Ruleset
+from netlab.netfilter.nft_eval import Book
+from netlab.netfilter.stations import Beside
 from netlab.proxy.addresses import Family
+from netlab.proxy.nft_names import TABLE
 from netlab.proxy.settings import Settings
 from netlab.trace import assume, look
 from netlab.trace.branch import Prediction, Question
@@ -123,12 +127,24 @@ def _changed(world: World, objects: Sequence[Object], before: Sequence[Object], 
     for place, space in list(spaces.items()):
         kind, _, name = place.partition("/")
         live = space.rules.get(family)
-        if kind == "node" and live is not None:
-            node = next((each for each in before if each["kind"] == "Node" and meta.name(each) == name), None)
+        if kind != "node":
+            continue
+        node = next((each for each in before if each["kind"] == "Node" and meta.name(each) == name), None)
+        beside = space.beside.get(family) or Beside()
+        book = next((each for each in beside.books if each.table.name == TABLE and each.table.family != "inet"), None)
+        if book is not None:
+            made = nft_world.settings(book.table, which, name=name, node=node)
+
+            def changed(beside: Beside = beside, book: Book = book, settings: Settings = made) -> Beside:
+                wanted = whatif.with_table(book.table, NftWorld.of(objects, settings).table)
+                return replace(beside, books=tuple(Book(wanted) if each is book else each for each in beside.books))
+
+            spaces[place] = replace(space, beside=assume.Lazy(family, changed))
+        elif live is not None:
             settings = guess.settings(live, which, name=name, node=node)
 
             def rules(live: Ruleset = live, settings: Settings = settings) -> Ruleset:
                 return whatif.with_rules(live, Cluster.of(objects, settings).rules)
 
-            spaces[place] = replace(space, rules=assume.LazyRules(family, rules))
+            spaces[place] = replace(space, rules=assume.Lazy(family, rules))
     return replace(world, spaces=spaces)

@@ -25,7 +25,10 @@ State = Literal["NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED"]
 class Packet:
     """A packet as netfilter sees it. `iif` and `oif` are interface names, "" while there is none.
 
-    `state` is conntrack's; `snat` and `dnat` tell whether its connection's addresses are rewritten.
+    `state` is conntrack's; `snat` and `dnat` tell whether its connection's addresses are rewritten, `original` is the
+    connection's first packet (source, port, destination, port), `reply` whether this one goes the other way,
+    `confirmed` whether conntrack has it in its table. `flags` are TCP's, `icmp` type and code, `length` bytes: None
+    where not known. `here` tells a packet of this host's own.
     """
 
     src: str
@@ -39,6 +42,15 @@ class Packet:
     state: State = "NEW"
     snat: bool = False
     dnat: bool = False
+    ctmark: int = 0
+    reply: bool = False
+    confirmed: bool = False
+    original: tuple[str, int, str, int] | None = None
+    flags: int | None = None
+    icmp: tuple[int, int] | None = None
+    ttl: int | None = None
+    length: int | None = None
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,31 @@ class Host:
             return Route("lo", address)
         found = [(_network(net).prefixlen, route) for net, route in self.routes.items() if within(address, net)]
         return max(found, key=lambda each: each[0])[1] if found else None
+
+    def kind(self, address: str, device: str = "") -> str | None:
+        """Return what an address is: local, unicast, broadcast, multicast; None when that cannot be told.
+
+        With a `device` only its own addresses are local.
+        """
+        if ipaddress.ip_address(address).is_multicast:
+            return "multicast"
+        if address == "255.255.255.255":
+            return "broadcast"
+        if self.local(address):
+            return None if device else "local"
+        return "unicast" if self.complete else None
+
+    def way(self, address: str, source: str, mark: int = 0, iif: str = "") -> str | None:  # noqa: ARG002
+        """Return the interface that leads to an address elsewhere, "" for none; None when that cannot be told."""
+        if self.local(address):
+            return ""
+        found = self.route(address)
+        return found.interface if found is not None else ""
+
+    def masquerade(self, interface: str, towards: str) -> str:  # noqa: ARG002
+        """Return the address that masquerading gives a packet which leaves by an interface; "" when not known."""
+        found = self.route(towards)
+        return found.source if found is not None else ""
 
     def primary(self, interface: str, like: str) -> str:
         """Return an interface's first address of the family that the address `like` is of; "" when not known."""
@@ -172,9 +209,11 @@ def _multiport(group: tuple[Term, ...], packet: Packet, _: Host) -> Chance:
 
 
 def _mark(group: tuple[Term, ...], packet: Packet, _: Host) -> Chance:
+    carried = packet.ctmark if group[0].module == "connmark" else packet.mark
+
     def marked(term: Term) -> bool:
         value, mask = normalise.mark(term.value)
-        return packet.mark & mask == value
+        return carried & mask == value
 
     return _all(group, {"--mark": marked})
 
@@ -225,7 +264,7 @@ def _always(_group: tuple[Term, ...], _packet: Packet, _host: Host) -> Chance:
 
 
 _MODULES: Mapping[str, Callable[[tuple[Term, ...], Packet, Host], Chance]] = {
-    "": _own, "tcp": _ports, "udp": _ports, "sctp": _ports, "multiport": _multiport, "mark": _mark,
+    "": _own, "tcp": _ports, "udp": _ports, "sctp": _ports, "multiport": _multiport, "mark": _mark, "connmark": _mark,
     "conntrack": _conntrack, "state": _conntrack, "addrtype": _addrtype, "statistic": _statistic, "recent": _recent,
     "comment": _always, "nfacct": _always,
 }

@@ -211,11 +211,11 @@ def rule(chain: str, text: str) -> NftRule:
 
 def _set(name: str, word: str, start: int, lines: Iterator[tuple[int, str]]) -> NftSet:
     kind = comment = ""
-    elements: dict[str, NftElement] = {}
+    found: Mapping[str, NftElement] = {}
     for _, line in lines:
         text = line.strip()
         if text == "}":
-            return NftSet(name, word, kind, elements, comment)
+            return NftSet(name, word, kind, found, comment)
         if text.startswith("type "):
             kind = text.removeprefix("type ").rstrip(";").strip()
         elif text.startswith("comment "):
@@ -225,8 +225,13 @@ def _set(name: str, word: str, start: int, lines: Iterator[tuple[int, str]]) -> 
             while not body[-1].endswith("}"):
                 _, more = next(lines, (0, "}"))
                 body.append(more.strip())
-            elements = {each.key: each for part in _parts(" ".join(body)[:-1]) if (each := _element(part)).key}
+            found = elements(" ".join(body)[:-1])
     raise NotNft(start, f"{word} {name}", "its block does not end")
+
+
+def elements(text: str) -> dict[str, NftElement]:
+    """Return what stands between the braces of a set or map, by key."""
+    return {each.key: each for part in _parts(text) if (each := _element(part)).key}
 
 
 def _parts(text: str) -> Sequence[str]:

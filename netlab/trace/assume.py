@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from functools import cache, partial
+from typing import Final, TypeVar
 
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.errors import UsageError
 from netlab.netfilter.model import Ruleset
+from netlab.netfilter.nft import NftTable
+from netlab.netfilter.nft_eval import Book
+from netlab.netfilter.stations import Beside
 from netlab.trace.target import Objects, names
 from netlab.trace.world import End, Link, Route, Space, World
 
@@ -25,14 +29,17 @@ _ALL: Final = {4: "0.0.0.0/0", 6: "::/0"}
 _BITS: Final = {4: 32, 6: 128}
 
 
-class LazyRules(Mapping[int, Ruleset]):
-    """A node's rules, worked out when a packet comes there."""
+T = TypeVar("T")
 
-    def __init__(self, family: int, make: Callable[[], Ruleset]) -> None:
+
+class Lazy(Mapping[int, T]):
+    """What a node has for one family, such as its rules, worked out when a packet comes there."""
+
+    def __init__(self, family: int, make: Callable[[], T]) -> None:
         self._family, self._make = family, make
-        self._made: Ruleset | None = None
+        self._made: T | None = None
 
-    def __getitem__(self, family: int) -> Ruleset:
+    def __getitem__(self, family: int) -> T:
         if family != self._family:
             raise KeyError(family)
         if self._made is None:
@@ -54,12 +61,12 @@ def known(objects: Sequence[Object]) -> Objects:
     return Objects(of("Service"), of("Pod"), of("Node"), {OUTSIDE: _OUTSIDE[4][0]})
 
 
-def world(objects: Sequence[Object], rules: Callable[[str], Ruleset], *, family: int = 4) -> World:
+def world(objects: Sequence[Object], rules: Callable[[str], Ruleset | NftTable], *, family: int = 4) -> World:
     """Return the world of a cluster.
 
     Args:
         objects: its Nodes, Pods and Services.
-        rules: what kube-proxy would write on a node, by the node's name.
+        rules: what kube-proxy would write on a node, by the node's name; in nftables mode its table.
         family: 4 or 6.
 
     Raises:
@@ -87,7 +94,7 @@ def world(objects: Sequence[Object], rules: Callable[[str], Ruleset], *, family:
     for name, address in nodes.items():
         mine = {place: ip for place, (node, ip) in pods.items() if node == name}
         spaces[f"node/{name}"] = _node(name, address, nodes, ranges, mine, pods, family,
-                                       LazyRules(family, lambda name=name: rules(name)))  # type: ignore[misc]
+                                       partial(rules, name))
         gateway = _gateway(ranges.get(name, ""), address)
         for number, (place, ip) in enumerate(mine.items()):
             routes = [Route(_ALL[family], "eth0", gateway)]
@@ -96,7 +103,7 @@ def world(objects: Sequence[Object], rules: Callable[[str], Ruleset], *, family:
             link = Link("eth0", "veth", far=End(f"node/{name}", f"veth{number}"), cidrs=(f"{ip}/{bits}",))
             spaces[place] = Space(place, {"eth0": link}, tuple(routes))
     notes = ("each node has a bridge cni0 for its Pods, an eth0 on one network with the others, routes to their Pods",
-             "rules are those that kube-proxy would write in iptables mode; every port is listened on")
+             "rules are those that kube-proxy would write; every port is listened on")
     return World(spaces, names(known(objects)), notes)
 
 
@@ -120,7 +127,8 @@ def _network(nodes: Mapping[str, str], ranges: Mapping[str, str], family: int, o
 
 
 def _node(name: str, address: str, nodes: Mapping[str, str], ranges: Mapping[str, str], mine: Mapping[str, str],
-          pods: Mapping[str, tuple[str, str]], family: int, rules: LazyRules) -> Space:
+          pods: Mapping[str, tuple[str, str]], family: int,
+          rules: Callable[[], Ruleset | NftTable]) -> Space:
     bits = _BITS[family]
     gateway = _gateway(ranges.get(name, ""), address)
     links = {"lo": Link("lo"), "eth0": Link("eth0", "veth", far=End(NETWORK, name), cidrs=(f"{address}/{bits}",)),
@@ -138,7 +146,17 @@ def _node(name: str, address: str, nodes: Mapping[str, str], ranges: Mapping[str
             routes.append(Route(f"{ip}/{bits}", "cni0"))
         elif node in nodes and not _holds(ranges.get(node, ""), ip):
             routes.append(Route(f"{ip}/{bits}", "eth0", nodes[node]))
-    return Space(f"node/{name}", links, tuple(routes), rules, bridge_calls=frozenset({4, 6}))
+    made = cache(rules)
+    return Space(f"node/{name}", links, tuple(routes), Lazy(family, lambda: _iptables(made())),
+                 Lazy(family, lambda: _nftables(made())), bridge_calls=frozenset({4, 6}))
+
+
+def _iptables(made: Ruleset | NftTable) -> Ruleset:
+    return made if isinstance(made, Ruleset) else Ruleset()
+
+
+def _nftables(made: Ruleset | NftTable) -> Beside:
+    return Beside() if isinstance(made, Ruleset) else Beside(books=(Book(made),))
 
 
 def cluster_cidr(objects: Sequence[Object], family: int = 4) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from netlab.netfilter.matching import Packet as Flowing
+from netlab.netfilter.nft_eval import Learnt
 from netlab.trace.event import Direction, Hop, Outcome
 from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
@@ -18,6 +19,9 @@ UNREACHABLE_NET: Final = {4: (3, 0), 6: (1, 0)}
 PROHIBITED: Final = {4: (3, 13), 6: (1, 1)}
 EXPIRED: Final = {4: (11, 0), 6: (3, 0)}
 TOO_BIG: Final = {4: (3, 4), 6: (2, 0)}
+
+Said = tuple[int, int]
+"""ICMP's type and code."""
 
 Tuple = tuple[str, str, int, str, int]
 """Protocol, source, its port, destination, its port."""
@@ -47,13 +51,15 @@ class Question:
 class Flow:
     """What one namespace's conntrack remembers: the tuple as it came, and what it was made into.
 
-    `destined` and `sourced` tell whether its destination and its source are settled: nat chains are asked once.
+    `destined` and `sourced` tell whether its destination and its source are settled: nat chains are asked once. `mark`
+    is the connection's.
     """
 
     original: Tuple
     now: Tuple
     destined: bool = False
     sourced: bool = False
+    mark: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class Going:
     """A packet on its way, and all that happened to it. `ended` holds the request's hops once the answer is on its way.
 
     `flow` is the conntrack entry in hand, `backward` whether the packet is its answer. `port` is the bridge's port that
-    it came in by where br_netfilter is on.
+    it came in by where br_netfilter is on. `learnt` are elements that rules added to nftables' sets, by place; `reject`
+    is how REJECT answers.
     """
 
     packet: Flowing
@@ -80,6 +87,8 @@ class Going:
     length: int = 0
     tunnel: tuple[str, str, int] | None = None
     port: str = ""
+    learnt: frozenset[tuple[str, Learnt]] = frozenset()
+    reject: str = ""
 
     @property
     def direction(self) -> Direction:
@@ -99,17 +108,23 @@ class Going:
 
     def seen(self) -> Packet:
         """Return the packet as a trace shows it."""
-        flags = 0
-        if self.packet.protocol == "tcp":
-            flags = {"request": 2, "answer": 18, "reset": 20}.get(self.role, 0)
-        icmp = self.icmp
-        if self.packet.protocol == "icmp" and icmp == (0, 0):
-            icmp = (8, 0) if self.role == "request" else (0, 0)
-        elif self.packet.protocol == "icmpv6" and icmp == (0, 0):
-            icmp = (128, 0) if self.role == "request" else (129, 0)
         return Packet(2 if self.family == 4 else 10, NUMBERS.get(self.packet.protocol, 0), self.packet.src,
-                      self.packet.dst, self.packet.sport, self.packet.dport, flags, ttl=self.ttl, length=self.length,
-                      icmp=icmp, tunnel=self.tunnel)
+                      self.packet.dst, self.packet.sport, self.packet.dport, self.flags, ttl=self.ttl,
+                      length=self.length, icmp=self.said, tunnel=self.tunnel)
+
+    @property
+    def flags(self) -> int:
+        """Return TCP's flags, 0 for what is no TCP."""
+        return {"request": 2, "answer": 18, "reset": 20}.get(self.role, 0) if self.packet.protocol == "tcp" else 0
+
+    @property
+    def said(self) -> Said:
+        """Return ICMP's type and code."""
+        if self.packet.protocol == "icmp" and self.icmp == (0, 0):
+            return (8, 0) if self.role == "request" else (0, 0)
+        if self.packet.protocol == "icmpv6" and self.icmp == (0, 0):
+            return (128, 0) if self.role == "request" else (129, 0)
+        return self.icmp
 
 
 @dataclass(frozen=True)

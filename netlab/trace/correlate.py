@@ -262,10 +262,9 @@ class _Writer:
                                  table=hit.table, chain=hit.chain, verdict=policy))
             return
         text = self._around.rule_text(self._place, hit, packet)
-        if hit.chain == "reject-chain" and self._comment:  # nftables: the element that led here names the Service
-            text = replace(text, comment=f"{self._comment} has no endpoints")
-        elif hit.verdict == "DROP" and "no-endpoint" in text.line:
-            text = replace(text, comment=f"{text.comment} has no local endpoints")
+        text = replace(
+            text, comment=nftwords.without_endpoints(text.comment, self._comment, hit.chain, hit.verdict, text.line)
+        )
         self._comment = text.comment
         verdict = hit.verdict or ("CONTINUE" if text.target in ("", *CONTINUING) else
                                   text.target if text.target in FINAL else "JUMP")

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from netlab.netfilter.matching import Packet as Flowing
-from netlab.netfilter.terms import target
-from netlab.trace import branch
+from netlab.trace import branch, refusals
 from netlab.trace.branch import Branch, Going, Question
 from netlab.trace.event import Outcome
 from netlab.trace.hooks import Hooks, Only
@@ -108,8 +107,7 @@ class Endings(Hooks, ABC):
         if verdict != "REJECT":
             yield self.die(going, space.place, why, "timeout", "")
             return
-        option = target(last.rule.partition("-j ")[2] if last.rule else "REJECT").option("--reject-with") or ""
-        if option == "tcp-reset":
+        if refusals.resets(going.reject):
             dead = self.add(going, space.place, "drop", why)
             turned = Flowing(going.packet.dst, going.packet.src, "tcp", going.packet.dport, going.packet.sport)
             if going.port:  # nf_send_reset: straight back by the port, as the addresses are now, and no rule sees it
@@ -119,10 +117,7 @@ class Endings(Hooks, ABC):
             yield from self.send(replace(dead, packet=turned, ended=dead.hops, hops=(), role="reset", ttl=64,
                                          backward=True), space.place)
             return
-        kind = {"icmp-host-unreachable": branch.UNREACHABLE_HOST, "icmp-net-unreachable": branch.UNREACHABLE_NET,
-                "icmp-admin-prohibited": branch.PROHIBITED, "icmp6-adm-prohibited": branch.PROHIBITED,
-                "icmp6-no-route": branch.UNREACHABLE_NET, "icmp6-addr-unreachable": branch.UNREACHABLE_HOST,
-                }.get(option, branch.UNREACHABLE_PORT)
+        kind = {going.family: refusals.error(going.reject, going.family)}
         yield from self.error(going, space, kind, why, "")
 
     def nobody(self, going: Going, space: Space, interface: str, next_hop: str) -> Iterator[Branch]:

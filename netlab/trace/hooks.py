@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from netlab.netfilter import walk
 from netlab.netfilter.matching import Packet as Flowing
 from netlab.netfilter.matching import State
-from netlab.netfilter.model import Ruleset
+from netlab.netfilter.stations import CONNTRACK, Station, bindings
 from netlab.netfilter.terms import comment
+from netlab.netfilter.walk import Walking
+from netlab.trace import nftwords
 from netlab.trace.branch import Flow, Going, back
 from netlab.trace.correlate import CONTINUING, FINAL, NAT_TARGETS
 from netlab.trace.event import Hop
@@ -19,11 +21,6 @@ from netlab.trace.world import Space
 
 Only = Callable[[Flowing], bool]
 """Whether a packet is one of those that were observed, where dice decide what it becomes."""
-
-_TABLES: Final = {
-    "PREROUTING": ("raw", "mangle", "nat"), "INPUT": ("mangle", "filter", "security", "nat"),
-    "FORWARD": ("mangle", "filter", "security"), "OUTPUT": ("raw", "mangle", "nat", "filter", "security"),
-    "POSTROUTING": ("mangle", "nat")}
 
 UNROUTED: Final = "UNROUTED"
 """The verdict on a packet of this place's own that nat OUTPUT has sent where no route leads."""
@@ -55,50 +52,85 @@ class Hooks:
     # --- rules -------------------------------------------------------------------------------------------------------
 
     def hook(self, going: Going, space: Space, hook: str) -> Iterator[tuple[str, Going]]:
-        """Lead a packet through all tables of a hook; yield "" and it as it came out, or DROP, REJECT, UNROUTED."""
-        rules = space.rules.get(going.family, Ruleset())
-        if space.doubts and rules is not None and not set(space.doubts) <= set(going.doubts):
+        """Lead a packet through all chains of a hook; yield "" and it as it came out, or DROP, REJECT, UNROUTED."""
+        if space.doubts and not set(space.doubts) <= set(going.doubts):
             going = replace(going, doubts=(*going.doubts, *space.doubts), certain=False)
-        yield from self._tables(going, space, rules, hook, _TABLES[hook])
+        yield from self._stations(self._dressed(going, space), space, hook, space.order(going.family).at(hook))
 
-    def _tables(self, going: Going, space: Space, rules: Ruleset, hook: str,
-                tables: tuple[str, ...]) -> Iterator[tuple[str, Going]]:
-        if not tables:
+    def _dressed(self, going: Going, space: Space) -> Going:
+        """Give a packet what rules may ask of it."""
+        flow, packet = going.flow, going.packet
+        return replace(going, packet=replace(
+            packet, ctmark=flow.mark if flow else 0, reply=going.backward, original=flow.original[1:] if flow else None,
+            confirmed=flow is not None and (space.place, flow.original) in going.flows, flags=going.flags,
+            icmp=going.said if packet.protocol.startswith("icmp") else None, ttl=going.ttl,
+            length=going.length or None, here=not packet.iif))
+
+    def _stations(self, going: Going, space: Space, hook: str,
+                  stations: tuple[Station, ...]) -> Iterator[tuple[str, Going]]:
+        if not stations:
             yield "", going
             return
-        table, rest = tables[0], tables[1:]
-        if table == "nat":
-            going = self._late(going, space, rules, hook)
+        station, rest = stations[0], stations[1:]
+        if station.kind == "nat":
+            going = self._late(going, space, station, hook)
             remembered = self._remembered(going, space, hook)
             if remembered is not None:
-                yield from self._tables(remembered, space, rules, hook, rest)
+                yield from self._stations(remembered, space, hook, rest)
                 return
-        if hook not in rules.table(table).chains:
-            yield from self._tables(self._settled(going, hook) if table == "nat" else going, space, rules, hook, rest)
-            return
-        outcomes = list(walk.chain(rules, table, hook, going.packet, space.host))
-        if self._only is not None and len(outcomes) > 1:
-            liked = [each for each in outcomes if self._only(each.packet)]
-            outcomes = liked or outcomes
-        for each in outcomes:
-            hops = [self._hit(going, space, table, hit) for hit in each.hits]
+        for each in self._outcomes(going, space, hook, station):
+            hops = self._hits(going, space, each.hits)
             dead = each.verdict in ("DROP", "REJECT")
             if dead and (not hops or hops[-1].verdict not in ("DROP", "REJECT")):
-                hops.append(Hop(None, space.place, going.direction, "policy", "policy DROP", going.seen(), table=table,
-                                chain=hook, verdict="DROP"))
-            after = replace(going, packet=each.packet, hops=(*going.hops, *hops),
-                            probability=going.probability * each.probability, certain=going.certain and each.certain)
+                base = station.chains[0]
+                hops.append(Hop(None, space.place, going.direction, "policy", "policy DROP", going.seen(),
+                                table=base.table, chain=base.name, verdict="DROP"))
+            after = self._after(going, space, each, hops)
             if dead:
                 yield each.verdict, after
                 continue
-            if table == "nat":
-                if hook == "OUTPUT" and after.packet.dst != going.packet.dst and not _leads(space, after.packet.dst):
-                    yield UNROUTED, after  # ip_route_me_harder fails, and no later chain sees the packet
-                    continue
+            if hook == "OUTPUT" and after.packet.dst != going.packet.dst and not _leads(space, after.packet.dst):
+                yield UNROUTED, after  # ip_route_me_harder fails, and no later chain sees the packet
+                continue
+            if station.kind == "nat":
                 after = self._settled(self._told(after, space, going.packet, hops), hook)
-            yield from self._tables(after, space, rules, hook, rest)
+            yield from self._stations(after, space, hook, rest)
 
-    def _late(self, going: Going, space: Space, rules: Ruleset, hook: str) -> Going:
+    def _outcomes(self, going: Going, space: Space, hook: str, station: Station) -> Sequence[walk.Outcome]:
+        """Ask the chains of one place. Those before conntrack do not know of its connection yet."""
+        packet = going.packet
+        early = station.priority <= CONNTRACK and hook in ("PREROUTING", "OUTPUT") and packet.iif != "lo"
+        asked = replace(packet, state="INVALID", ctmark=0, reply=False, original=None) if early else packet
+        start = Walking(asked, learnt=frozenset(each for place, each in going.learnt if place == space.place))
+        if station.kind == "nat":
+            chains = station.chains if packet.state == "NEW" and going.flow is not None else ()
+            outcomes = list(bindings(chains, start, space.host))
+        else:
+            outcomes = list(station.chains[0].run(start, space.host))
+        if self._only is not None and len(outcomes) > 1:
+            outcomes = [each for each in outcomes if self._only(each.packet)] or outcomes
+        if not early:
+            return outcomes
+        tracked = {"state": packet.state, "ctmark": packet.ctmark, "reply": packet.reply, "original": packet.original}
+        return [each if each.packet.state == "UNTRACKED" else replace(each, packet=replace(
+            each.packet, **tracked)) for each in outcomes]  # type: ignore[arg-type]
+
+    def _after(self, going: Going, space: Space, outcome: walk.Outcome, hops: Sequence[Hop]) -> Going:
+        """Return a packet as it comes out of a chain."""
+        packet, flow, flows = outcome.packet, going.flow, going.flows
+        if packet.state == "UNTRACKED":
+            flow = None
+        elif flow is not None and packet.ctmark != flow.mark:
+            flow = replace(flow, mark=packet.ctmark)
+            flows = {key: flow if key[0] == space.place and old.original == flow.original else old
+                     for key, old in flows.items()}
+        learnt = going.learnt | {(space.place, each) for each in outcome.learnt}
+        doubts = tuple(dict.fromkeys((*going.doubts, *(f"{space.place}: {each}" for each in outcome.doubts))))
+        return replace(going, packet=packet, hops=(*going.hops, *hops), flow=flow, flows=flows, learnt=learnt,
+                       probability=going.probability * outcome.probability, reject=outcome.reject,
+                       certain=going.certain and outcome.certain, doubts=doubts)
+
+    def _late(self, going: Going, space: Space, station: Station, hook: str) -> Going:
         """Write what a reset meets that belongs to a connection which never came as far as POSTROUTING.
 
         It asks the chains for the connection's source (nf_nat_inet_fn), and is rewritten as an answer all the same.
@@ -106,18 +138,35 @@ class Hooks:
         if going.role != "reset" or going.flow is None or going.flow.sourced or going.packet.state != "RELATED" or \
                 hook != "POSTROUTING":
             return going
-        asked = next(iter(walk.chain(rules, "nat", hook, replace(going.packet, state="NEW"), space.host)), None)
-        hops = [self._hit(going, space, "nat", hit) for hit in asked.hits] if asked else []
+        asked = next(bindings(station.chains, Walking(replace(going.packet, state="NEW")), space.host), None)
+        hops = self._hits(going, space, asked.hits) if asked else []
         return replace(going, hops=(*going.hops, *hops))
 
-    def _hit(self, going: Going, space: Space, table: str, hit: walk.Hit) -> Hop:
+    def _hits(self, going: Going, space: Space, hits: Sequence[walk.Hit | walk.NftHit]) -> list[Hop]:
+        hops: list[Hop] = []
+        for hit in hits:
+            hops.append(self._hit(going, space, hit, hops[-1].comment if hops else ""))
+        return hops
+
+    def _hit(self, going: Going, space: Space, hit: walk.Hit | walk.NftHit, before: str) -> Hop:
+        if isinstance(hit, walk.NftHit):
+            return self._nft_hit(going, space, hit, before)
         rule = hit.rule
         line = rule.text.removeprefix(f"-A {rule.chain}").strip()
         name = rule.jump
         verdict = ("CONTINUE" if name in ("", *CONTINUING) else name if name in FINAL else
                    "GOTO" if rule.goto else "JUMP")
-        return Hop(None, space.place, going.direction, "rule", line, going.seen(), table=table, chain=hit.chain,
+        return Hop(None, space.place, going.direction, "rule", line, going.seen(), table=hit.table, chain=hit.chain,
                    rule=line, comment=comment(rule.match), verdict=verdict, target=name)
+
+    def _nft_hit(self, going: Going, space: Space, hit: walk.NftHit, before: str) -> Hop:
+        element = nftwords.element(hit.element) if hit.element is not None else ""
+        line = hit.rule.line
+        said = nftwords.said(element, line, hit.target if hit.verdict in ("JUMP", "GOTO") else "", hit.chain)
+        verdict = hit.target if hit.target in NAT_TARGETS else hit.verdict
+        return Hop(None, space.place, going.direction, "rule", line, going.seen(), table=hit.table, chain=hit.chain,
+                   rule=line, comment=nftwords.without_endpoints(said, before, hit.chain, hit.verdict, line),
+                   verdict=verdict, target=hit.target, element=element)
 
     def _told(self, going: Going, space: Space, before: Flowing, hops: list[Hop] | None) -> Going:
         """Write nat hops for what became of the addresses; `hops` are the rules that ordered it, None for memory."""
@@ -140,7 +189,9 @@ class Hooks:
         if going.role == "error" and going.inner is not None:
             related = going.flow or next((flow for (place, _), flow in going.flows.items() if place == space.place
                                           and going.inner in (flow.now, flow.original)), None)
-            return replace(going, flow=related, backward=True, packet=replace(going.packet, state="RELATED"))
+            packet = replace(going.packet, state="RELATED")
+            return replace(going, flow=related, backward=True,
+                           packet=_rewritten(packet, related) if related else packet)
         if going.role == "reset" and going.flow is not None:  # REJECT hangs it onto the connection that it ends
             return replace(going, packet=replace(going.packet, state="RELATED"))
         key = going.tuple
@@ -150,15 +201,14 @@ class Hooks:
             begun = Flow(key, key)
             return replace(going, flow=begun, backward=False, packet=replace(going.packet, state=state))
         backward = key == back(flow.now)
-        return replace(going, flow=flow, backward=backward, packet=replace(
-            going.packet, state="ESTABLISHED" if backward or going.ended is not None else "NEW",
-            dnat=flow.now[3:] != flow.original[3:], snat=flow.now[1:3] != flow.original[1:3]))
+        state = "ESTABLISHED" if backward or going.ended is not None else "NEW"
+        return replace(going, flow=flow, backward=backward, packet=_rewritten(replace(going.packet, state=state), flow))
 
     def _remembered(self, going: Going, space: Space, hook: str) -> Going | None:
         """Rewrite a packet from conntrack's memory; None when the nat chains have to be asked."""
         flow = going.flow
         if flow is None:
-            return going if going.role == "error" else None
+            return going if going.role == "error" or going.packet.state == "UNTRACKED" else None
         at_destination = hook in ("PREROUTING", "OUTPUT")
         before = going.packet
         if going.role == "error":
@@ -200,6 +250,11 @@ class Hooks:
             return going
         flows = {**going.flows, (space.place, flow.original): flow, (space.place, back(flow.now)): flow}
         return replace(going, flows=flows)
+
+
+def _rewritten(packet: Flowing, flow: Flow) -> Flowing:
+    """Tell a packet which of its connection's ends are rewritten."""
+    return replace(packet, dnat=flow.now[3:] != flow.original[3:], snat=flow.now[1:3] != flow.original[1:3])
 
 
 def _place(address: str, port: int, *, bare: bool) -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from netlab.errors import KernelError, NetnsGone, Unsupported
-from netlab.kernel import iptables, survey
-from netlab.kernel.nft import TRACE_TABLE
+from netlab.kernel import iptables, nft_listing, survey
+from netlab.kernel.nft import TRACE_TABLES
 from netlab.kernel.survey import Survey
+from netlab.netfilter import nft
 from netlab.netfilter.model import HOOKS, Ruleset
+from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
+from netlab.netfilter.stations import Beside
 from netlab.trace import lan
 from netlab.trace.listen import Tap
 from netlab.trace.world import End, Link, Route, Space, World
 
-_NFT_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+Family = Literal["IPv4", "IPv6"]
+_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+_INCOMPATIBLE: Final = re.compile(r"^# Table `(\w+)' (?:is|contains) incompatible", re.MULTILINE)
 _MAIN_TABLES: Final = (253, 254)
 
 
@@ -56,12 +63,11 @@ def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family
     with ThreadPoolExecutor(4) as pool:
         rules = dict(zip([tap.place for tap in here], pool.map(lambda tap: _rules(tap.netns_fd, family), here),
                          strict=True))
-    spaces = {tap.place: _space(tap, found[tap.place], far, *rules[tap.place], family, lazy=lazy) for tap in here}
+    spaces = {tap.place: _space(tap, found[tap.place], far, rules[tap.place], family, lazy=lazy) for tap in here}
     return World(spaces if alone else lan.joined(spaces), names or {})
 
 
-def _space(tap: Tap, read: Survey, far: Mapping[End, End], rules: Ruleset | None, doubts: Sequence[str],
-           family: int, *, lazy: bool) -> Space:
+def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: int, *, lazy: bool) -> Space:
     names = {port.link.ifindex: port.link.name for port in read.ports}
     cidrs: dict[int, list[str]] = {}
     for address in read.addresses:
@@ -76,44 +82,56 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], rules: Ruleset | None
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
                          entry.kind)  # type: ignore[arg-type]
                    for entry in read.routes if entry.table in _MAIN_TABLES)
-    unsaid = [*doubts]
+    unsaid = [*has.doubts]
     if read.policies:
         unsaid.append(f"{tap.place} has routing rules (ip rule), which are not followed here")
     listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
-    return Space(tap.place, links, routes, {family: rules} if rules else {}, read.forwards, read.bridge_calls,
-                 listening, survey.recent(tap.netns_fd) if rules else frozenset(),
+    return Space(tap.place, links, routes, {family: has.rules} if has.rules else {}, {family: has.beside},
+                 read.forwards, read.bridge_calls, listening,
+                 survey.recent(tap.netns_fd) if has.rules else frozenset(),
                  doubts=tuple(f"{tap.place}: {text}" for text in unsaid))
 
 
-def _rules(netns: int, family: int) -> tuple[Ruleset | None, tuple[str, ...]]:
-    """Return a namespace's iptables rules of one family, of both backends, and what else it has."""
+@dataclass(frozen=True)
+class _Read:
+    """The rules of a namespace, of one family."""
+
+    rules: Ruleset | None = None
+    beside: Beside = field(default_factory=Beside)
+    doubts: tuple[str, ...] = ()
+
+
+def _rules(netns: int, family: int) -> _Read:
+    """Return a namespace's rules of one family: iptables' of both backends, and nftables' own tables."""
     try:
-        tables = survey.nft_tables(netns)
+        tables = [(_FAMILIES.get(number, str(number)), name) for number, name in survey.nft_tables(netns)
+                  if not name.startswith(TRACE_TABLES)]
         legacy = bool(iptables.tables_in_use(netns)["IPv4" if family == 4 else "IPv6"])
     except (KernelError, NetnsGone):
-        return None, ()
-    kernels = _NFT_FAMILIES_OF[family]
-    by_nft = [name for number, name in tables if number == kernels and name in HOOKS]
-    native = [f"{_NFT_FAMILIES.get(number, number)} {name}" for number, name in tables
-              if name != TRACE_TABLE and number in (kernels, 1, 7, 5) and not (number == kernels and name in HOOKS)]
+        return _Read()
+    mine = "ip" if family == 4 else "ip6"
+    native = [(kind, name) for kind, name in tables if kind == "inet" or (kind == mine and name not in HOOKS)]
+    doubts = [f"the nftables table {kind} {name} is not followed here" for kind, name in tables
+              if kind in ("bridge", "netdev")]
+    which: Family = "IPv4" if family == 4 else "IPv6"
     parts = []
-    doubts = [f"the nftables table {name} is not followed here" for name in native]
-    which = "IPv4" if family == 4 else "IPv6"
+    books: tuple[Book, ...] = ()
     try:
-        if by_nft:
-            parts.append(parse(iptables.save(iptables.find(which, "nft"), netns=netns)))
+        if any(kind == mine and name in HOOKS for kind, name in tables):
+            text = iptables.save(iptables.find(which, "nft"), netns=netns)
+            strange = _INCOMPATIBLE.findall(text)  # written by nft under a name of iptables'
+            native += [(mine, name) for name in strange]
+            found = parse(text)
+            parts.append(replace(found, tables={name: each for name, each in found.tables.items()
+                                                if name not in strange}))
         if legacy:
             parts.append(parse(iptables.save(iptables.find(which, "legacy"), netns=netns)))
-    except (KernelError, Unsupported, NetnsGone) as error:
-        return None, (f"its rules cannot be read: {error}",)
-    if len(parts) == 2 and any(list(part.table(name).rules()) for part in parts[1:] for name in part.tables) and any(
-            list(parts[0].table(name).rules()) for name in parts[0].tables):
-        doubts.append("it has rules of both iptables backends: only those of nf_tables are followed here")
-    best = max(parts, key=lambda part: sum(1 for name in part.tables for _ in part.table(name).rules()), default=None)
-    return best, tuple(doubts)
-
-
-_NFT_FAMILIES_OF: Final = {4: 2, 6: 10}
+        if native:
+            books = tuple(Book(table) for table in nft.parse(nft_listing.listing(native, netns)))
+    except (KernelError, Unsupported, NetnsGone, nft.NotNft) as error:
+        return _Read(doubts=(f"its rules cannot be read: {error}",))
+    return _Read(parts[0] if parts else None,
+                 Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables)), tuple(doubts))
 
 
 def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End]:

@@ -1,4 +1,4 @@
-"""The world of a prediction from saved text of one machine: iptables-save, and `ip route` or `ip -j route`. Pure."""
+"""The world of a prediction from saved text of one machine: rules, and `ip route` or `ip -j route`. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from netlab.errors import UsageError
+from netlab.netfilter import nft, nft_json
 from netlab.netfilter.matching import UNKNOWN_INTERFACE
+from netlab.netfilter.model import HOOKS, Ruleset
+from netlab.netfilter.nft import NftTable
+from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
+from netlab.netfilter.stations import Beside
 from netlab.trace.world import Link, Route, Space, World
 
 PLACE = "the node"
@@ -23,16 +28,17 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
     """Return the world of one machine, whose neighbours are not known.
 
     Args:
-        rules: the text of iptables-save, or of ip6tables-save.
+        rules: the text of iptables-save, of ip6tables-save, of `nft list ruleset` with or without -j, or that of
+            iptables-save and that of nft behind it.
         routes: the text of `ip route` or `ip -j route`; None when there is none.
         file: its name, for errors.
         addresses: the machine's own, beside those that its routes tell.
         names: names by IP address.
 
     Raises:
-        NotIptables: the rules are none. UsageError: the routes are none, or an address is none.
+        NotIptables, NotNft, NotNftJson: the rules are none. UsageError: the routes are none, or an address is none.
     """
-    tables = parse(rules)
+    saved, tables = parse_rules(rules)
     listed = parse_routes(routes, file) if routes is not None else ()
     for address in addresses:
         try:
@@ -55,9 +61,33 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
         notes.append("routes are not known (--routes FILE): rules that ask for the outgoing interface may hold or not")
     if not own:
         notes.append("the machine's own addresses are not known (--address IP): what asks for them may hold or not")
-    space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), {4: tables, 6: tables},
-                  edge=True, complete=bool(own))
+    beside = Beside((), tuple(Book(each) for each in tables), tuple(f"{each.family} {each.name}" for each in tables))
+    if tables:
+        notes.append("of base chains with the same priority the one listed later runs first, and iptables' run last")
+    doubts = tuple(f"the nftables table {each.family} {each.name} is not followed here" for each in tables
+                   if each.family in ("bridge", "netdev"))
+    space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), {4: saved, 6: saved},
+                  {4: beside, 6: beside}, edge=True, complete=bool(own), doubts=doubts)
     return World({PLACE: space}, names or {}, tuple(notes))
+
+
+def parse_rules(text: str) -> tuple[Ruleset, tuple[NftTable, ...]]:
+    """Return iptables' tables and nftables' own of a saved text. What iptables-nft wrote counts in iptables' words.
+
+    Raises:
+        NotIptables, NotNft, NotNftJson: it is neither.
+    """
+    if nft_json.looks_like(text):
+        return Ruleset(), nft_json.parse(text)
+    if not nft.looks_like(text):
+        return parse(text), ()
+    lines = text.splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith("table "))
+    before = "\n".join(lines[:first])
+    saved = parse(before) if "\n*" in f"\n{before}" else Ruleset()
+    tables = nft.parse("\n".join(lines[first:]))
+    return saved, tuple(each for each in tables if not (saved.tables and each.name in HOOKS and each.family in
+                                                        ("ip", "ip6")))
 
 
 def interface_of(made: World, address: str) -> str:

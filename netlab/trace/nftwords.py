@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from netlab.netfilter.nft import NftElement
 from netlab.trace.packet import NAMES, Packet
 
 _LOOKUP: Final = re.compile(r"((?:[\w]+ [\w]+(?: \. )?)+) (?P<map>vmap |map )?@([\w./-]+)")
@@ -42,6 +43,24 @@ def comment(text: str) -> str:
     """Return the comment of a rule or an element as nft prints it, "" for none."""
     found = _COMMENT.search(text)
     return found[1] if found else ""
+
+
+def element(value: NftElement) -> str:
+    """Return an element as nft prints it, comment included."""
+    said = f'{value.key} comment "{value.comment}"' if value.comment else value.key
+    return f"{said} : {value.value}" if value.value else said
+
+
+def said(element: str, line: str, target: str, chain: str) -> str:
+    """Return what is to be told of a rule: its element's comment or its own, or what chain names say."""
+    return comment(element) or comment(line) or words(target) or words(chain)
+
+
+def without_endpoints(text: str, before: str, chain: str, verdict: str, line: str) -> str:
+    """Return the words of a rule by which kube-proxy refuses: the element that led there names the Service."""
+    if chain == "reject-chain" and before:
+        return f"{before} has no endpoints"
+    return f"{text} has no local endpoints" if verdict == "DROP" and "no-endpoint" in line else text
 
 
 def words(chain: str) -> str:

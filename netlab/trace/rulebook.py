@@ -73,8 +73,7 @@ class RuleBook:
             if key not in self._elements:
                 self._elements[key] = nft.element(self.netns, *key)
             element = self._elements[key]
-        said = nftwords.comment(element) or nftwords.comment(line) or nftwords.words(hit.target) or \
-            nftwords.words(hit.chain)
+        said = nftwords.said(element, line, hit.target, hit.chain)
         target = next((word.upper() for word in ("dnat", "snat", "masquerade", "redirect", "reject", "drop", "accept")
                        if re.search(rf"\b{word}\b", line.partition(" comment ")[0])), "")
         return RuleText(line, said, target, element)

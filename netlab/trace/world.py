@@ -13,6 +13,7 @@ from typing import Literal
 
 from netlab.netfilter import matching
 from netlab.netfilter.model import Ruleset
+from netlab.netfilter.stations import Beside, Order
 
 RouteKind = Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"]
 
@@ -60,9 +61,9 @@ class Route:
 class Space:
     """One network namespace.
 
-    `rules` are its iptables tables by family (4, 6). `forwards` and `bridge_calls` name the families that it forwards,
-    and whose bridged packets meet iptables. `listeners` are (protocol, port) of its sockets, None when not known;
-    `recent` the entries of `-m recent` lists.
+    `rules` are its iptables tables by family (4, 6), `beside` what else has rules there. `forwards` and `bridge_calls`
+    name the families that it forwards, and whose bridged packets meet its rules. `listeners` are (protocol, port) of
+    its sockets, None when not known; `recent` the entries of `-m recent` lists.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
     when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
     words for what is not modelled here.
@@ -72,6 +73,7 @@ class Space:
     links: Mapping[str, Link] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     rules: Mapping[int, Ruleset] = field(default_factory=dict)
+    beside: Mapping[int, Beside] = field(default_factory=dict)
     forwards: frozenset[int] = frozenset({4, 6})
     bridge_calls: frozenset[int] = frozenset()
     listeners: Container[tuple[str, int]] | None = None
@@ -85,6 +87,29 @@ class Space:
     def owned(self) -> Mapping[str, str]:
         """Return the interface of each address."""
         return {cidr.partition("/")[0]: link.name for link in self.links.values() for cidr in link.cidrs}
+
+    @cached_property
+    def broadcasts(self) -> frozenset[str]:
+        """Return the broadcast addresses of its IPv4 networks."""
+        networks = [
+            ipaddress.ip_interface(cidr).network
+            for link in self.links.values()
+            for cidr in link.cidrs
+            if ":" not in cidr
+        ]
+        return frozenset(str(each.broadcast_address) for each in networks if each.prefixlen < 31)
+
+    def order(self, family: int) -> Order:
+        """Return the base chains of a family's tables in the kernel's order."""
+        if family not in self._orders:
+            self._orders[family] = Order(
+                self.rules.get(family) or Ruleset(), family, self.beside.get(family) or Beside()
+            )
+        return self._orders[family]
+
+    @cached_property
+    def _orders(self) -> dict[int, Order]:
+        return {}
 
     @cached_property
     def host(self) -> SpaceHost:
@@ -150,6 +175,26 @@ class SpaceHost(matching.Host):
         if found is None or found.kind not in ("unicast", "local"):
             return None
         return matching.Route(found.interface, space.source(found, address))
+
+    def kind(self, address: str, device: str = "") -> str | None:
+        """Return what an address is, as `fib` and inet_addr_type have it."""
+        space: Space = self._space  # type: ignore[attr-defined]
+        if device and self.local(address):
+            return "local" if space.owned.get(address, "lo") == device else "unicast"
+        if ":" not in address and address in space.broadcasts:
+            return "broadcast"
+        if ":" in address and not self.local(address) and self.complete:
+            found = space.route(address)
+            return "unicast" if found is not None and found.kind == "unicast" else "unreachable"
+        return super().kind(address, device)
+
+    def masquerade(self, interface: str, towards: str) -> str:
+        """Return the address that masquerading gives: the interface's own, whatever the route's source is."""
+        space: Space = self._space  # type: ignore[attr-defined]
+        found = space.route(towards)
+        if found is None or found.interface != interface or found.kind == "local":
+            return super().masquerade(interface, towards)
+        return space.primary(interface, found.gateway or towards)
 
     def primary(self, interface: str, like: str) -> str:
         """Return the address of an interface that REDIRECT takes."""
