@@ -31,6 +31,7 @@ _MASK = (1 << 64) - 1
 _TOMBSTONE = b"t"
 _COMPACTED = (b"finishedCompactRev", b"scheduledCompactRev")
 _AT_ONCE = 1000
+_HASHED_AT_ONCE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -72,11 +73,14 @@ def hash_kv(image: Batch, revision: int) -> int:
     versions = [kv for kv in _in_order(image) if kv.mod_revision <= revision]
     live = {kv.key: kv for kv in versions}
     every = not any(kv.version for kv in live.values())
-    value = crc32c(b"key")
-    for key, record in _versions([kv for kv in versions if every or kv.mod_revision > image.compacted
-                                  or live[kv.key] is kv]):
-        value = crc32c(record, crc32c(key, value))
-    return value
+    chosen = [kv for kv in versions if every or kv.mod_revision > image.compacted or live[kv.key] is kv]
+    value, pieces, size = 0, [b"key"], 0
+    for key, record in _versions(chosen):
+        pieces += (key, record)
+        size += len(record)
+        if size > _HASHED_AT_ONCE:
+            value, pieces, size = crc32c(b"".join(pieces), value), [], 0
+    return crc32c(b"".join(pieces), value)
 
 
 def _in_order(image: Batch) -> list[KeyValue]:

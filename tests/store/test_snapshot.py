@@ -57,7 +57,13 @@ def check_pages(data: bytes) -> None:
 
 
 def test_crc32c():
-    assert crc32c(b"123456789") == crc32c(b"56789", crc32c(b"1234")) == 0xE3069283  # RFC 3720's check value
+    assert crc32c(b"123456789") == crc32c(b"56789", crc32c(b"1234")) == 0xE3069283  # the check value of its catalogue
+    assert crc32c(bytes(range(32))) == 0x46DD794E  # RFC 3720, B.4
+    long = random.Random(1).randbytes(100_001)
+    value = 0
+    for at in range(0, len(long), 1000):
+        value = crc32c(long[at:at + 1000], value)  # too short to be cut into lanes
+    assert crc32c(long) == value
 
 
 async def eventful(path: Path | None) -> LocalStore:

@@ -164,6 +164,38 @@ async def test_large_revisions_come_in_fragments(server: Server):
         assert b"".join(values) == b"ABCDE"
 
 
+async def test_a_slow_reader_gets_no_message_larger_than_a_client_takes(server: Server):
+    async with wire(server) as w:
+        first = (await w.put(b"/slow", b"")).header.revision
+        await w.watch(b"/slow")
+        for number in range(12):
+            await w.put(b"/slow", bytes([65 + number]) * 900_000)
+        values, revisions = [], []
+        while len(values) < 12:
+            answer = await w.next()
+            assert sum(len(event.kv.value) for event in answer.events) < 4_000_000
+            assert not answer.fragment
+            values += [event.kv.value[:1] for event in answer.events]
+            revisions += [event.kv.mod_revision - first for event in answer.events]
+        assert (b"".join(values), revisions) == (b"ABCDEFGHIJKL", list(range(1, 13)))
+
+
+async def test_a_connection_may_have_hundreds_of_streams(server: Server):
+    client = Client([server.url], None)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = []
+        for _ in range(150):
+            stream = await stack.enter_async_context(client.stream("Watch/Watch", pb.WatchRequest, pb.WatchResponse))
+            await stream.send_message(pb.WatchRequest(create_request=pb.WatchCreateRequest(b"/many")))
+            assert (await stream.recv_message()).created
+            streams.append(stream)
+        await client.call("KV/Put", pb.PutRequest(b"/many", b"1"), pb.PutResponse)
+        for stream in streams:
+            assert [event.kv.key for event in (await stream.recv_message()).events] == [b"/many"]
+            await stream.cancel()
+    client.close()
+
+
 async def test_writes_that_are_too_large_or_too_many(server: Server):
     client = Client([server.url], None)
     for request, kind in ((pb.PutRequest(b"big", b"x" * 1_700_000), pb.PutResponse),

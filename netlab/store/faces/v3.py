@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import BaseTransport
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
+from h2.settings import SettingCodes
 
 from netlab.store.errors import StoreError
 from netlab.store.faces import admin, kv, lease, members, refusal, watch
@@ -62,6 +64,9 @@ STREAMING: dict[str, tuple[Streaming, Cardinality, type, type]] = {
 }
 
 
+_STREAMS = 1 << 20
+
+
 class Codec(CodecBase):
     """Messages to bytes and back, for grpclib."""
 
@@ -90,7 +95,18 @@ class V3:
 
     def protocol(self) -> H2Protocol:
         """Return the protocol of a new connection."""
-        return self._server._protocol_factory()  # noqa: SLF001 - its own `start` would listen by itself
+        made = self._server._protocol_factory()  # noqa: SLF001 - its own `start` would listen by itself
+        return _Protocol(made.handler, made.config, made.h2_config)
+
+
+class _Protocol(H2Protocol):
+    """Lets a client have as many streams as it likes, as etcd does: the usual 100 are few where each is a watch."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.connection._connection.update_settings(  # noqa: SLF001 - grpclib has no setting for it
+            {SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS})
+        self.connection.flush()
 
 
 class _Services:

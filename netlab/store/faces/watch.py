@@ -16,7 +16,6 @@ from netlab.store.errors import Compacted, WatchCut
 from netlab.store.faces import kv as kvs
 from netlab.store.faces.face import Face
 from netlab.store.model import Event
-from netlab.store.rpc import codec
 from netlab.store.rpc import messages as pb
 
 if TYPE_CHECKING:
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
 
 _NOPUT, _NODELETE = 0, 1
 _BROADCAST = -1
-FRAGMENT_BYTES = 2 * 1024 * 1024
-"""A client that asked for fragments gets no larger message, unless one event alone is larger."""
+PART_BYTES = 2 * 1024 * 1024
+"""A message is no larger, unless what it may not be cut within is: gRPC's clients take 4 MiB unless told otherwise."""
+_EVENT_BYTES = 100
+"""What an event has besides keys and values, at most."""
 
 
 async def serve(face: Face, stream: Wire) -> None:
@@ -154,7 +155,7 @@ class _Session:
         watch.quiet = False
         rows = [_event(event, prev=watch.request.prev_kv) for event in chosen]
         header = self._face.header()
-        for part, more in _fragments(rows) if watch.request.fragment else ((rows, False),):
+        for part, more in _parts(rows, within_revisions=watch.request.fragment):
             await self._stream.send_message(pb.WatchResponse(header, watch.id, fragment=more, events=part))
 
     async def _progress(self) -> None:
@@ -206,15 +207,20 @@ def _event(event: Event, *, prev: bool) -> pb.Event:
     return pb.Event(0, kvs.message(event.kv), before)
 
 
-def _fragments(rows: list[pb.Event]) -> Iterator[tuple[list[pb.Event], bool]]:
-    """Cut events into messages, and tell of each whether another one follows."""
+def _parts(rows: list[pb.Event], *, within_revisions: bool) -> Iterator[tuple[list[pb.Event], bool]]:
+    """Cut events into messages, and tell of each whether it is a fragment that another one follows.
+
+    Who did not ask for fragments finds all that a revision wrote in one message, however large.
+    """
     part: list[pb.Event] = []
-    size = 0
+    size = newest = 0
     for row in rows:
-        length = len(codec.encode(row))
-        if part and size + length > FRAGMENT_BYTES:
-            yield part, True
+        kv, before = row.kv, row.prev_kv
+        assert kv is not None
+        length = _EVENT_BYTES + len(kv.key) + len(kv.value) + (len(kv.key) + len(before.value) if before else 0)
+        if part and size + length > PART_BYTES and (within_revisions or kv.mod_revision > newest):
+            yield part, within_revisions
             part, size = [], 0
         part.append(row)
-        size += length
+        size, newest = size + length, kv.mod_revision
     yield part, False
