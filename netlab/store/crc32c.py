@@ -45,7 +45,7 @@ def _steps(data: bytes, register: int) -> int:
 
 
 def _parts(data: bytes, lanes: int) -> Iterator[int]:
-    """Return what each lane makes of a register of zeros. `low` has the lowest byte of every lane's register, and so on."""
+    """Return what each lane makes of a register of zeros; `low` has the lowest byte of every lane's, and so on."""
     low = second = third = high = 0
     for at in range(_LANE):
         step = int.from_bytes(data[at:lanes * _LANE:_LANE], "little")

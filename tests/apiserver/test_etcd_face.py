@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from netlab.store import snapshot
 from tests.apiserver.conftest import ROOT, Client, Pki, Server, config_map
 from tests.store.servers import REAL, free_port, running, start
 
@@ -66,6 +67,16 @@ def test_objects_lie_under_registry_as_upstream_has_them(ctl: Callable[..., str]
     stored = json.loads(ctl("get", f"/registry/configmaps/{ns}/a", "--print-value-only"))
     assert stored["data"] == {"x": "1"}
     assert "true" in ctl("endpoint", "status")
+
+
+def test_a_snapshot_has_all_that_the_api_server_keeps(ctl: Callable[..., str], client: Client, ns: str, tmp_path: Path):
+    client.post(f"/api/v1/namespaces/{ns}/configmaps", config_map("a", x="1"))
+    assert "Snapshot saved" in ctl("snapshot", "save", str(tmp_path / "snap"))
+    revision = snapshot.restore(tmp_path / "snap", tmp_path / "new" / "store.db")
+    with running(tmp_path, real=False, flags=(f"--data-dir={tmp_path}/new",)) as etcd:
+        stored = json.loads(etcd.own("get", f"/registry/configmaps/{ns}/a", "--print-value-only"))
+        assert stored["data"] == {"x": "1"}
+        assert json.loads(etcd.own("endpoint", "status", "-w", "json"))[0]["Status"]["raftIndex"] == revision
 
 
 def test_a_change_made_by_etcdctl_is_seen_by_watchers(ctl: Callable[..., str], client: Client, ns: str):
