@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from netlab.store import watch as stores
@@ -42,12 +43,16 @@ async def serve(face: Face, stream: Wire) -> None:
 
 @dataclass
 class _Watch:
-    """One watch of a stream. `next` is the first revision not sent yet; `quiet`: nothing was since the last note."""
+    """One watch of a stream. `next` is the first revision not sent yet; `quiet`: nothing was since the last note.
+
+    `source` is None until it is subscribed, also again; `first` is what then comes before all that `source` has.
+    """
 
     id: int
     request: pb.WatchCreateRequest
-    source: stores.Watch | None
     next: int
+    source: stores.Watch | None = None
+    first: list[Event] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     quiet: bool = True
 
@@ -89,9 +94,11 @@ class _Session:
             return
         watch_id = request.watch_id or self._free()
         start = request.start_revision or store.revision + 1
-        watch = self._watches[watch_id] = _Watch(watch_id, request, None, start)
+        watch = self._watches[watch_id] = _Watch(watch_id, request, start)
         await self._send(pb.WatchResponse(self._face.header(), watch_id, created=True))
         if watch_id in self._watches:
+            with suppress(Compacted):  # which the task tells
+                self._subscribe(watch)  # before the next request, which may ask how far this watch is
             watch.task = asyncio.create_task(self._pump(watch))
         if request.progress_notify and self._notifier is None:
             self._notifier = asyncio.create_task(self._notify())
@@ -112,40 +119,37 @@ class _Session:
         """Send what a watch sees; begin again from history when it was cut off for being slow."""
         while watch.id in self._watches:
             try:
-                first = self._subscribe(watch)
-                if first:
-                    async with self._lock:
-                        await self._events(watch, first)
-                assert watch.source is not None
-                while True:
-                    await watch.source.ready()
-                    async with self._lock:
-                        await self._events(watch, watch.source.take())
+                source = watch.source or self._subscribe(watch)
+                async with self._lock:
+                    await self._events(watch, source)
+                await source.ready()
             except WatchCut:
                 if self._face.store.closed:
                     return
+                watch.source = None
             except Compacted as gone:
                 self._watches.pop(watch.id, None)
                 await self._send(pb.WatchResponse(
                     self._face.header(), watch.id, canceled=True, compact_revision=gone.compacted))
                 return
 
-    def _subscribe(self, watch: _Watch) -> list[Event]:
-        """Subscribe to all from `next` on; returns what only a read at the last compaction can tell."""
+    def _subscribe(self, watch: _Watch) -> stores.Watch:
+        """Subscribe to all from `next` on. Raises Compacted."""
         store, request = self._face.store, watch.request
         key, end = request.key or b"\0", request.range_end
-        first: list[Event] = []
+        watch.first = []
         after = watch.next - 1
         if watch.next == store.compacted > 0:  # what was written there is still known, if it was not overwritten
-            first = [Event(kv, None) for kv in store.written_at_compaction(key, end)]
+            watch.first = [Event(kv, None) for kv in store.written_at_compaction(key, end)]
             after = watch.next
         elif watch.next <= store.compacted:
             raise Compacted(watch.next, store.compacted)
         watch.source = store.watch(key, end=end, after=max(min(after, store.revision), 1))
-        return first
+        return watch.source
 
-    async def _events(self, watch: _Watch, events: list[Event]) -> None:
-        """Send events; the lock is held."""
+    async def _events(self, watch: _Watch, source: stores.Watch) -> None:
+        """Send what there is; the lock is held. Raises WatchCut."""
+        events, watch.first = watch.first + source.take(), []
         chosen = [event for event in events if event.revision >= watch.next
                   and (_NODELETE if event.deleted else _NOPUT) not in watch.request.filters]
         if events:
@@ -162,12 +166,13 @@ class _Session:
         """Tell that all up to now was sent, on all watches of the stream at once."""
         async with self._lock:
             revision = self._face.store.revision
-            for watch in list(self._watches.values()):
-                if watch.source is not None:
-                    try:
-                        await self._events(watch, watch.source.take())
-                    except WatchCut:
-                        return  # it catches up first; the client asks again
+            try:
+                for watch in list(self._watches.values()):
+                    if watch.source is None:
+                        return
+                    await self._events(watch, watch.source)
+            except WatchCut:
+                return  # it catches up first; the client asks again
             await self._stream.send_message(pb.WatchResponse(self._face.header(revision), _BROADCAST))
 
     async def _notify(self) -> None:
@@ -181,7 +186,7 @@ class _Session:
         async with self._lock:
             revision = self._face.store.revision
             try:
-                await self._events(watch, source.take())
+                await self._events(watch, source)
             except WatchCut:
                 return
             if watch.quiet:
