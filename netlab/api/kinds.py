@@ -28,6 +28,8 @@ class Resource:
     prefix: str = ""
     singular_name: str = ""
     list_kind: str = ""
+    stored: str = ""
+    """The apiVersion that objects are stored in, where it is another one."""
 
     @property
     def singular(self) -> str:
@@ -60,10 +62,10 @@ class Resource:
 
 
 def _row(api: str, kind: str, plural: str, namespaced: bool, *, short: str = "", categories: str = "", sub: str = "",
-         verbs: tuple[str, ...] = CRUD, prefix: str = "") -> Resource:
+         verbs: tuple[str, ...] = CRUD, prefix: str = "", stored: str = "") -> Resource:
     group, _, version = api.rpartition("/")
     return Resource(group, version, kind, plural, namespaced, tuple(short.split()), tuple(categories.split()),
-                    tuple(sub.split()), verbs, prefix)
+                    tuple(sub.split()), verbs, prefix, stored=stored)
 
 
 RESOURCES: tuple[Resource, ...] = (
@@ -94,12 +96,12 @@ RESOURCES: tuple[Resource, ...] = (
     _row("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, short="hpa", categories="all",
          sub="status"),
     _row("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, short="hpa", categories="all",
-         sub="status"),
+         sub="status", stored="autoscaling/v2"),
     _row("batch/v1", "Job", "jobs", True, categories="all", sub="status"),
     _row("batch/v1", "CronJob", "cronjobs", True, short="cj", categories="all", sub="status"),
     _row("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", True),
     _row("coordination.k8s.io/v1", "Lease", "leases", True),
-    _row("events.k8s.io/v1", "Event", "events", True, short="ev"),
+    _row("events.k8s.io/v1", "Event", "events", True, short="ev", stored="v1"),
     _row("networking.k8s.io/v1", "Ingress", "ingresses", True, short="ing", sub="status", prefix="ingress"),
     _row("networking.k8s.io/v1", "IngressClass", "ingressclasses", False),
     _row("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", True, short="netpol"),

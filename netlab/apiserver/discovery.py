@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -195,8 +196,9 @@ def _resources(catalog: Catalog, group: str, version: str) -> Reply:
         if row.categories:
             entry["categories"] = list(row.categories)
         if "list" in row.verbs:
-            digest = hashlib.sha256(f"{row.api_version}/{row.kind}".encode()).hexdigest()
-            entry["storageVersionHash"] = f"{digest[:11]}="
+            group, _, version = (row.stored or row.api_version).rpartition("/")
+            digest = hashlib.sha256(f"{group}/{version}/{row.kind}".encode()).digest()
+            entry["storageVersionHash"] = base64.b64encode(digest[:8]).decode()
         entries.append(entry)
         for name in sorted(row.subresources):
             own_group, own_version, kind = _kind_of(row, name)

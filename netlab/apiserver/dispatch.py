@@ -158,7 +158,7 @@ class Dispatcher:
                 raise status.terminating(resource)
         if asked.verb not in resource.verbs:
             raise status.method_not_supported(resource, asked.verb)
-        call.form = negotiate.accept(request.headers.get("Accept", ""))
+        call.form = negotiate.accept(request.headers.get("Accept", ""), plain=resource.kind in reviews.KINDS)
         if resource.group_resource in _DEPRECATED:
             request.warnings.append(_DEPRECATED[resource.group_resource])
         if resource.kind in reviews.KINDS:

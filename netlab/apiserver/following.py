@@ -31,3 +31,6 @@ async def forever(api: Api, what: str, follow: Callable[[], Awaitable[None]]) ->
         except (NetlabError, StoreError) as error:
             log.warning("%s: %s; looking again", what, error)
             await asyncio.sleep(_AGAIN_SECONDS)
+        except Exception:  # one object that nobody thought of must not end the service of all others
+            log.exception("%s: looking again", what)
+            await asyncio.sleep(_AGAIN_SECONDS)

@@ -54,8 +54,8 @@ def media_types(header: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], .
 
 
 @lru_cache(maxsize=256)
-def accept(header: str) -> Form:
-    """Choose the form of the answer.
+def accept(header: str, *, plain: bool = False) -> Form:
+    """Choose the form of the answer; `plain` says that there is no other than the object itself.
 
     Raises:
         ApiError: 406, the client reads none of ours (protobuf answers are not made: every client of upstream's that
@@ -71,6 +71,8 @@ def accept(header: str) -> Form:
         parameters = dict(pairs)
         if "as" not in parameters:
             return Form(yaml=yaml)
+        if plain:
+            continue
         wanted = (parameters["as"], parameters.get("g", ""), parameters.get("v", ""))
         if wanted in _TABLES:
             return Form("table", wanted[2], yaml)

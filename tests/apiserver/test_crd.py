@@ -241,6 +241,20 @@ def test_what_was_wrong_before_is_let_be(client: Client, ns: str) -> None:
     assert client.patch(f"{path}/r", {"spec": {"replicas": 8}}).status == 422
 
 
+@pytest.mark.parametrize("conditions", [[{"message": "patched"}], [{"type": "Established"}], []])
+def test_conditions_that_say_nothing_disturb_nobody(client: Client, conditions: list) -> None:
+    """One such status was enough for no later definition to be served."""
+    made = established(client, definition("oddities"))
+    path = f"{CRDS}/{made['metadata']['name']}"
+    patched = client.patch(f"{path}/status", [{"op": "add", "path": "/status/conditions", "value": conditions}], kind="json").json
+    assert all({"type", "status"} <= set(condition) for condition in patched["status"]["conditions"])
+    later = established(client, definition("laters"))["metadata"]["name"]
+    assert client.get("/apis/example.com/v1/namespaces/default/oddities").status == 200
+    for name in (later, made["metadata"]["name"]):
+        client.delete(f"{CRDS}/{name}")
+        gone(client, f"{CRDS}/{name}")
+
+
 def test_a_definition_takes_its_objects_along(client: Client, ns: str) -> None:
     established(client, definition("ends", scope="Cluster"))
     client.post("/apis/example.com/v1/ends", {"metadata": {"name": "a"}})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 
 import pytest
 
 from netlab.api.kinds import RESOURCES
 from tests.apiserver.conftest import Client
+from tests.apiserver.test_crd import definition, established, version
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList,application/json"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -88,3 +91,53 @@ def test_version_metrics_components(client: Client) -> None:
     assert [item["metadata"]["name"] for item in components] == ["controller-manager", "scheduler", "etcd-0"]
     assert client.get("/").json["paths"]
     assert json.dumps(components)
+
+
+def test_storage_versions_have_upstreams_hashes(client: Client) -> None:
+    """A client that keeps copies compares them to see that a migration is due."""
+    def of(path: str, name: str) -> str:
+        return next(row["storageVersionHash"] for row in client.get(path).json["resources"] if row["name"] == name)
+
+    assert of("/api/v1", "pods") == "xPOwRZ+Yhw8="
+    assert of("/apis/autoscaling/v1", "horizontalpodautoscalers") == of("/apis/autoscaling/v2", "horizontalpodautoscalers")
+    assert of("/apis/events.k8s.io/v1", "events") == of("/api/v1", "events")
+    established(client, definition("hasheds", version("v1"), version("v2", storage=False)))
+    wanted = base64.b64encode(hashlib.sha256(b"example.com/v1/Hashed").digest()[:8]).decode()
+    assert of("/apis/example.com/v1", "hasheds") == of("/apis/example.com/v2", "hasheds") == wanted
+
+
+def test_old_kubectls_are_told_nothing_about_what_is_kept_unseen(client: Client) -> None:
+    """They refuse what a schema with any field does not name, and take a nullable field for one that is never null."""
+    known, keeps = {"a": {"type": "string"}}, {"x-kubernetes-preserve-unknown-fields": True}
+    spec = {"type": "object", "required": ["none", "some"], "properties": {
+        "loose": {"type": "object", "properties": known, **keeps}, "some": {"type": "string", "enum": ["x"]},
+        "rows": {"type": "array", "items": {"type": "object", "properties": known}, **keeps},
+        "none": {"type": "object", "nullable": True, "properties": known},
+        "either": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "inner": {"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"spec": {"type": "object"}}}}}
+    for name, schema in (("partlys", {"type": "object", "properties": {"spec": spec}}), ("whollys", {"type": "object", **keeps})):
+        established(client, definition(name, version(schema=schema)))
+    found = client.get("/openapi/v2").json["definitions"]
+    whole = found["com.example.v1.Wholly"]
+    assert {key: whole[key] for key in whole if not key.startswith("x-")} == {"type": "object"}
+    partly = found["com.example.v1.Partly"]["properties"]["spec"]
+    assert partly["required"] == ["some"]
+    assert partly["properties"]["loose"] == partly["properties"]["rows"] == keeps
+    assert partly["properties"]["none"] == {}
+    assert partly["properties"]["either"] == {"x-kubernetes-int-or-string": True}
+    assert set(partly["properties"]["inner"]["properties"]) == {"spec", "apiVersion", "kind", "metadata"}
+    assert partly["properties"]["inner"]["required"] == ["kind", "apiVersion"]
+    newer = client.get("/openapi/v3/apis/example.com/v1").json["components"]["schemas"]["com.example.v1.Partly"]
+    newer = newer["properties"]["spec"]["properties"]
+    assert newer["loose"]["properties"] == known
+    assert newer["none"]["nullable"]
+    assert "metadata" in newer["inner"]["properties"]
+
+
+def test_a_review_is_no_table(client: Client) -> None:
+    path, asked = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {
+        "spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    refused = client.post(path, asked, Accept=table)
+    assert (refused.status, refused.json["reason"]) == (406, "NotAcceptable")
+    assert client.post(path, asked, Accept=f"{table},application/json").json["status"]["allowed"]

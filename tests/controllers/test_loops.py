@@ -322,6 +322,24 @@ def test_a_namespace_goes_with_all_that_is_in_it(plane):
     asyncio.run(body())
 
 
+def test_a_quota_hears_of_the_end_of_all_that_it_counts(plane):
+    async def body():
+        async with cluster(plane) as c:
+            quotas, space = await c.see("resourcequotas"), await c.namespace("counted")
+            used = lambda: (quotas.get(f"{space}/q") or {}).get("status", {}).get("used")  # noqa: E731
+            await c.client.create("resourcequotas", {"kind": "ResourceQuota", "apiVersion": "v1", "metadata": {
+                "name": "q", "namespace": space}, "spec": {"hard": {"count/replicasets.apps": "3", "count/leases.coordination.k8s.io": "3"}}})
+            await c.until("the first count", lambda: used() == {"count/replicasets.apps": "0", "count/leases.coordination.k8s.io": "0"})
+            await c.client.create("replicasets.apps", a_deployment("r", space, 0) | {"kind": "ReplicaSet"})
+            await c.client.create("leases.coordination.k8s.io", {
+                "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "l", "namespace": space}})
+            await c.until("both", lambda: used() == {"count/replicasets.apps": "1", "count/leases.coordination.k8s.io": "1"})
+            await c.client.delete("replicasets.apps", "r", space)
+            await c.client.delete("leases.coordination.k8s.io", "l", space)
+            await c.until("none", lambda: used() == {"count/replicasets.apps": "0", "count/leases.coordination.k8s.io": "0"})
+    asyncio.run(body())
+
+
 def test_a_secret_that_asks_for_a_token_gets_one(plane):
     async def body():
         async with cluster(plane) as c:

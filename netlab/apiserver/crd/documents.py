@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -12,6 +12,7 @@ from netlab.api.kinds import Resource
 from netlab.api.openapi.paths import PATCH_TYPES, QUERY
 from netlab.api.openapi.schemas import closure, definition, reference
 from netlab.api.schema import table
+from netlab.apiserver.crd.structural import EMBEDDED, PRESERVE
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _OPTIONS = f"{_META}DeleteOptions"
 _STATUS = f"{_META}Status"
 _CUSTOM_PATCHES = tuple(kind for kind in PATCH_TYPES if "strategic" not in kind)
+_ANY = "io.k8s.api.core.v1.ConfigMap"
+"""Of this kind, as good as any, is read what every kind says of apiVersion, kind and metadata."""
 _ACTIONS = {"get": "get", "put": "put", "patch": "patch", "delete": "delete"}
 
 
@@ -38,7 +41,7 @@ def v3(rows: Sequence[Resource], schemas: Mapping[str, Mapping[str, Any]]) -> by
         (f"{_META}ObjectMeta", f"{_META}ListMeta", _OPTIONS, _STATUS))}
     paths: dict[str, Any] = {}
     for row in rows:
-        components[names[row.kind]] = _schema(row, schemas.get(row.kind) or {"type": "object"})
+        components[names[row.kind]] = _schema(row, schemas.get(row.kind) or {"type": "object"}, 3)
         listed = row.list_kind or f"{row.kind}List"
         components[f"{names[row.kind]}List"] = _list(row, listed, names[row.kind])
         paths |= _paths(row, names[row.kind])
@@ -52,23 +55,70 @@ def v2(rows: Sequence[Resource], schemas: Mapping[str, Mapping[str, Any]]) -> di
     found: dict[str, Any] = {}
     for row in rows:
         name = ".".join([*reversed(row.group.split(".")), row.version, row.kind])
-        schema = _schema(row, schemas.get(row.kind) or {"type": "object"})
-        schema["properties"]["metadata"] = reference(f"{_META}ObjectMeta", 2)
-        found[name] = schema
+        given = schemas.get(row.kind) or {"type": "object"}
+        # Where unknown fields are kept, a word about any would make kubectl refuse all others.
+        found[name] = {"type": "object", "x-kubernetes-group-version-kind": [_gvk(row)]} if given.get(PRESERVE) \
+            else _schema(row, _for_kubectl(given), 2)
     return found
 
 
-def _schema(row: Resource, schema: Mapping[str, Any]) -> dict[str, Any]:
-    envelope = {"apiVersion": {"type": "string"}, "kind": {"type": "string"},
-                "metadata": {"allOf": [reference(f"{_META}ObjectMeta", 3)]}}
-    return {**schema, "type": "object", "properties": {**(schema.get("properties") or {}), **envelope},
+def _for_kubectl(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without what OpenAPI v2 does not have, and without what makes old kubectls refuse good objects.
+
+    k8s:staging/src/k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2/conversion.go
+    """
+    doomed = {"allOf", "anyOf", "oneOf", "not", "nullable"}
+    if schema.get("nullable"):
+        doomed |= {"type", "items", "properties"}
+    if schema.get(PRESERVE):
+        doomed |= {"items", "properties"} | ({"type"} if schema.get("type") == "object" else set())
+    if schema.get("type") == "array" and ("items" in doomed or "items" not in schema):
+        doomed.add("type")
+    found = {name: value for name, value in schema.items() if name not in doomed}
+    properties, values = found.get("properties"), found.get("additionalProperties")
+    if properties:
+        found["properties"] = {name: _for_kubectl(inner) for name, inner in properties.items()}
+        needed = [name for name in found.pop("required", ()) if not (properties.get(name) or {}).get("nullable")]
+        found |= {"required": needed} if needed else {}
+    if isinstance(values, Mapping):
+        found["additionalProperties"] = _for_kubectl(values)
+        if values.get("nullable"):
+            found.pop("required", None)
+    if isinstance(found.get("items"), Mapping):
+        found["items"] = _for_kubectl(found["items"])
+    return found
+
+
+def _enveloped(schema: Mapping[str, Any], envelope: Mapping[str, Any], version: Literal[2, 3]) -> dict[str, Any]:
+    """Return a schema whose embedded resources say what every object has; in v2 only where nothing unknown is kept."""
+    found = dict(schema)
+    for name in ("items", "additionalProperties"):
+        if isinstance(found.get(name), Mapping):
+            found[name] = _enveloped(found[name], envelope, version)
+    if found.get("properties"):
+        found["properties"] = {name: _enveloped(inner, envelope, version)
+                               for name, inner in found["properties"].items()}
+    if found.get(EMBEDDED) and not (version == 2 and found.get(PRESERVE)):
+        found["properties"] = {**found.get("properties", {}), **envelope}
+        found["required"] = list(dict.fromkeys((*found.get("required", ()), "kind", "apiVersion")))
+    return found
+
+
+def _schema(row: Resource, schema: Mapping[str, Any], version: Literal[2, 3]) -> dict[str, Any]:
+    envelope = _envelope(version)
+    whole = _enveloped(schema, envelope, version)
+    return {**whole, "type": "object", "properties": {**whole.get("properties", {}), **envelope},
             "x-kubernetes-group-version-kind": [_gvk(row)]}
+
+
+def _envelope(version: Literal[2, 3]) -> dict[str, Any]:
+    properties = definition(_ANY, version)["properties"]
+    return {name: properties[name] for name in ("apiVersion", "kind", "metadata")}
 
 
 def _list(row: Resource, kind: str, item: str) -> dict[str, Any]:
     return {"type": "object", "required": ["items"], "properties": {
-        "apiVersion": {"type": "string"}, "kind": {"type": "string"},
-        "metadata": {"allOf": [reference(f"{_META}ListMeta", 3)]},
+        **_envelope(3), "metadata": {"allOf": [reference(f"{_META}ListMeta", 3)]},
         "items": {"type": "array", "items": {"allOf": [reference(item, 3)]}}},
         "x-kubernetes-group-version-kind": [_gvk(row) | {"kind": kind}]}
 

@@ -10,8 +10,8 @@ from netlab.api.meta import Object
 from netlab.apiserver.crd import serve
 from netlab.apiserver.crd.strategy import FINALIZER
 from netlab.apiserver.following import forever
-from netlab.errors import ApiError
-from netlab.store import Conflict, KeyMissing, KeyValue
+from netlab.errors import ApiError, NetlabError
+from netlab.store import Conflict, KeyMissing, KeyValue, StoreError
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -63,7 +63,16 @@ class Keeper:
                         await self._end(name)
 
     async def _take(self, kv: KeyValue) -> None:
-        """Take in one definition as it is now: its status first, then what it serves."""
+        """Take in one definition as it is now; one that can't be leaves the others alone."""
+        try:
+            await self._look(kv)
+        except (NetlabError, StoreError):
+            raise
+        except Exception:
+            log.exception("%s can't be served", kv.key.decode())
+
+    async def _look(self, kv: KeyValue) -> None:
+        """Put the status of a definition right, then what it serves."""
         obj = self._endpoint.view(kv)
         name = obj["metadata"]["name"]
         state = self._status(obj)
@@ -110,15 +119,16 @@ class Keeper:
         """Return the status that a definition should have, given the others."""
         called, state = obj["spec"]["names"], dict(obj.get("status") or {})
         taken = self._conflict(obj)
-        conditions = {condition["type"]: condition for condition in state.get("conditions") or []}
+        conditions = {condition.get("type"): condition for condition in state.get("conditions") or []}
         now = meta.timestamp(self._api.clock())
 
         def put(kind: str, truth: bool, reason: str, message: str) -> None:
             before = conditions.get(kind)
             status = "True" if truth else "False"
-            if before is not None and (before["status"], before["reason"]) == (status, reason):
+            if before is not None and (before.get("status"), before.get("reason")) == (status, reason):
                 return
-            since = before["lastTransitionTime"] if before is not None and before["status"] == status else now
+            kept = before is not None and before.get("status") == status and before.get("lastTransitionTime")
+            since = kept or now
             conditions[kind] = {"type": kind, "status": status, "lastTransitionTime": since, "reason": reason,
                                 "message": message}
 

@@ -73,7 +73,8 @@ def _row(definition: Object, version: str) -> Resource:
     return Resource(spec["group"], version, called["kind"], called["plural"], spec["scope"] == "Namespaced",
                     tuple(called.get("shortNames") or ()), tuple(called.get("categories") or ()), subresources,
                     prefix=f"{spec['group']}/{called['plural']}", singular_name=called.get("singular", ""),
-                    list_kind=called.get("listKind", ""))
+                    list_kind=called.get("listKind", ""), stored=next(
+                        f"{spec['group']}/{one['name']}" for one in spec["versions"] if one["storage"]))
 
 
 def _moved(api_version: str) -> Any:
