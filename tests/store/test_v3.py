@@ -199,6 +199,26 @@ async def test_a_slow_reader_gets_no_message_larger_than_a_client_takes(server: 
         assert (b"".join(values), revisions) == (b"ABCDEFGHIJKL", list(range(1, 13)))
 
 
+async def test_a_watch_that_is_cancelled_while_it_is_told_much_leaves_the_stream_whole(server: Server):
+    """The client's window takes no whole message of the first watch, so its end comes in the middle of one."""
+    client = Client([server.url], None, window=256 * 1024)
+    first = (await client.call("KV/Put", pb.PutRequest(b"/cut", b""), pb.PutResponse)).header.revision
+    for number in range(4):
+        await client.call("KV/Put", pb.PutRequest(b"/cut", bytes([65 + number]) * 1_400_000), pb.PutResponse)
+    async with client.stream("Watch/Watch", pb.WatchRequest, pb.WatchResponse) as stream:
+        w = Wire(client, stream)
+        big = await w.watch(b"/cut", start_revision=first)
+        await w.send(cancel_request=pb.WatchCancelRequest(big))
+        await asyncio.sleep(0.2)  # so that it comes while the window is full
+        await w.send(create_request=pb.WatchCreateRequest(b"/after"))
+        while not (answer := await w.next()).created:
+            assert answer.watch_id == big
+        await w.put(b"/after", b"1")
+        assert [event.kv.key for event in await w.events(1)] == [b"/after"]
+        await stream.cancel()
+    client.close()
+
+
 async def test_a_connection_may_have_hundreds_of_streams(server: Server):
     client = Client([server.url], None)
     async with contextlib.AsyncExitStack() as stack:

@@ -76,7 +76,10 @@ class _Session:
 
     def close(self) -> None:
         for watch in self._watches.values():
-            self._drop(watch)
+            if watch.task is not None:
+                watch.task.cancel()
+            if watch.source is not None:
+                watch.source.close()
         if self._notifier is not None:
             self._notifier.cancel()
 
@@ -96,7 +99,7 @@ class _Session:
         start = request.start_revision or store.revision + 1
         watch = self._watches[watch_id] = _Watch(watch_id, request, start)
         await self._send(pb.WatchResponse(self._face.header(), watch_id, created=True))
-        if watch_id in self._watches:
+        if self._runs(watch):
             with suppress(Compacted):  # which the task tells
                 self._subscribe(watch)  # before the next request, which may ask how far this watch is
             watch.task = asyncio.create_task(self._pump(watch))
@@ -109,22 +112,26 @@ class _Session:
             if self._last not in self._watches:
                 return self._last
 
+    def _runs(self, watch: _Watch) -> bool:
+        return self._watches.get(watch.id) is watch
+
     async def _cancel(self, watch_id: int) -> None:
         watch = self._watches.pop(watch_id, None)
         if watch is not None:
-            self._drop(watch)
+            if watch.source is not None:
+                watch.source.close()  # its task ends by itself: a message that is cut off would end the whole stream
             await self._send(pb.WatchResponse(self._face.header(), watch_id, canceled=True))
 
     async def _pump(self, watch: _Watch) -> None:
         """Send what a watch sees; begin again from history when it was cut off for being slow."""
-        while watch.id in self._watches:
+        while self._runs(watch):
             try:
                 source = watch.source or self._subscribe(watch)
                 async with self._lock:
                     await self._events(watch, source)
                 await source.ready()
             except WatchCut:
-                if self._face.store.closed:
+                if self._face.store.closed or not self._runs(watch):
                     return
                 watch.source = None
             except Compacted as gone:
@@ -160,6 +167,8 @@ class _Session:
         rows = [_event(event, prev=watch.request.prev_kv) for event in chosen]
         header = self._face.header()
         for part, more in _parts(rows, within_revisions=watch.request.fragment):
+            if not self._runs(watch):
+                return
             await self._stream.send_message(pb.WatchResponse(header, watch.id, fragment=more, events=part))
 
     async def _progress(self) -> None:
@@ -196,13 +205,6 @@ class _Session:
     async def _send(self, response: pb.WatchResponse) -> None:
         async with self._lock:
             await self._stream.send_message(response)
-
-    @staticmethod
-    def _drop(watch: _Watch) -> None:
-        if watch.task is not None:
-            watch.task.cancel()
-        if watch.source is not None:
-            watch.source.close()
 
 
 def _event(event: Event, *, prev: bool) -> pb.Event:

@@ -36,13 +36,13 @@ class _Codec(CodecBase):
 
 
 class Client:
-    """Calls methods by name. `endpoints` are URLs, or host:port for plain text."""
+    """Calls methods by name. `endpoints` are URLs, or host:port for plain text; `window` is in bytes."""
 
-    def __init__(self, endpoints: Sequence[str], context: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoints: Sequence[str], context: ssl.SSLContext | None, *, window: int = _WINDOW) -> None:
         if not endpoints:
             raise UsageError("no etcd endpoint is named")
         self.endpoints = [_endpoint(text) for text in endpoints]
-        self._context, self._at = context, 0
+        self._context, self._window, self._at = context, window, 0
         self._channel: Channel | None = None
 
     @property
@@ -97,7 +97,8 @@ class Client:
     def _open(self) -> Channel:
         if self._channel is None:
             host, port, secure = self.endpoints[self._at]
-            config = Configuration(http2_connection_window_size=_WINDOW, http2_stream_window_size=_WINDOW)
+            config = Configuration(http2_connection_window_size=self._window,
+                                   http2_stream_window_size=self._window)
             self._channel = Channel(host, port, ssl=self._context if secure else None, codec=_Codec(), config=config)
         return self._channel
 
