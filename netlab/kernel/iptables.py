@@ -114,6 +114,8 @@ def outline(tool: Iptables, hooks: Mapping[str, Sequence[str]], *, netns: Place 
     Raises:
         KernelError: a program failed; NetnsGone: there is no such namespace.
     """
+    if tool.backend == "legacy" and not tables_in_use(netns)[tool.family]:
+        return ""
     found = _nft_chains(tool, netns) if tool.backend == "nft" else {}
     if sum(map(len, found.values())) < _MANY_CHAINS:
         return save(tool, netns=netns)

@@ -19,14 +19,17 @@ FAMILIES: tuple[Family, Family] = ("IPv4", "IPv6")
 _ZEROS = re.compile(r"(?<![0-9A-Fa-f:])0+(?=[0-9])")
 
 
-@lru_cache(maxsize=65536)
 def address(text: str) -> str:
     """Return an address in its usual spelling, "" when it is none. An IPv4 address inside IPv6 becomes IPv4."""
     try:
         socket.inet_pton(socket.AF_INET, text)  # takes no spelling but the usual one, and is ten times as fast
-        return text
     except (OSError, ValueError):
-        pass
+        return _unusual(text)
+    return text
+
+
+@lru_cache(maxsize=65536)
+def _unusual(text: str) -> str:
     try:
         found = ipaddress.ip_address(text if ":" in text else _ZEROS.sub("", text))
     except ValueError:

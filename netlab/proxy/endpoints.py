@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.proxy.addresses import Family, address, family, join
+from netlab.proxy.addresses import Family, address
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 _HEADLESS = "service.kubernetes.io/headless"
@@ -60,13 +60,14 @@ def slice_endpoints(slice_: Object, wanted: Family) -> dict[PortKey, tuple[Endpo
 
 
 def _endpoints(hosts: Iterable[Object], port: int, wanted: Family) -> Iterator[Endpoint]:
+    v6 = wanted == "IPv6"
     for host in hosts:
         ip = address((host.get("addresses") or [""])[0])
-        if not ip or family(ip) != wanted:
+        if not ip or (":" in ip) != v6:
             continue
         get, hints = (host.get("conditions") or {}).get, host.get("hints")
-        yield Endpoint(ip, port, join(ip, port), host.get("nodeName") or "", get("ready") is not False,
-                       get("serving") is not False, bool(get("terminating")),
+        yield Endpoint(ip, port, f"[{ip}]:{port}" if v6 else f"{ip}:{port}", host.get("nodeName") or "",
+                       get("ready") is not False, get("serving") is not False, bool(get("terminating")),
                        _named(hints.get("forZones")) if hints else _NOBODY,
                        _named(hints.get("forNodes")) if hints else _NOBODY)
 

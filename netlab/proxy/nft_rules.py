@@ -61,8 +61,9 @@ def block(port: ServicePort, choice: Choice, settings: Settings) -> NftBlock:
     chains = _Chains.of(port)
     internal = bool(choice.local if port.internal_local else choice.cluster)
     external = bool(choice.local if port.external_local else choice.cluster)
-    no_local = frozenset(policy for policy, found in (("internal", internal), ("external", external))
-                         if choice.any and not found)
+    no_local = frozenset[str]()
+    if choice.any and not (internal and external):
+        no_local = frozenset(policy for policy, found in (("internal", internal), ("external", external)) if not found)
     sets: dict[str, int] = {}
     if port.affinity_seconds:
         sets = {_affinity(port, each): port.affinity_seconds for each in choice.reachable}

@@ -67,8 +67,9 @@ def block(port: ServicePort, choice: Choice, settings: Settings, *, comments: bo
     chains = _Chains.of(port)
     internal = choice.local if port.internal_local else choice.cluster
     external = choice.local if port.external_local else choice.cluster
-    no_local = frozenset(policy for policy, found in (("internal", internal), ("external", external))
-                         if choice.any and not found)
+    no_local = frozenset[str]()
+    if choice.any and not (internal and external):
+        no_local = frozenset(policy for policy, found in (("internal", internal), ("external", external)) if not found)
     return Block(dict(_own_chains(port, choice, settings, chains, comments)) if choice.any else {},
                  tuple(_shared(port, settings, chains, any_endpoint=choice.any, internal=bool(internal),
                                external=bool(external))), no_local)

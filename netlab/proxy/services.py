@@ -105,13 +105,14 @@ def _ingress(service: Object) -> list[Object]:
 
 def _load_balancer_ips(service: Object, family: Family) -> tuple[str, ...]:
     """Return the load balancer's addresses; with ipMode Proxy it delivers to node ports and nodes stay out of it."""
-    return of_family((each["ip"] for each in _ingress(service)
-                      if each.get("ip") and each.get("ipMode", "VIP") == "VIP"), family)
+    return of_family([each["ip"] for each in _ingress(service)
+                      if each.get("ip") and each.get("ipMode", "VIP") == "VIP"], family)
 
 
 def _source_ranges(spec: Object, family: Family) -> tuple[str, ...]:
-    ranges = networks_of_family(spec.get("loadBalancerSourceRanges") or (), family)
-    return () if any(is_everything(each) for each in ranges) else ranges
+    listed = spec.get("loadBalancerSourceRanges")
+    ranges = networks_of_family(listed, family) if listed else ()
+    return () if any(map(is_everything, ranges)) else ranges
 
 
 def _affinity(spec: Object) -> int:

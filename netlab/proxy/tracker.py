@@ -106,11 +106,11 @@ class Tracker:
         return self._total > LARGE
 
     def _count(self, service: str) -> None:
-        keys = [(port.port_name, port.protocol) for port in self.ports(service)]
-        now = sum([len(each.get(key, ())) for each in self._slices.get(service, {}).values() for key in keys])
-        self._total += now - self._counts.pop(service, 0)
-        if now:
-            self._counts[service] = now
+        slices, former = self._slices.get(service), self._counts.pop(service, 0)
+        if slices:
+            keys = [(port.port_name, port.protocol) for port in self.ports(service)]
+            self._counts[service] = sum([len(each.get(key, ())) for each in slices.values() for key in keys])
+        self._total += self._counts.get(service, 0) - former
 
 
 def rebuild(tracker: Tracker, wanted: Wanted, services: Iterable[str]) -> None:
