@@ -18,7 +18,7 @@ import yaml
 from netlab.errors import ManifestError, UsageError
 from netlab.flags import Flag, Flags, Kind, parse, parse_duration
 from netlab.proxy.addresses import Family, family
-from netlab.proxy.config_check import port_range, refuse
+from netlab.proxy.config_check import TRUE_WORDS, port_range, refuse
 from netlab.proxy.config_table import BESIDE_FILE, FLAGS, IGNORED_FIELDS, ROWS, SECTIONS, Row
 
 PROGRAM = "kube-proxy"
@@ -83,6 +83,10 @@ class Config:
     def detect_mode(self) -> str:
         """Return how local Pods are told."""
         return str(self["detectLocalMode"] or "ClusterCIDR")
+
+    def gate(self, name: str) -> bool:
+        """Tell whether a feature gate is open; those that mean something here are unless they are closed."""
+        return str(self["featureGates"].get(name, True)).lower() in TRUE_WORDS
 
     def min_sync_period(self) -> float:
         """Return seconds; 0 means the default, as in upstream's defaulting."""
@@ -222,6 +226,8 @@ def written(config: Config) -> str:
 def _shown(kind: Kind, name: str, value: Any) -> Any:
     if name == "clusterCIDR":
         return ",".join(value)
+    if name == "featureGates":
+        return {gate: str(said).lower() in TRUE_WORDS for gate, said in value.items()}
     return f"{int(value) if value == int(value) else value}s" if kind == "duration" else value
 
 

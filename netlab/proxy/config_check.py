@@ -70,6 +70,7 @@ def port_range(text: str) -> range:
     return range(first, last + 1)
 
 
+TRUE_WORDS, FALSE_WORDS = ("true", "t", "1"), ("false", "f", "0")
 _Trouble = tuple[str, str, str]
 
 
@@ -77,6 +78,11 @@ def _troubles(values: dict[str, object], mode: str) -> Iterator[_Trouble]:
     section = "nftables" if mode == "nftables" else "iptables"
     yield from _numbers(values, section)
     yield from _addresses(values)
+    gates = values["featureGates"]
+    assert isinstance(gates, dict)
+    for gate, said in gates.items():
+        if str(said).lower() not in (*TRUE_WORDS, *FALSE_WORDS):
+            yield "featureGates", f"{gate}: want true or false, got {said!r}", f"such as {gate}=false"
     detect = str(values["detectLocalMode"] or "ClusterCIDR")
     if detect not in DETECT_MODES:
         yield "detectLocalMode", f"unknown mode {detect!r}", f"one of {', '.join(DETECT_MODES)}"

@@ -15,6 +15,11 @@ from netlab.flags import Flag, Kind
 MODES: Final = ("iptables", "nftables", "userspace")
 DETECT_MODES: Final = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 
+GATES: Final[Mapping[str, str]] = {
+    "AllowServiceExternalIPs": "serve externalIPs of Services", "ComponentFlagz": "serve /flagz",
+    "ComponentStatusz": "serve /statusz"}
+"""The feature gates of v1.36 that mean something here, each on unless it is set to false."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -61,6 +66,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("healthz-bind-address", "string", "healthzBindAddress", "0.0.0.0:10256", "Where /healthz is served"),
     Row("metrics-bind-address", "string", "metricsBindAddress", "127.0.0.1:10249", "Where /metrics is served"),
     Row("proxy-port-range", "string", "portRange", help="Ports that userspace mode listens on, such as 40000-40999"),
+    Row("feature-gates", "map", "featureGates",
+        help="; ".join(f"{name} (true): {said}" for name, said in GATES.items()) + "; others mean nothing here"),
     Row("oom-score-adj", "int", "oomScoreAdj", -999, "How unlikely the kernel is to kill this process, from -1000"),
     Row("config-sync-period", "duration", "configSyncPeriod", 900.0,
         "Upstream's refresh of its copies; a watch is followed here, so nothing needs it"),
@@ -91,7 +98,7 @@ OWN: Final[tuple[Flag, ...]] = (
 )
 
 _UNUSED: Final[tuple[tuple[str, Kind], ...]] = (
-    ("feature-gates", "map"), ("kube-api-burst", "int"), ("kube-api-content-type", "string"),
+    ("kube-api-burst", "int"), ("kube-api-content-type", "string"),
     ("kube-api-qps", "float"), ("profiling", "bool"), ("show-hidden-metrics-for-version", "string"),
     ("log-flush-frequency", "duration"), ("logging-format", "string"), ("vmodule", "string"),
     ("log-text-split-stream", "bool"), ("log-json-split-stream", "bool"), ("log-text-info-buffer-size", "string"),
@@ -111,7 +118,7 @@ BESIDE_FILE: Final = frozenset({"hostname-override", *(flag.name for flag in OWN
 """Flags that count although a file is given."""
 
 IGNORED_FIELDS: Final[Mapping[str, Kind]] = {
-    "apiVersion": "string", "kind": "string", "featureGates": "map", "enableProfiling": "bool",
+    "apiVersion": "string", "kind": "string", "enableProfiling": "bool",
     "showHiddenMetricsForVersion": "string", "windowsRunAsService": "bool",
     "clientConnection.acceptContentTypes": "string", "clientConnection.contentType": "string",
     "clientConnection.qps": "float", "clientConnection.burst": "int",

@@ -127,7 +127,8 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
             sync = Sync(client, proxiers, node=config.node, pace=Pace(config.min_sync_period()),
                         look_every=config.sync_period(), health=health, checks=checks, metrics=metrics,
                         settings=settings, service_cidrs=nftables,
-                        standing=lambda: cleanup.take_over(config.mode, _backend(config)))
+                        standing=lambda: cleanup.take_over(config.mode, _backend(config)),
+                        external_ips=config.gate("AllowServiceExternalIPs"))
             edited = _watch_file(config.file, stop)
             try:
                 await sync.run(stop)

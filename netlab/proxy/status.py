@@ -72,6 +72,9 @@ def application(config: Config, metrics: Metrics, proxiers: Sequence[AnyProxier]
         "/flagz": _page("Flagz", lambda: flagz(config.values), lambda: {"flags": flags(config.values)}),
         "/statusz": _page("Statusz", lambda: statusz(began, time.time(), sorted(paths)), state),
     }
+    for path, gate in (("/flagz", "ComponentFlagz"), ("/statusz", "ComponentStatusz")):
+        if not config.gate(gate):
+            del paths[path]
     app = web.Application()
     for path, handler in paths.items():
         app.router.add_get(path, handler)
@@ -152,6 +155,8 @@ def _word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(str, value))}]"
+    if isinstance(value, dict):
+        return ",".join(f"{key}={_word(each)}" for key, each in value.items())
     return "" if value is None else str(value)
 
 

@@ -37,7 +37,7 @@ class Sync:
     def __init__(self, client: Client, proxiers: Sequence[AnyProxier], *, node: str, pace: Pace, look_every: float,
                  health: ProxyHealth, checks: ServiceHealth, metrics: Metrics,
                  settings: Callable[[Object | None, Family], Settings], service_cidrs: bool = False,
-                 standing: Callable[[], object] | None = None) -> None:
+                 standing: Callable[[], object] | None = None, external_ips: bool = True) -> None:
         """Make the loop.
 
         Args:
@@ -52,6 +52,7 @@ class Sync:
             settings: from the Node object and a family's name to that family's settings.
             service_cidrs: watch the networks of cluster addresses as well.
             standing: called in a thread once all rules stand for the first time.
+            external_ips: serve what Services have in externalIPs.
         """
         self._standing = standing
         self._complaint = ""
@@ -60,7 +61,8 @@ class Sync:
         self._health, self._checks, self._metrics = health, checks, metrics
         self._settings = settings
         self._wake = asyncio.Event()
-        self._services = Informer(client, "services", labels=SELECTOR, transform=_slim)
+        self._services = Informer(client, "services", labels=SELECTOR,
+                                  transform=_slim if external_ips else _without_external_ips)
         self._slices = Informer(client, "endpointslices.discovery.k8s.io", labels=endpoints.SELECTOR, transform=_slim)
         self._nodes = Informer(client, "nodes", fields=f"metadata.name={node}")
         self._services.add_handler(lambda key, _, new: self._told(lambda proxier: proxier.service(key, new)))
@@ -197,6 +199,12 @@ def _slim(obj: Object) -> Object:
         metadata["annotations"] = {name: value for name, value in metadata["annotations"].items()
                                    if name != LAST_APPLIED}
     return {**obj, "metadata": metadata}
+
+
+def _without_external_ips(service: Object) -> Object:
+    """Return a Service without its field externalIPs, which is deprecated since v1.36 (KEP-5707)."""
+    spec = {name: value for name, value in service["spec"].items() if name != "externalIPs"}
+    return {**_slim(service), "spec": spec}
 
 
 async def _either(*events: asyncio.Event) -> None:

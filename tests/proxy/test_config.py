@@ -227,6 +227,19 @@ def test_main_says_a_usage_error_in_one_line(capsys):
     assert "without effect here:" in said
 
 
+def test_feature_gates(tmp_path, capsys):
+    assert read([])[0].gate("ComponentFlagz")
+    made, _ = read(["--feature-gates=AllowServiceExternalIPs=false,Whatever=true", "--feature-gates=ComponentStatusz=F"])
+    assert [made.gate(name) for name in ("AllowServiceExternalIPs", "ComponentStatusz", "ComponentFlagz")] == [False, False, True]
+    assert made.nested()["featureGates"] == {"AllowServiceExternalIPs": False, "Whatever": True, "ComponentStatusz": False}
+    by_file = configured(tmp_path, "kind: KubeProxyConfiguration\nfeatureGates: {ComponentFlagz: false}\n", "--feature-gates=ComponentStatusz=false")
+    assert (by_file.gate("ComponentFlagz"), by_file.gate("ComponentStatusz")) == (False, True), "a file takes the flag's place"
+    assert main(["--feature-gates=ComponentFlagz=maybe"]) == 1
+    assert "--feature-gates (featureGates): ComponentFlagz: want true or false, got 'maybe'" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="want true or false, got 5"):
+        configured(tmp_path, "kind: KubeProxyConfiguration\nfeatureGates: {ComponentFlagz: 5}\n")
+
+
 @pytest.mark.parametrize(("flags", "match"), [
     (["--cluster-cidr=10.244.0.0/16"], "-s 10.244.0.0/16"), ([], ""), (["--detect-local-mode=NodeCIDR"], "-s 10.244.1.0/24"),
     (["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cni0"], "-i cni0"),

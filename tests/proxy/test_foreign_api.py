@@ -126,8 +126,9 @@ def started(fd: int, flags: tuple[str, ...], home: Path) -> subprocess.Popen[byt
 
 
 @asynccontextmanager
-async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any], flags: tuple[str, ...] = ()) -> AsyncIterator[int]:
-    """Run kube-proxy against a server; yield the namespace that it writes into."""
+async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any], flags: tuple[str, ...] = (),
+                  ends: int | None = None) -> AsyncIterator[int]:
+    """Run kube-proxy against a server; yield the namespace that it writes into. With `flags` it `ends` by itself."""
     fd = netns.new_netns()
     with netns.inside(fd):
         netns.loopback_up()
@@ -141,9 +142,9 @@ async def proxied(tmp_path: Path, api: ForeignApi, *objects: dict[str, Any], fla
     try:
         yield fd
     finally:
-        if not flags:
+        if not flags or ends is not None:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == (1 if flags else 0)
+        assert process.wait(20) == (ends if ends is not None else 1 if flags else 0)
         await api.stop(runner)
         os.close(fd)
 
@@ -182,6 +183,18 @@ def test_it_follows_a_foreign_server(tmp_path: Path, moods: dict[str, Any]):
         watches = [each for each in api.asked if each.get("watch")]
         assert all(each.get("allowWatchBookmarks") == "true" and each.get("resourceVersion") for each in watches)
         assert "Traceback" not in (tmp_path / "log").read_text()
+
+    run(body)
+
+
+def test_external_addresses_are_left_out_where_their_gate_is_closed(tmp_path: Path):
+    async def body() -> None:
+        api = ForeignApi()
+        config = tmp_path / "kubeconfig"
+        service = a_service(externalIPs=["203.0.113.7"], externalTrafficPolicy="Local")
+        flags = (f"--kubeconfig={config}", "--hostname-override=node1", "--feature-gates=AllowServiceExternalIPs=false")
+        async with proxied(tmp_path, api, service, a_slice(), flags=flags, ends=0) as fd:
+            await until(lambda: "-d 10.96.0.10/32" in (saved := iptables.save(iptables.find(), netns=fd)) and "203.0.113.7" not in saved, 20)
 
     run(body)
 

@@ -70,6 +70,14 @@ def test_a_program_gets_an_object_if_it_asks_for_exactly_that(kind: str, holds: 
     assert asked(config(), path, accept=f"application/json, {wanted}, */*;q=0.5")[0][1].startswith("application/json")
 
 
+def test_a_page_whose_gate_is_closed_is_not_there():
+    made = config("--feature-gates=ComponentFlagz=false")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        asked(made, "/flagz")
+    (_, _, body), = asked(made, "/statusz")
+    assert "/flagz" not in body
+
+
 def test_what_the_check_of_its_own_health_came_to():
     before, plain, verbose, one, after = asked(config(), "/metrics/slis", "/healthz", "/healthz?verbose", "/healthz/ping",
                                                "/metrics/slis")
