@@ -34,6 +34,9 @@ from netlab.runtime.wire import error_from_wire, error_to_wire
 
 MASKED = ("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
           "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap")
+_OWN_FOLDERS = ("/usr", "/bin", "/sbin", PROGRAM_DIRECTORY)
+"""What is mounted into images of ours, besides a Pod's volumes, and holds programs."""
+
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -306,16 +309,24 @@ def run_command(report: Report, stdio: Stdio, command: Command, *, readonly: boo
     os.environ.update(env)
     if program is not None:
         return program
-    execute(command.argv, env, path=command.path)
+    execute(command.argv, env, path="" if _in_volume(command.argv[0]) else command.path)
     return None
 
 
 def _program(command: Command) -> Program | None:
     """Return the program of ours that the command names: plainly, or by a path that nothing else lies at."""
     path = command.argv[0]
+    if _in_volume(path):
+        return None
     if "/" in path and os.path.isfile(path) and not os.path.realpath(path).startswith(f"{PROGRAM_DIRECTORY}/"):
         return None
     return command.programs.get(os.path.basename(path))
+
+
+def _in_volume(path: str) -> bool:
+    """Tell whether a path names what is in a volume, or nothing: another binary was to be there than the image's."""
+    folder = os.path.dirname(path)
+    return folder != "/" and os.path.ismount(folder) and not folder.startswith(_OWN_FOLDERS)
 
 
 def _own(stdio: Stdio, user: User) -> None:

@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from netlab.errors import StartRefused
 from netlab.kernel import cgroup
+from netlab.runtime.cri import Mount
 from tests.runtime.conftest import MARK, container, ended, make, pod, started
 
 pytestmark = pytest.mark.root
@@ -21,6 +23,13 @@ def test_another_binary_stands_in_for_a_program(tmp_path):
             assert (await ended(client, main)).exit_code == 0
         box = await client.run_pod_sandbox(pod())
         await client.create_container(box.id, container(image="netlab/agnhost"))
+
+        node.host_path("/opt/upstream").mkdir(parents=True)
+        volume = Mount(container_path="/upstream", host_path="/opt/upstream")
+        box = await client.run_pod_sandbox(pod())
+        lost = await client.create_container(box.id, container("/upstream/agnhost", image="netlab/agnhost", mounts=(volume,)))
+        with pytest.raises(StartRefused, match="stat /upstream/agnhost: no such file"):
+            await client.start_container(lost)
 
     node.run(body)
     lines = node.host_path("/var/log/swap.log").read_text().splitlines()
