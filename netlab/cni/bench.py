@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from netlab.cni import delegate, main, skel
-from netlab.kernel import link, netns, podnet, process
+from netlab.kernel import link, netns, podnet, process, scratch
 from netlab.kernel.route import Route
 from netlab.kernel.rtnl import Rtnl
 
@@ -46,7 +46,8 @@ def measure(count: int = 100) -> dict[str, Any]:
     "ip -batch", and where installed "reference plugin" (the Go one, executable). Namespaces are made beforehand.
     """
     ways: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="netlab-bench-") as folder:
+    with scratch.folder("netlab-bench-") as made:
+        folder = str(made)
         programs = os.path.join(folder, "bin")
         main.install(programs)
         ways["raw netlink"] = _raw(count)

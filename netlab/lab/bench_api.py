@@ -14,14 +14,13 @@ import json
 import random
 import ssl
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from netlab.errors import TemporaryError, UsageError
+from netlab.kernel import scratch
 from netlab.lab import load, sends
 from netlab.lab.bench_servers import NAMES, Server, missing
 from netlab.lab.load import Target, Watcher
@@ -103,7 +102,7 @@ async def _measure(modes: list[str], repeat: int, sizes: Sizes) -> list[Row]:
     async with contextlib.AsyncExitStack() as stack:
         servers = []
         for mode in modes:
-            server = Server(mode, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="netlab-bench-"))))
+            server = Server(mode, stack.enter_context(scratch.folder("netlab-bench-")))
             stack.enter_context(server.etcd())
             servers.append(server)
         ready: dict[str, list[float]] = {mode: [] for mode in modes}

@@ -12,7 +12,6 @@ import re
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -26,7 +25,7 @@ from netlab.api.meta import Object
 from netlab.client import config as client_config
 from netlab.client.client import Client
 from netlab.errors import KernelError, NetlabError, TemporaryError, Unsupported
-from netlab.kernel import iptables, link, netns
+from netlab.kernel import iptables, link, netns, scratch
 from netlab.kernel.rtnl import Rtnl
 from netlab.lab import bound, kubeconfig, pki
 from netlab.proxy import bench
@@ -67,8 +66,8 @@ def _whole_way(mode: str, count: int) -> list[bench.Row]:
     try:
         with netns.inside(fd), Rtnl() as sock:
             link.set_up(sock, "lo")
-        with netns.inside(fd), tempfile.TemporaryDirectory(prefix="netlab-bench-") as folder:
-            return asyncio.run(_measure(mode, count, Path(folder)))
+        with netns.inside(fd), scratch.folder("netlab-bench-") as folder:
+            return asyncio.run(_measure(mode, count, folder))
     finally:
         os.close(fd)
 
