@@ -196,9 +196,9 @@ def _resources(catalog: Catalog, group: str, version: str) -> Reply:
         if row.categories:
             entry["categories"] = list(row.categories)
         if "list" in row.verbs:
-            group, _, version = (row.stored or row.api_version).rpartition("/")
-            digest = hashlib.sha256(f"{group}/{version}/{row.kind}".encode()).digest()
-            entry["storageVersionHash"] = base64.b64encode(digest[:8]).decode()
+            stored = row.stored or row.api_version
+            named = f"{stored if '/' in stored else f'/{stored}'}/{row.kind}"
+            entry["storageVersionHash"] = base64.b64encode(hashlib.sha256(named.encode()).digest()[:8]).decode()
         entries.append(entry)
         for name in sorted(row.subresources):
             own_group, own_version, kind = _kind_of(row, name)

@@ -68,8 +68,12 @@ class Endpoint:
         return self.folder.wire(kv) if self._plain else orjson.dumps(self.view(kv))
 
     def item(self, kv: KeyValue) -> bytes:
-        """Return an object's JSON as a list holds it."""
-        return self.folder.item(kv) if self._plain else orjson.dumps(self.view(kv))
+        """Return an object's JSON as a list holds it: without kind and apiVersion, unless it is a custom resource."""
+        if self.custom is not None:
+            return self.wire(kv)
+        if self.conversion is None:
+            return self.folder.item(kv)
+        return orjson.dumps({name: part for name, part in self.view(kv).items() if name not in ("kind", "apiVersion")})
 
     def view(self, kv: KeyValue) -> Object:
         """Return the decoded object; never change it."""

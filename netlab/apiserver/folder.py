@@ -45,10 +45,14 @@ class Folder:
     """The objects of one resource."""
 
     def __init__(self, store: Store, resource: Resource, decoded: Decoded, *,
-                 settle: Callable[[Object], Object] | None = None) -> None:
-        """`settle` brings what another version of the kind stored into this one's shape; None where there is one."""
+                 settle: Callable[[Object], Object] | None = None, since: int = 0) -> None:
+        """Take the objects of `resource`.
+
+        `settle` brings what was stored up to the revision `since`, or by another version of the kind, into this one's
+        shape; None where there is but one shape.
+        """
         self.store, self.resource, self._decoded = store, resource, decoded
-        self._settle = settle
+        self._settle, self._since = settle, since
         self.prefix = f"{resource.storage_prefix()}/".encode()
         kind = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'
         self._head = f'{kind}"metadata":{{'.encode()
@@ -72,25 +76,27 @@ class Folder:
     def wire(self, kv: KeyValue) -> bytes:
         """Return the object's JSON with its resourceVersion."""
         value, head = kv.value, self._head
-        if value.startswith(head):
+        if value.startswith(head) and kv.mod_revision > self._since:
             return b'%s"resourceVersion":"%d",%s' % (head, kv.mod_revision, value[len(head):])
         return orjson.dumps(self.fresh(kv), option=_OPTIONS)  # written by another hand than ours
 
     def item(self, kv: KeyValue) -> bytes:
         """Return the object's JSON as it stands in a list: without kind and apiVersion."""
         value, head = kv.value, self._head
-        if value.startswith(head):
+        if value.startswith(head) and kv.mod_revision > self._since:
             return b'{"metadata":{"resourceVersion":"%d",%s' % (kv.mod_revision, value[len(head):])
         obj = self.fresh(kv)
         return orjson.dumps({name: part for name, part in obj.items() if name not in ("kind", "apiVersion")})
 
     def ours(self, kvs: Iterable[KeyValue]) -> bool:
         """Tell whether all of these were written by our hand, so that their bytes can be sent without a look."""
-        head = self._head
-        return all(kv.value.startswith(head) for kv in kvs)
+        head, since = self._head, self._since
+        return all(kv.value.startswith(head) and kv.mod_revision > since for kv in kvs)
 
     def view(self, kv: KeyValue) -> Object:
         """Return the decoded object, shared by all who look at this revision: never change it."""
+        if kv.mod_revision <= self._since:
+            return self.fresh(kv)  # what is remembered may have another shape
         obj: Any = kv.memo
         if obj is None:
             obj = self.fresh(kv)
@@ -110,7 +116,7 @@ class Folder:
             raise self._unreadable(kv, error) from None
         if "kind" not in obj or "apiVersion" not in obj:
             obj = {"kind": self.resource.kind, "apiVersion": self.resource.api_version} | obj
-        return obj
+        return obj if self._settle is None else self._settle(obj)
 
     def _unreadable(self, kv: KeyValue, error: Exception) -> ApiError:
         key = kv.key.decode(errors="backslashreplace")

@@ -196,9 +196,36 @@ def test_versions_are_converted(client: Client, ns: str) -> None:
         one["storage"] = one["name"] == "v1"
     changed = client.put(f"{CRDS}/gadgets.example.com", crd)
     assert changed.json["status"]["storedVersions"] == ["v2", "v1"]
-    assert client.get(base.format("v2") + "/g").json["apiVersion"] == "example.com/v2"
+    for one in ("v1", "v2"):  # also that which is stored now, of what was stored before
+        assert client.get(base.format(one) + "/g").json["apiVersion"] == f"example.com/{one}"
+        assert client.get(base.format(one)).json["items"][0]["apiVersion"] == f"example.com/{one}"
     assert client.patch(base.format("v2") + "/g", {"spec": {"image": "y"}}).json["spec"]["image"] == "y"
     assert client.get(base.format("v1") + "/g").json["spec"]["image"] == "y"
+
+
+def test_a_changed_definition_holds_for_what_is_stored(client: Client, ns: str) -> None:
+    """New defaults are filled in and fields that went are left out when old objects are read, listed and watched."""
+    def shape(**properties: Any) -> dict:
+        return {"type": "object", "properties": {"spec": {"type": "object", "default": {}, "properties": properties}}}
+
+    text = {"type": "string"}
+    established(client, definition("mutables", version(schema=shape(a=text, b=text))))
+    path = f"/apis/example.com/v1/namespaces/{ns}/mutables"
+    made = client.post(path, {"apiVersion": "example.com/v1", "kind": "Mutable", "metadata": {"name": "m"}, "spec": {"a": "x"}}).json
+    assert client.get(f"{path}/m").json["spec"] == {"a": "x"}
+    changed = client.patch(f"{CRDS}/mutables.example.com", [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
+                                                             "value": shape(b=text | {"default": "y"})}], kind="json")
+    assert changed.status == 200, changed.json
+    end = time.monotonic() + 10
+    while client.get(f"{path}/m").json["spec"] != {"b": "y"}:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert client.get(f"{path}/m").json["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    assert client.get(path).json["items"][0]["spec"] == {"b": "y"}
+    with client.watch(f"{path}?watch=1") as watching:
+        assert watching.take(1)[0]["object"]["spec"] == {"b": "y"}
+    assert client.patch(f"{path}/m", {"metadata": {"labels": {"l": "m"}}}).json["spec"] == {"b": "y"}
+    assert client.get(f"{path}/m").json["spec"] == {"b": "y"}
 
 
 def test_rules_hold(client: Client, ns: str) -> None:

@@ -99,6 +99,8 @@ def test_storage_versions_have_upstreams_hashes(client: Client) -> None:
         return next(row["storageVersionHash"] for row in client.get(path).json["resources"] if row["name"] == name)
 
     assert of("/api/v1", "pods") == "xPOwRZ+Yhw8="
+    for group_version in ("autoscaling/v1", "events.k8s.io/v1", "apps/v1"):
+        assert client.get(f"/apis/{group_version}").json["groupVersion"] == group_version
     assert of("/apis/autoscaling/v1", "horizontalpodautoscalers") == of("/apis/autoscaling/v2", "horizontalpodautoscalers")
     assert of("/apis/events.k8s.io/v1", "events") == of("/api/v1", "events")
     established(client, definition("hasheds", version("v1"), version("v2", storage=False)))

@@ -30,6 +30,7 @@ class Keeper:
         self._endpoint = api.endpoints[_KEY]
         self._definitions: dict[str, Object] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
+        self._since: dict[str, int] = {}
         self._revision = 0
 
     async def load(self) -> None:
@@ -83,6 +84,11 @@ class Keeper:
             except (Conflict, KeyMissing):
                 return  # changed meanwhile: that change comes by, too
             obj = self._endpoint.view(kv)
+        before = self._definitions.get(name)
+        if before is None:
+            self._since[name] = kv.mod_revision
+        elif before["spec"] != obj["spec"]:  # what was written until now may be in the old shape
+            self._since[name] = self._api.store.revision
         self._definitions[name] = obj
         if _true(obj, "Established"):
             self._serve(name, obj)
@@ -93,7 +99,7 @@ class Keeper:
 
     def _serve(self, name: str, obj: Object) -> None:
         self._withdraw_endpoints(name)
-        found = serve.endpoints(obj, self._api.store, self._api.decoded, self._api.hooks)
+        found = serve.endpoints(obj, self._api.store, self._api.decoded, self._api.hooks, self._since[name])
         for endpoint in found.endpoints:
             row = endpoint.resource
             self._api.endpoints[row.group, row.version, row.plural] = endpoint
@@ -113,6 +119,7 @@ class Keeper:
 
     def _forget(self, name: str) -> None:
         self._definitions.pop(name, None)
+        self._since.pop(name, None)
         self._withdraw(name)
 
     def _status(self, obj: Object) -> Object:

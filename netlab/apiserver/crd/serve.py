@@ -28,14 +28,15 @@ class Served:
     schemas: Mapping[str, Mapping[str, Any]]
 
 
-def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks) -> Served:
-    """Return what to serve for a definition."""
+def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, since: int) -> Served:
+    """Return what to serve for a definition that holds since a revision; what is older is brought into its shape."""
     spec = definition["spec"]
     group = spec["group"]
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
     wish = spec.get("conversion") or {}
     hook = wish.get("webhook") if wish.get("strategy") == "Webhook" else None
-    folder = Folder(store, _row(definition, stored), decoded, settle=None if hook else _moved(f"{group}/{stored}"))
+    first = CustomStrategy(_row(definition, stored), next(one for one in spec["versions"] if one["name"] == stored))
+    folder = Folder(store, first.resource, decoded, settle=None if hook else first.settled, since=0 if hook else since)
     rows, found, schemas = [], [], {}
     for version in spec["versions"]:
         if not version.get("served"):

@@ -86,6 +86,14 @@ class CustomStrategy(Strategy):
         structural.default(obj, {**self.schema, "properties": {
             name: part for name, part in (self.schema.get("properties") or {}).items() if name != "metadata"}})
 
+    def settled(self, obj: Object) -> Object:
+        """Return a stored object as this version has it now: without what the schema no longer names, with defaults."""
+        if obj.get("apiVersion") != self.resource.api_version:
+            obj = {**obj, "apiVersion": self.resource.api_version}
+        pruned, _ = structural.prune(obj, self.schema)
+        self.default(pruned)
+        return pruned
+
     def changed(self, obj: Object, old: Object) -> bool:
         """Without a status subresource, the status counts as well."""
         skip = ("kind", "apiVersion", "metadata", *(("status",) if self.has_status else ()))
