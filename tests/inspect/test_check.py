@@ -11,8 +11,16 @@ from netlab.netfilter import parse
 from netlab.netfilter.model import Ruleset
 from netlab.netfilter.render import ruleset
 from netlab.proxy import names
-from tests.inspect.worlds import changed, objects, recorded_with_a_local_one, world
-from tests.proxy.builders import a_service, a_slice, an_endpoint, recorded, recorded_objects, rules_for
+from tests.inspect.worlds import changed, objects, world
+from tests.proxy.builders import (
+    a_service,
+    a_slice,
+    an_endpoint,
+    recorded,
+    recorded_objects,
+    recorded_with_a_local_one,
+    rules_for,
+)
 
 TWO = objects("10.244.1.5", "10.244.2.6")
 SVC = "KUBE-SVC-" + names.digest("default/web:httptcp")

@@ -9,8 +9,8 @@ from netlab.inspect import guess, provenance
 from netlab.inspect.world import World
 from netlab.netfilter import parse
 from netlab.proxy import names
-from tests.inspect.worlds import changed, objects, recorded_with_a_local_one, world
-from tests.proxy.builders import a_settings, recorded, recorded_objects, rules_for
+from tests.inspect.worlds import changed, objects, world
+from tests.proxy.builders import a_settings, recorded, recorded_objects, recorded_with_a_local_one, rules_for
 
 TWO = objects("10.244.1.5", "10.244.2.6", sessionAffinity="ClientIP")
 CODE = names.digest("default/web:httptcp")

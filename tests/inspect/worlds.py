@@ -15,7 +15,6 @@ from tests.proxy.builders import (
     a_settings,
     a_slice,
     an_endpoint,
-    recorded_objects,
     rules_for,
 )
 
@@ -46,11 +45,3 @@ def changed(listed: list[dict[str, Any]], table: str, *commands: str, **settings
     """Return the rules for these objects after some commands such as `-I FORWARD -j DROP`, `:MINE -` in a table."""
     text = ruleset(rules_for(*listed, **settings))
     return parse.parse(text + "\n".join((f"*{table}", *commands, "COMMIT\n")))
-
-
-def recorded_with_a_local_one() -> list[dict[str, Any]]:
-    """What the recording of v1.20 was given: all of the other recordings' objects, and a Service that stays on the node."""
-    return [*recorded_objects(), a_service(
-        "stay", ip="10.96.0.60", ports=[a_port(node_port=30060)], type="LoadBalancer", externalTrafficPolicy="Local",
-        externalIPs=["203.0.113.60"], ingress=["192.0.2.60"], loadBalancerSourceRanges=["192.0.2.0/24"]),
-        a_slice("stay", [an_endpoint("10.244.1.60"), an_endpoint("10.244.2.60", "node2")])]

@@ -71,3 +71,11 @@ def a_node(name: str = NODE, ip: str = NODE_IP, *, labels: dict[str, str] | None
 def rules_for(*objects: dict[str, Any], **settings: Any) -> Ruleset:
     """Return the tables of a node that holds nothing but the rules for these objects."""
     return whole(wanted_for(objects, a_settings(**settings)))
+
+
+def recorded_with_a_local_one() -> list[dict[str, Any]]:
+    """What the recording of v1.20 was given: all of the other recordings' objects, and a Service that stays on the node."""
+    return [*recorded_objects(), a_service(
+        "stay", ip="10.96.0.60", ports=[a_port(node_port=30060)], type="LoadBalancer", externalTrafficPolicy="Local",
+        externalIPs=["203.0.113.60"], ingress=["192.0.2.60"], loadBalancerSourceRanges=["192.0.2.0/24"]),
+        a_slice("stay", [an_endpoint("10.244.1.60"), an_endpoint("10.244.2.60", "node2")])]
