@@ -81,10 +81,15 @@ class Api:
         return self.endpoints[(resource.group, resource.version, resource.plural)]
 
     async def lookup(self, plural: str, namespace: str, name: str) -> Object | None:
-        """Return an object as it is now, to look at only; None when there is none."""
+        """Return an object, to look at only; None when there is none.
+
+        What is known here without asking an etcd will do, as upstream's admission has it from its informers; only what
+        is not known is asked for.
+        """
         for (_, _, known), endpoint in self.endpoints.items():
             if known == plural:
-                kv = await self.store.get(endpoint.folder.key(namespace, name))
+                key = endpoint.folder.key(namespace, name)
+                kv = self.store.known(key) or await self.store.get(key)
                 return None if kv is None else endpoint.folder.view(kv)
         return None
 

@@ -53,6 +53,9 @@ class Backend(Protocol):
     def checkpoint_due(self) -> bool:
         """Tell whether `checkpoint` is worth its time."""
 
+    def ahead(self) -> bool:
+        """Tell whether so much was written since the last `checkpoint` began that writers should wait for its end."""
+
     def checkpoint(self) -> None:
         """Tidy up what has been written; runs in a thread beside `append`."""
 
@@ -83,6 +86,10 @@ class Memory:
 
     def checkpoint_due(self) -> bool:
         """Return that there is nothing to tidy."""
+        return False
+
+    def ahead(self) -> bool:
+        """Return that nobody has to wait."""
         return False
 
     def checkpoint(self) -> None:

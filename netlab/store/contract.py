@@ -106,6 +106,17 @@ class Store(ABC):
         """Return the keys in [start, end); `end` of one zero byte means to the last key. Raises as `list`."""
         return self._log.range(start, end, revision=revision, limit=limit)
 
+    def known(self, key: bytes) -> KeyValue | None:
+        """Return what a key holds as far as it is known here without asking, as an informer would tell it.
+
+        Known is all that was written through this store, and what others have written but for the last moment.
+        """
+        return self._log.live(key)
+
+    def known_under(self, prefix: bytes) -> Sequence[KeyValue]:
+        """Return the keys with a prefix as far as they are `known`."""
+        return self._log.range(prefix, prefix_end(prefix)).kvs
+
     async def count(self, prefix: bytes) -> int:
         """Return how many keys have a prefix now."""
         return self._log.count(prefix, prefix_end(prefix))

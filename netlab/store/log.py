@@ -161,15 +161,17 @@ class Log:
     def pack(self) -> Iterator[None]:
         """Compress old values while there are many, the oldest first; yields now and then, to let others go on.
 
-        They are most of what the store weighs after a burst, and few are ever read again.
+        They are most of what the store weighs after a burst, and few are ever read again. What comes meanwhile is left
+        for the next time: writers can be faster.
         """
-        done = 0
-        while self._loose > _LOOSE and self._packed < len(self._events):
+        done, surplus = 0, self._loose - _LOOSE
+        while surplus > 0 and self._loose > _LOOSE and self._packed < len(self._events):
             old = self._events[self._packed].prev
             self._packed += 1
             if old is not None:
                 before = room(old)
                 pack(old)
+                surplus -= before
                 self._loose -= before
                 self.history_bytes -= before - room(old)
             done += 1

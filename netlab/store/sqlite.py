@@ -153,6 +153,10 @@ class Sqlite:
         """Tell whether the WAL has grown enough to be moved into the file."""
         return self._written >= CHECKPOINT_BYTES
 
+    def ahead(self) -> bool:
+        """Tell whether the WAL would become many times what it should be: the disk keeps up with it no more."""
+        return self._written >= 4 * CHECKPOINT_BYTES
+
     def checkpoint(self) -> None:
         """Move the WAL into the file, on a connection of its own, so that writers go on meanwhile."""
         self._written = 0

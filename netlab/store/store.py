@@ -215,11 +215,11 @@ class LocalStore(Store):
                                     self._log.revision_over(self._retainer.retention.bytes))
         if target:
             await self.compact(target)
-        for _ in self._log.pack():
-            await asyncio.sleep(0)
         if self._backend.checkpoint_due() and (self._checkpoint is None or self._checkpoint.done()):
             self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
             self._checkpoint.add_done_callback(self._finish_checkpoint)
+        for _ in self._log.pack():
+            await asyncio.sleep(0)
 
     def _finish_checkpoint(self, _: asyncio.Future[None]) -> None:
         if not self._committing and not self._closed:
@@ -247,6 +247,9 @@ class LocalStore(Store):
 
     def _commit(self) -> None:
         """Decide and commit all that is queued."""
+        if self._checkpoint is not None and not self._checkpoint.done() and self._backend.ahead():
+            self._checkpoint.add_done_callback(lambda _: self._commit())
+            return
         queue, self._queue = self._queue, []
         draft = Draft(self._log, self._leases, self._clock())
         outcomes: list[tuple[asyncio.Future[Any], Any, StoreError | None]] = []

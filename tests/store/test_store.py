@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -430,3 +431,20 @@ async def test_old_history_is_kept_compressed_and_reads_as_before():
         assert store.image().events[0].kv.value == b"198" + b"x" * 50_000
         await store.compact(store.revision)
         assert store._log.history_bytes == store._log._loose == 0
+
+
+async def test_time_goes_on_however_fast_writers_are():
+    """What they write while old values are compressed is compressed the next time."""
+    async with opened(clock=Clock()) as store:
+        value = os.urandom(4_000).hex().encode()
+
+        async def write() -> None:
+            while True:
+                await asyncio.gather(*(store.put(b"k%d" % number, value) for number in range(1000)))
+
+        writer = asyncio.ensure_future(write())
+        async with asyncio.timeout(10):
+            while store.revision < 10_000:
+                await store.tick(1_000_000.0)
+                await asyncio.sleep(0)
+            writer.cancel()

@@ -23,7 +23,7 @@ class LimitRanger(Step):
         """Set the defaults of a new Pod's containers."""
         if attempt.resource.kind != "Pod" or attempt.operation != "CREATE" or attempt.subresource:
             return
-        for found in await _ranges(attempt):
+        for found in _ranges(attempt):
             _defaults(attempt.obj, found)
 
     async def validate(self, attempt: Attempt) -> None:
@@ -33,17 +33,16 @@ class LimitRanger(Step):
             return
         if attempt.operation == "UPDATE" and attempt.resource.kind == "Pod" and attempt.subresource != "resize":
             return
-        said = [text for found in await _ranges(attempt) for text in _complaints(attempt, found)]
+        said = [text for found in _ranges(attempt) for text in _complaints(attempt, found)]
         if said:
             raise status.forbidden(attempt.resource, attempt.name or attempt.obj["metadata"].get("name", ""),
                                    said[0] if len(said) == 1 else f"[{', '.join(said)}]")
 
 
-async def _ranges(attempt: Attempt) -> list[Object]:
+def _ranges(attempt: Attempt) -> list[Object]:
     api = attempt.call.api
     endpoint = api.endpoints["", "v1", "limitranges"]
-    part = await api.store.list(endpoint.folder.within(attempt.namespace))
-    return [endpoint.view(kv) for kv in part.kvs]
+    return [endpoint.view(kv) for kv in api.store.known_under(endpoint.folder.within(attempt.namespace))]
 
 
 def limits_of(found: Object) -> Sequence[Mapping[str, Any]]:

@@ -32,18 +32,23 @@ class ResourceQuota(Step):
         """Book what the write uses, or refuse it."""
         if attempt.operation not in ("CREATE", "UPDATE") or not attempt.namespace or attempt.subresource in _SKIPPED:
             return
-        for _ in range(_TRIES):
+        for tries in range(_TRIES):
             try:
-                await self._book(attempt)
+                await self._book(attempt, ask=tries > 0)
             except (Conflict, KeyMissing):
                 continue  # somebody else booked meanwhile
+            except ApiError:
+                if not tries:
+                    continue  # another server may have freed something a moment ago
+                raise
             return
         raise status.conflict(attempt.resource, attempt.name, status.MODIFIED)
 
-    async def _book(self, attempt: Attempt) -> None:
+    async def _book(self, attempt: Attempt, *, ask: bool) -> None:
         api = attempt.call.api
         endpoint = api.endpoints["", "v1", "resourcequotas"]
-        stored = (await api.store.list(endpoint.folder.within(attempt.namespace))).kvs
+        prefix = endpoint.folder.within(attempt.namespace)
+        stored = (await api.store.list(prefix)).kvs if ask else api.store.known_under(prefix)
         if not stored:
             return
         change = _change(attempt)
