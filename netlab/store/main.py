@@ -7,7 +7,7 @@ import logging
 import ssl
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netlab import daemon, flags, klog
@@ -16,7 +16,7 @@ from netlab.flags import Flag
 from netlab.store.compact import Retention
 from netlab.store.contract import Store
 from netlab.store.faces import listener
-from netlab.store.faces.face import TXN_OPS, VERSION, Face
+from netlab.store.faces.face import REQUEST_BYTES, TXN_OPS, VERSION, Face
 from netlab.store.faces.listener import Listener
 from netlab.store.sqlite import Synchronous
 
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 
 _URL = "http://localhost:2379"
 _FOR_EVER = Retention(seconds=float("inf"), revisions=1 << 62, bytes=1 << 62)
-"""An etcd forgets history only when it is told to."""
+"""An etcd forgets history only when it is told to, unless it has a retention."""
 
 _IGNORED = """
-auto-compaction-retention auto-compaction-mode backend-batch-interval:duration backend-batch-limit:int
+backend-batch-interval:duration backend-batch-limit:int
 cipher-suites:list cors:list discovery discovery-fallback discovery-proxy discovery-srv election-timeout:int
 enable-grpc-gateway:bool enable-pprof:bool enable-v2:bool experimental-initial-corrupt-check:bool
 experimental-corrupt-check-time:duration feature-gates:map force-new-cluster:bool grpc-keepalive-interval:duration
 grpc-keepalive-min-time:duration grpc-keepalive-timeout:duration heartbeat-interval:int
 initial-advertise-peer-urls:list initial-cluster initial-cluster-state initial-cluster-token
-listen-peer-urls:list log-level log-outputs:list logger max-request-bytes:int
+listen-peer-urls:list log-level log-outputs:list logger
 max-snapshots:int max-wals:int metrics peer-auto-tls:bool peer-cert-file peer-client-cert-auth:bool peer-key-file
 peer-trusted-ca-file pre-vote:bool quota-backend-bytes:int snapshot-count:int strict-reconfig-check:bool
 tls-min-version wal-dir
@@ -50,6 +50,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag("trusted-ca-file", help="the CA that signs clients' certificates"),
     Flag("client-cert-auth", "bool", help="turn away who shows no certificate of that CA"),
     Flag("max-txn-ops", "int", TXN_OPS, "operations that a transaction may have"),
+    Flag("max-request-bytes", "int", REQUEST_BYTES, "bytes that a request may have"),
+    Flag("auto-compaction-mode", default="periodic", help="what --auto-compaction-retention counts: "
+         "periodic (time, such as 30m; hours without a unit) or revision"),
+    Flag("auto-compaction-retention", default="0", help="how much history to keep; 0: until a client compacts it"),
     Flag("watch-progress-notify-interval", "duration", 600.0, "how often quiet watches hear of the progress"),
     Flag("experimental-watch-progress-notify-interval", "duration", 0.0, "the same, by its older name"),
     Flag("unsafe-no-fsync", "bool", help="do not wait for the disk: a power cut may lose the newest writes"),
@@ -74,6 +78,8 @@ class Options:
     context: ssl.SSLContext | None
     synchronous: Synchronous
     max_ops: int
+    max_bytes: int
+    retention: Retention
     notify: float
     ready_file: str
     verbosity: int
@@ -108,8 +114,22 @@ def parse(argv: Sequence[str]) -> Options | str:
         advertise=tuple(found["advertise-client-urls"] or found["listen-client-urls"]),
         metrics=tuple(found["listen-metrics-urls"]), context=context,
         synchronous="normal" if found["unsafe-no-fsync"] else "full", max_ops=found["max-txn-ops"],
+        max_bytes=found["max-request-bytes"],
+        retention=_retention(found["auto-compaction-mode"], found["auto-compaction-retention"]),
         notify=found["experimental-watch-progress-notify-interval"] or found["watch-progress-notify-interval"],
         ready_file=found["ready-file"], verbosity=found["v"])
+
+
+def _retention(mode: str, text: str) -> Retention:
+    """Return how much history to keep. Raises UsageError."""
+    if mode not in ("periodic", "revision"):
+        raise UsageError(f'--auto-compaction-mode="{mode}": expected periodic or revision')
+    if text.isdecimal() and mode == "revision":
+        return replace(_FOR_EVER, revisions=int(text) or _FOR_EVER.revisions)
+    if mode == "revision":
+        raise UsageError(f'--auto-compaction-retention="{text}": expected a number of revisions')
+    seconds = int(text) * 3600.0 if text.isdecimal() else flags.parse_duration(text)
+    return replace(_FOR_EVER, seconds=seconds or _FOR_EVER.seconds)
 
 
 def main(argv: list[str]) -> int:
@@ -135,8 +155,9 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     """
     chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = chosen.data_dir / "store.db"
-    async with await Store.open(path, synchronous=chosen.synchronous, retention=_FOR_EVER) as store:
-        face = Face(store, chosen.name, chosen.advertise, chosen.advertise, chosen.notify, chosen.max_ops)
+    async with await Store.open(path, synchronous=chosen.synchronous, retention=chosen.retention) as store:
+        face = Face(store, chosen.name, chosen.advertise, chosen.advertise, chosen.notify, chosen.max_ops,
+                    chosen.max_bytes)
         doors = Listener(face)
         try:
             ports = await doors.start(chosen.listen, chosen.context)

@@ -14,6 +14,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from netlab.errors import TemporaryError
+from netlab.store import main
 from netlab.store.rpc import admin, codec
 from netlab.store.rpc import messages as pb
 from netlab.store.rpc.client import Client
@@ -379,4 +380,27 @@ async def test_a_message_that_claims_to_be_huge_is_refused(tmp_path):
         with pytest.raises((GRPCError, TemporaryError)):
             await client.call("KV/Put", pb.PutRequest(b"k", b"x" * 9_000_000), pb.PutResponse)
         assert (await client.call("KV/Range", pb.RangeRequest(b"k"), pb.RangeResponse)).count == 0
+        client.close()
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (("--auto-compaction-mode=sometimes",), "expected periodic or revision"),
+    (("--auto-compaction-mode=revision", "--auto-compaction-retention=1h"), "expected a number of revisions"),
+    (("--auto-compaction-retention=soon",), 'invalid duration "soon"'), (("--max-request-bytes=many",), "max-request-bytes")])
+def test_flags_that_make_no_sense_are_refused(flags: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]):
+    assert main.main(list(flags)) == 1
+    assert words in capsys.readouterr().err
+
+
+async def test_retention_and_the_size_of_requests_are_flags(tmp_path):
+    flags = ("--auto-compaction-mode=revision", "--auto-compaction-retention=10", "--max-request-bytes=1000")
+    with running(tmp_path, real=False, flags=flags) as ours:
+        client = Client([ours.url], None)
+        with pytest.raises(GRPCError, match="request is too large"):
+            await client.call("KV/Put", pb.PutRequest(b"big", b"x" * 1001), pb.PutResponse)
+        for _ in range(30):
+            last = (await client.call("KV/Put", pb.PutRequest(b"a", b"x" * 999), pb.PutResponse)).header.revision
+        while (hashed := await client.call("Maintenance/HashKV", admin.HashKVRequest(), admin.HashKVResponse)).compact_revision != last - 10:
+            assert hashed.compact_revision < last - 10
+            await asyncio.sleep(0.05)
         client.close()

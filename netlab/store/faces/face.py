@@ -37,6 +37,7 @@ class Face:
     peer_urls: Sequence[str] = ()
     notify: float = 5.0
     max_ops: int = TXN_OPS
+    max_bytes: int = REQUEST_BYTES
     member: int = field(init=False)
     cluster: int = field(init=False)
 

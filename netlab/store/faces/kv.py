@@ -7,7 +7,7 @@ from typing import Literal
 
 from netlab.store.errors import Compacted
 from netlab.store.faces import refusal
-from netlab.store.faces.face import BACKLOG, REQUEST_BYTES, Face
+from netlab.store.faces.face import BACKLOG, Face
 from netlab.store.model import Compare, Delete, Event, Get, KeyValue, Op, Put, Range, Txn, TxnResult
 from netlab.store.rpc import messages as pb
 
@@ -105,7 +105,7 @@ def _check_txn(request: pb.TxnRequest, max_ops: int) -> None:
 
 
 def _room(face: Face, size: int) -> None:
-    if size > REQUEST_BYTES:
+    if size > face.max_bytes:
         refusal.too_large()
     if face.store.waiting > BACKLOG:
         refusal.too_many()
