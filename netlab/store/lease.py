@@ -13,6 +13,9 @@ REUSE_KEYS = 1000
 many of them; such a lease lives longer by that span. As in apiserver/pkg/storage/etcd3/lease_manager.go."""
 
 
+_LARGEST = (1 << 63) - 1
+
+
 class Leases:
     """The leases of a store and the keys attached to them."""
 
@@ -40,11 +43,16 @@ class Leases:
     def grant(self, ttl: int, now: float, identity: int = 0) -> Lease:
         """Make a lease of `ttl` seconds from `now`; `identity` 0 picks one."""
         if not identity:
-            self._last = identity = self._last + 1
+            identity = self._free()
         lease = self._leases[identity] = Lease(identity, ttl, now + ttl)
-        self._last = max(self._last, identity)
         self._keys[identity] = set()
         return lease
+
+    def _free(self) -> int:
+        while True:
+            self._last = self._last % _LARGEST + 1
+            if self._last not in self._leases:
+                return self._last
 
     def shared(self, ttl: int, now: float) -> tuple[Lease, bool]:
         """Return a lease that lives at least `ttl` seconds more, and whether it is a new one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from netlab.store.model import Compare, Event, KeyValue, Lease, Op, Txn, TxnResu
 from netlab.store.sqlite import Sqlite, Synchronous
 from netlab.store.txn import transact
 from netlab.store.watch import Hub
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 TICK_SECONDS = 1.0
@@ -260,6 +263,11 @@ class LocalStore(Store):
                 outcomes.append((future, step(draft), None))
             except StoreError as error:
                 outcomes.append((future, None, error))
+            except Exception as error:  # a fault of ours: of what it was decided with nothing can be trusted
+                log.exception("a write failed in a way that it should not")
+                draft.withdraw()
+                self._finish(Draft(self._log, self._leases, draft.now), [(row[1], None, None) for row in queue], error)
+                return
             draft.end_step()
         if not draft.batch:
             self._finish(draft, outcomes, None)
@@ -270,7 +278,7 @@ class LocalStore(Store):
         else:
             try:
                 self._backend.append(draft.batch)
-            except StorageFailed as error:
+            except Exception as error:  # noqa: BLE001 - StorageFailed, or a fault of ours: whoever waits is told
                 self._finish(draft, outcomes, error)
             else:
                 self._finish(draft, outcomes, None)

@@ -348,6 +348,30 @@ async def test_leases_stay_whole_when_things_happen_at_once():
         assert await store.count(b"l/") == 0
 
 
+async def test_the_largest_lease_id_does_not_use_the_numbers_up(tmp_path):
+    async with opened(tmp_path / "db") as store:
+        await store.grant(100, (1 << 63) - 1)
+        kept = await store.put(b"k", b"", ttl=10)
+        assert 0 < kept.lease < 1 << 63
+    async with opened(tmp_path / "db") as store:
+        assert (await store.put(b"k", b"", ttl=20)).lease not in (0, kept.lease, (1 << 63) - 1)
+
+
+@pytest.mark.parametrize("where", ["step", "append"])
+async def test_a_fault_of_ours_fails_its_batch_and_no_later_one(monkeypatch, where):
+    async with opened() as store:
+        with monkeypatch.context() as broken:
+            if where == "step":
+                broken.setattr("netlab.store.draft.Draft.delete", lambda *_: 1 / 0)
+            else:
+                broken.setattr(store._backend, "append", lambda _: 1 / 0)
+            writes = [store.put(b"a", b"1"), store.transact((), [Put(b"d", b""), Delete(b"a")]), store.put(b"b", b"1", ttl=5)]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(result) for result in results] == [ZeroDivisionError] * 3
+        assert (len(store), store.revision, store.leases().all()) == (0, 1, [])
+        assert (await store.put(b"c", b"1")).mod_revision == 2
+
+
 async def test_a_lease_that_was_renewed_on_a_full_disk_is_still_there(monkeypatch):
     async with opened() as store:
         lease = await store.grant(100, 7)
