@@ -6,11 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-_TURN: Final = 5e-5
-"""Seconds that the thread is given for taking a part: it waits for Python's lock, which nobody else lets go of."""
 
 
 async def feed(parts: AsyncIterator[T], work: Callable[[Iterator[T]], None]) -> None:
@@ -24,7 +22,7 @@ async def feed(parts: AsyncIterator[T], work: Callable[[Iterator[T]], None]) -> 
     try:
         async for part in parts:
             made.put(part)
-            time.sleep(_TURN)
+            _give_way()
             await asyncio.sleep(0)
     except BaseException as error:
         made.put(error)
@@ -32,6 +30,11 @@ async def feed(parts: AsyncIterator[T], work: Callable[[Iterator[T]], None]) -> 
         raise
     made.put(None)
     await working
+
+
+def _give_way() -> None:
+    """Let the thread take a part: it waits for Python's lock, which this one else holds until another asks for it."""
+    time.sleep(5e-5)
 
 
 def _taken(made: SimpleQueue[T | BaseException | None]) -> Iterator[T]:
