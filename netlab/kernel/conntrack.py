@@ -10,7 +10,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,14 @@ _PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _NUMBERS: Final = {name: number for number, name in _PROTOCOLS.items()}
 _TCP_STATES: Final = ("NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
                       "TIME_WAIT", "CLOSE", "SYN_SENT2")
+
+_PLACES: Final[Mapping[int, tuple[int, int, int, int]]] = {
+    socket.AF_INET: (20, 24, 32, 48), socket.AF_INET6: (32, 48, 56, 72)}
+"""Where an entry has its first packet's destination (from, to), protocol and destination port."""
+_HEADS: Final[Mapping[int, bytes]] = {
+    socket.AF_INET: struct.pack("=HH", 8, 2), socket.AF_INET6: struct.pack("=HH", 20, 4)}
+_PROTO_HEAD, _PORT_HEAD = struct.pack("=HH", 5, 1), struct.pack("=HH", 6, 3)
+"""The heads of the attributes there: CTA_IP_V4_DST or CTA_IP_V6_DST, CTA_PROTO_NUM, CTA_PROTO_DST_PORT."""
 
 SEEN_REPLY: Final = 1 << 1
 ASSURED: Final = 1 << 2
@@ -64,17 +72,38 @@ class Flow:
     id: int = 0
 
 
-def flows(netns: int | str | None = None, *, protocol: str = "", ipv6: bool = False) -> list[Flow]:
+def flows(netns: int | str | None = None, *, protocol: str = "", ipv6: bool = False,
+          to: Callable[[bytes, int], bool] | None = None) -> list[Flow]:
     """Return the entries of a namespace, only those of a protocol when one is given.
+
+    Args:
+        netns: where.
+        protocol: such as "udp".
+        ipv6: of which family.
+        to: asked with the address (packed) and port that a flow's first packet went to; the others are left out at a
+            tenth of the cost, of which a busy node has hundreds of thousands.
 
     Raises:
         KernelError: no right to look, or no connection tracking in this kernel.
     """
     family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    number = _NUMBERS.get(protocol, 0)
     with _socket(netns) as sock:
         bodies = nfnetlink.dump(sock, nfnetlink.SUBSYS_CTNETLINK, _GET, family=family)
-        found = [flow for body in bodies if (flow := _flow(body))]
+        found = [flow for body in bodies if not _passed_over(body, family, number, to) and (flow := _flow(body))]
     return [flow for flow in found if not protocol or flow.protocol == protocol]
+
+
+def _passed_over(body: bytes, family: int, number: int, to: Callable[[bytes, int], bool] | None) -> bool:
+    """Tell quickly that an entry is not asked for, by where the kernel puts what tells it; False when in doubt."""
+    start, end, proto, port = _PLACES[family]
+    if body[start - 4:start] != _HEADS[family] or body[proto - 4:proto] != _PROTO_HEAD:
+        return False
+    if number and body[proto] != number:
+        return True
+    if to is None or body[port - 4:port] != _PORT_HEAD:
+        return False
+    return not to(body[start:end], body[port] << 8 | body[port + 1])
 
 
 def delete(gone: Iterable[Flow], netns: int | str | None = None) -> int:

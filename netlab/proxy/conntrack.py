@@ -6,12 +6,22 @@ would speak to an endpoint that is gone, or to none, for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
 
 from netlab.kernel.conntrack import Flow
 from netlab.proxy.addresses import join
 from netlab.proxy.endpoints import Endpoint
 from netlab.proxy.services import ServicePort
+
+
+def sought(ports: Iterable[ServicePort]) -> Callable[[bytes, int], bool]:
+    """Return the test of a flow's destination (a packed address, a port) for those that may be to one of these."""
+    ports = list(ports)
+    places = {(ipaddress.ip_address(ip).packed, port.port) for port in ports
+              for ip in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)}
+    node_ports = {port.node_port for port in ports if port.node_port}
+    return lambda ip, number: number in node_ports or (ip, number) in places
 
 
 def stale(flows: Iterable[Flow], ports: Iterable[tuple[ServicePort, tuple[Endpoint, ...]]]) -> Iterator[Flow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -15,8 +16,9 @@ from netlab.errors import KernelError, NetlabError
 from netlab.kernel import conntrack as kernel_conntrack
 from netlab.proxy import conntrack
 from netlab.proxy.addresses import Family
+from netlab.proxy.endpoints import Endpoint
 from netlab.proxy.metrics import Metrics
-from netlab.proxy.services import bad_addresses
+from netlab.proxy.services import ServicePort, bad_addresses
 from netlab.proxy.settings import Settings
 from netlab.proxy.tracker import Tracker
 
@@ -176,13 +178,17 @@ class FamilyProxier(ABC, Generic[ChangeT]):
         if not ports:
             return
         try:
-            flows = kernel_conntrack.flows(self.netns, protocol="udp", ipv6=self.family == "IPv6")
-            gone = kernel_conntrack.delete(conntrack.stale(flows, ports), self.netns)
+            gone = await asyncio.to_thread(self._delete_stale, ports)
         except KernelError as error:
             log.warning("%s: cannot clean conntrack: %s", self.family, error)
             return
         self._metrics.observe("conntrack_reconciler_sync_duration_seconds", time.perf_counter() - began, self.family)
         self._metrics.add("conntrack_reconciler_deleted_entries_total", self.family, by=gone)
+
+    def _delete_stale(self, ports: list[tuple[ServicePort, tuple[Endpoint, ...]]]) -> int:
+        flows = kernel_conntrack.flows(self.netns, protocol="udp", ipv6=self.family == "IPv6",
+                                       to=conntrack.sought(port for port, _ in ports))
+        return kernel_conntrack.delete(conntrack.stale(flows, ports), self.netns)
 
     def _note_trigger(self, slice_: Object | None) -> None:
         text = meta.annotations(slice_).get(TRIGGER, "") if slice_ else ""

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from netlab.kernel.conntrack import Direction, Flow
-from netlab.proxy.conntrack import stale
+from netlab.proxy.conntrack import sought, stale
 from netlab.proxy.endpoints import Endpoint
 from netlab.proxy.services import ServicePort
 
@@ -38,3 +40,10 @@ def test_which_flows_go(entry: Flow, gone: bool):
 
 def test_a_port_without_serving_endpoints_keeps_its_flows():
     assert list(stale([flow("10.96.0.10", 53, "10.244.9.9:5353")], [(PORT, (DEAD,))])) == []
+
+
+@pytest.mark.parametrize(("ip", "number", "found"), [
+    ("10.96.0.10", 53, True), ("198.51.100.1", 53, True), ("198.51.100.2", 53, True), ("172.30.0.11", 30053, True),
+    ("10.96.0.10", 54, False), ("8.8.8.8", 53, False)])
+def test_which_flows_are_looked_at(ip: str, number: int, found: bool):
+    assert sought([PORT])(ipaddress.ip_address(ip).packed, number) == found

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -14,7 +15,7 @@ import pytest
 
 from netlab.client.client import Client
 from netlab.client.config import Config as ClientConfig
-from netlab.kernel import iptables, netns
+from netlab.kernel import conntrack, iptables, netns
 from netlab.netfilter import parse
 from netlab.netfilter.normalise import differences
 from netlab.proxy import cleanup, host
@@ -285,5 +286,26 @@ def test_cleanup_leaves_what_is_not_ours(backend: iptables.Backend):
             assert [rule.text for rule in left.table("nat").rules()] == ["-A POSTROUTING -j MINE", "-A MINE -j ACCEPT"]
             assert [rule.jump for rule in left.chain("filter", "INPUT").rules] == ["KUBE-FIREWALL"]
             assert cleanup.run("auto", it.netns) == 0, "twice without complaint"
+
+    run(body)
+
+
+def test_other_things_are_answered_while_conntrack_is_cleaned(monkeypatch):
+    """Where a node has hundreds of thousands of flows, reading them takes seconds."""
+    reading, go = threading.Event(), threading.Event()
+
+    def slow(*_args: object, **_options: object) -> list[conntrack.Flow]:
+        reading.set()
+        assert go.wait(20), "the loop stands still while flows are read"
+        return []
+
+    monkeypatch.setattr(conntrack, "flows", slow)
+
+    async def body() -> None:
+        udp = [a_port(53, "dns", "UDP")]
+        async with live(a_service(ports=udp), a_slice(ports=[{"name": "dns", "port": 53, "protocol": "UDP"}])) as it:
+            await until(reading.is_set, 20)
+            go.set()
+            await it.settles()
 
     run(body)
