@@ -15,10 +15,10 @@ from netlab.flags import Flag, Kind
 MODES: Final = ("iptables", "nftables", "userspace")
 DETECT_MODES: Final = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 
-GATES: Final[Mapping[str, str]] = {
-    "AllowServiceExternalIPs": "serve externalIPs of Services", "ComponentFlagz": "serve /flagz",
-    "ComponentStatusz": "serve /statusz"}
-"""The feature gates of v1.36 that mean something here, each on unless it is set to false."""
+GATES: Final[Mapping[str, tuple[str, str]]] = {
+    "AllowServiceExternalIPs": ("DEPRECATED", "serve externalIPs of Services"),
+    "ComponentFlagz": ("BETA", "serve /flagz"), "ComponentStatusz": ("BETA", "serve /statusz")}
+"""The feature gates of v1.36 that mean something here, each on unless it is set to false: their stage, what for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("metrics-bind-address", "string", "metricsBindAddress", "127.0.0.1:10249", "Where /metrics is served"),
     Row("proxy-port-range", "string", "portRange", help="Ports that userspace mode listens on, such as 40000-40999"),
     Row("feature-gates", "map", "featureGates",
-        help="; ".join(f"{name} (true): {said}" for name, said in GATES.items()) + "; others mean nothing here"),
+        help="; ".join(f"{name} (true): {said}" for name, (_, said) in GATES.items()) + "; others mean nothing here"),
     Row("oom-score-adj", "int", "oomScoreAdj", -999, "How unlikely the kernel is to kill this process, from -1000"),
     Row("config-sync-period", "duration", "configSyncPeriod", 900.0,
         "Upstream's refresh of its copies; a watch is followed here, so nothing needs it"),

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from netlab import __version__
 from netlab.proxy.config import Config
-from netlab.proxy.config_table import ROWS
+from netlab.proxy.config_table import GATES, ROWS
 from netlab.proxy.family import AnyProxier
 from netlab.proxy.metrics import Metrics
 from netlab.proxy.proxier import count_nfacct
@@ -42,7 +42,7 @@ def application(config: Config, metrics: Metrics, proxiers: Sequence[AnyProxier]
             metrics.put(f"sync_proxy_rules_{kind}_changes_pending", waiting)
         for proxier in proxiers:
             proxier.report()
-        return metrics.text() + process_metrics()
+        return metrics.text() + process_metrics() + gates(config)
 
     async def healthz(request: web.Request) -> web.Response:
         nonlocal pings
@@ -120,6 +120,14 @@ def statusz(began: float, now: float, paths: Sequence[str]) -> str:
             f"Up: {up // 3600} hr {up // 60 % 60:02d} min {up % 60:02d} sec\n"
             f"Python version: {platform.python_version()}\nBinary version: {KUBERNETES}-netlab.{__version__}\n"
             f"Emulation version: {KUBERNETES.rpartition('.')[0]}\n\nPaths: {' '.join(paths)}\n")
+
+
+def gates(config: Config) -> str:
+    """Return which feature gates are open, of those that mean something here."""
+    return "".join(("# HELP kubernetes_feature_enabled [BETA] Whether a feature is on, 1 or 0\n",
+                    "# TYPE kubernetes_feature_enabled gauge\n",
+                    *(f'kubernetes_feature_enabled{{name="{name}",stage="{stage}"}} {int(config.gate(name))}\n'
+                      for name, (stage, _) in GATES.items())))
 
 
 def process_metrics() -> str:

@@ -74,8 +74,10 @@ def test_a_page_whose_gate_is_closed_is_not_there():
     made = config("--feature-gates=ComponentFlagz=false")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(made, "/flagz")
-    (_, _, body), = asked(made, "/statusz")
+    (_, _, body), (_, _, numbers) = asked(made, "/statusz", "/metrics")
     assert "/flagz" not in body
+    assert 'kubernetes_feature_enabled{name="ComponentFlagz",stage="BETA"} 0\n' in numbers
+    assert 'kubernetes_feature_enabled{name="ComponentStatusz",stage="BETA"} 1\n' in numbers
 
 
 def test_what_the_check_of_its_own_health_came_to():
