@@ -120,12 +120,14 @@ async def _measure(modes: list[str], repeat: int, sizes: Sizes) -> list[Row]:
             await _requests(subjects, clients, sizes)
         await _lists(subjects, sizes)
         for subject in subjects:
-            await _one_watch(subject, sizes.watched)
-            await _many(subject, sizes)
-            await _streams(subject, sizes)
-        for subject in subjects:
             subject.add("memory", subject.server.memory(), "MiB",
-                        f"with {max(sizes.pods)} Pods; proportional set size")
+                        f"after all that, with {max(sizes.pods)} Pods; proportional set size")
+        for subject in subjects:
+            await _one_watch(subject, sizes.watched)
+        for subject in subjects:
+            await _many(subject, sizes)
+        for subject in subjects:
+            await _streams(subject, sizes)
         return [row for subject in subjects for row in subject.rows]
 
 
@@ -232,8 +234,8 @@ async def _make(it: Subject) -> None:
 async def _told(it: Subject, sizes: Sizes, what: str, note: str, complete: Callable[[int], bool],
                 times: Callable[[], list[list[float]]]) -> None:
     """Write at a steady rate and wait until everybody has been told all of it."""
-    writes = [it.target.request("PUT", f"{_MAPS}/c", _config("c", "kube-public", str(number)))
-              for number in range(sizes.rate * sizes.seconds)]
+    writes = [it.target.request("PUT", f"{_MAPS}/c", _config("c", "kube-public", f"{what} {number}"))
+              for number in range(sizes.rate * sizes.seconds)]  # each another value: who changes nothing writes nothing
     cpu, begun = it.server.cpu(), time.perf_counter()
     made = await load.run(it.target, 4, writes, rate=sizes.rate)
     await _until(lambda: complete(len(writes)))
