@@ -48,8 +48,8 @@ def decode(body: bytes, *, api_version: str = "", kind: str = "") -> Object:
     if not is_protobuf(body):
         raise _bad("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     try:
-        envelope = dict(_fields(body[4:]))
-        meta = dict(_fields(_chunk(envelope.get(1, b""))))
+        envelope = dict(wire_fields(body[4:]))
+        meta = dict(wire_fields(_chunk(envelope.get(1, b""))))
         api_version = _chunk(meta.get(1, b"")).decode() or api_version
         kind = _chunk(meta.get(2, b"")).decode() or kind
         found = table().kind(api_version, kind)
@@ -73,7 +73,7 @@ def _chunk(value: int | bytes) -> bytes:
     return value
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]
@@ -86,18 +86,18 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise _Malformed("proto: integer overflow")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def wire_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (field number, varint or bytes)."""
     at, end = 0, len(data)
     while at < end:
-        tag, at = _varint(data, at)
+        tag, at = varint(data, at)
         wire = tag & 7
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = varint(data, at)
             yield tag >> 3, value
             continue
         if wire == 2:
-            size, at = _varint(data, at)
+            size, at = varint(data, at)
         elif wire in _FIXED:
             size = _FIXED[wire]
         else:
@@ -110,7 +110,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _message(shape: Struct, data: bytes, into: Object) -> None:
     fields = shape.by_number
-    for number, raw in _fields(data):
+    for number, raw in wire_fields(data):
         field = fields.get(number)
         if field is not None:  # an unknown one comes from a newer client: dropped, as Go does
             _field(field, raw, into)
@@ -137,7 +137,7 @@ def _field(field: Field, raw: int | bytes, into: Object) -> None:
         if kind.item.code in _VARINTS and isinstance(raw, bytes):
             at = 0
             while at < len(raw):  # packed
-                number, at = _varint(raw, at)
+                number, at = varint(raw, at)
                 items.append(_value(kind.item, number))
         else:
             items.append(_value(kind.item, raw))
@@ -145,10 +145,10 @@ def _field(field: Field, raw: int | bytes, into: Object) -> None:
 
 def _entry(kind: Type, data: bytes) -> tuple[str, Any]:
     """Return one entry of a map: {1: key, 2: value}."""
-    parts = dict(_fields(data))
+    parts = dict(wire_fields(data))
     key = _chunk(parts.get(1, b"")).decode()
     if kind.code == "list" and kind.item is not None:  # a list in a map is a message of its own: {1: items}
-        return key, [_value(kind.item, raw) for number, raw in _fields(_chunk(parts.get(2, b""))) if number == 1]
+        return key, [_value(kind.item, raw) for number, raw in wire_fields(_chunk(parts.get(2, b""))) if number == 1]
     return key, _value(kind, parts.get(2, 0 if kind.code in _VARINTS else b""))
 
 
@@ -173,7 +173,7 @@ def _value(kind: Type, raw: int | bytes) -> Any:
         return base64.b64encode(data).decode()
     if code in {"double", "float"}:
         return struct.unpack("<d" if code == "double" else "<f", data)[0]
-    return _scalar(code, dict(_fields(data)))
+    return _scalar(code, dict(wire_fields(data)))
 
 
 def _scalar(code: str, parts: dict[int, int | bytes]) -> Any:

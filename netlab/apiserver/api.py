@@ -11,6 +11,7 @@ from netlab.apiserver import audit
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
+from netlab.apiserver.admission.type_checks import TypeChecks
 from netlab.apiserver.aggregator.keeper import Aggregator
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import bearers, modes
@@ -49,6 +50,7 @@ class Api:
         self.definitions = Keeper(self)
         self.aggregator = Aggregator(self)
         self.ranges = Ranges(self)
+        self.type_checks = TypeChecks(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,
                                               disabled=options.disabled_plugins)

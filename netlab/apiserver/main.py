@@ -74,7 +74,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
                    asyncio.create_task(api.aggregator.run()), asyncio.create_task(api.ranges.run()),
-                   asyncio.create_task(daemon.thrifty())]
+                   asyncio.create_task(api.type_checks.run()), asyncio.create_task(daemon.thrifty())]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:

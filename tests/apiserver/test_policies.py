@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from netlab.apiserver.cel.typed import as_maps
 from tests.apiserver.conftest import Client, config_map, pod
 
 API = "/apis/admissionregistration.k8s.io/v1"
@@ -146,13 +145,45 @@ def test_lists_are_merged_by_key(client: Client, ns: str, policy: Any) -> None:
     assert spec["containers"][0]["env"] == [{"name": "MESH", "value": "on"}]
 
 
-@pytest.mark.parametrize(("text", "wanted"), [
-    ("Object{}", "{}"),
-    ("Object{spec: Object.spec{a: 1, b: x.map(y, y + 1)}}", '{"spec": {"a": 1, "b": x.map(y, y + 1)}}'),
-    ("{'Object{a: 1}': 'b'}", "{'Object{a: 1}': 'b'}"),
-    ("JSONPatch{op: 'add', path: \"/a\", value: c ? {'d': e} : {}}", '{"op": \'add\', "path": "/a", "value": c ? {\'d\': e} : {}}'),
-    ("Object{?a: optional.none(), b: true ? c : d}", '{?"a": optional.none(), "b": true ? c : d}'),
-    ("myObject{a: 1}", "myObject{a: 1}"),
-])
-def test_typed_literals(text: str, wanted: str) -> None:
-    assert as_maps(text).replace(" ", "") == wanted.replace(" ", "")
+def observed(client: Client, name: str, generation: int) -> Any:
+    """Return the status of a policy once this generation of it was looked at."""
+    with client.watch(f"{API}/validatingadmissionpolicies?watch=1&fieldSelector=metadata.name%3D{name}") as events:
+        seen = events.until(lambda event: event["object"]["status"].get("observedGeneration") == generation)
+    return seen[-1]["object"]["status"]
+
+
+def test_what_does_not_fit_the_kind_is_told(client: Client, ns: str, policy: Any) -> None:
+    rules = [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments", "*/scale"]},
+             {"apiGroups": ["*"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+    policy("typed", rules=rules, variables=[{"name": "template", "expression": "object.spec.template"}], validations=[
+        {"expression": "object.replicas > 1"}, {"expression": "object.spec.replicas > 1", "messageExpression": "string(variables.template.spec.nope)"},
+        {"expression": "object.spec.template.spec.containers.all(c, c.resources.limits['cpu'] == '1' && c.name.size() > 1)"}])
+    path = f"{API}/validatingadmissionpolicies/typed-{ns}"
+    assert observed(client, f"typed-{ns}", 1) == {"observedGeneration": 1, "typeChecking": {"expressionWarnings": [
+        {"fieldRef": "spec.validations[0].expression",
+         "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^\n"},
+        {"fieldRef": "spec.validations[1].messageExpression",
+         "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:31: undefined field 'nope'\n | string(variables.template.spec.nope)\n | ..............................^\n"}]}}
+    spec = client.get(path).json["spec"]
+    client.put(path, {**client.get(path).json, "spec": {**spec, "validations": spec["validations"][2:]}})
+    assert observed(client, f"typed-{ns}", 2)["typeChecking"] == {}
+
+
+def test_all_policies_of_a_request_share_their_time(client: Client, ns: str, policy: Any) -> None:
+    loop = "[" + ", ".join(map(str, range(250))) + "]"
+    slow = {"expression": f"{loop}.all(x, {loop}.all(y, x != 5000 || y > 5000 || x + y + x > 0))"}
+    for number in range(5):
+        policy(f"slow{number}", validations=[slow] * 9)
+    answer = client.post(maps(ns), config_map("a"))
+    assert answer.status == 422
+    assert "running out of cost budget" in answer.json["message"]
+
+
+def test_conditions_of_webhooks_are_checked(client: Client) -> None:
+    hook = {"name": "a.b.c", "clientConfig": {"url": "https://127.0.0.1:1"}, "rules": [], "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+    for text, said in (("object.x", "must evaluate to bool but got dyn"), ("params.x == 1", "undeclared reference to 'params'"), ("request.a == 1", "undefined field 'a'")):
+        answer = client.post(f"{API}/validatingwebhookconfigurations", {"metadata": {"name": "conditions"}, "webhooks": [
+            {**hook, "matchConditions": [{"name": "c", "expression": text}]}]})
+        assert answer.status == 422, answer.json
+        assert "webhooks[0].matchConditions[0].expression" in answer.json["message"]
+        assert said in answer.json["message"]

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from netlab.apiserver.admission import review
-from netlab.apiserver.cel import CelError, compile_
+from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.cel import Budget, CelError, authorizer, compile_dynamic, timestamp
+from netlab.apiserver.http import User
 
 if TYPE_CHECKING:
     from netlab.api.meta import Object
     from netlab.apiserver.admission.base import Attempt
 
-NAMES = ("object", "oldObject", "request", "namespaceObject", "params", "variables", "authorizer")
+NAMES = ("object", "oldObject", "request", "namespaceObject", "params", "variables", "authorizer",
+         "authorizer.requestResource")
+_BUDGET = 2_500_000
+"""What the conditions of one webhook, or one policy's binding, may cost for one request."""
 
 
 class ConditionFailed(ValueError):
     """A condition has no value."""
 
 
-def values(attempt: Attempt, *, namespace: Object | None = None, params: Object | None = None,
-           variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def values(attempt: Attempt, *, namespace: Object | None = None, params: Object | None = None) -> dict[str, Any]:
     """Return the variables that expressions about a write may use.
 
     https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
@@ -28,11 +33,21 @@ def values(attempt: Attempt, *, namespace: Object | None = None, params: Object 
     asked = review.request(attempt, attempt.resource, None, None, dry_run=attempt.call.dry_run())
     asked.pop("object")
     asked.pop("oldObject")
-    return {"object": attempt.obj or None, "oldObject": attempt.old, "request": asked, "namespaceObject": namespace,
-            "params": params, "variables": dict(variables or {}), "authorizer": None}
+    return {"object": attempt.obj or None, "oldObject": attempt.old, "request": asked,
+            "namespaceObject": _timed(namespace), "params": params, "variables": {}, **authorizer.values(asked)}
 
 
-def hold(conditions: Sequence[Mapping[str, Any]], attempt: Attempt, given: Mapping[str, Any] | None = None) -> bool:
+def _timed(namespace: Object | None) -> Object | None:
+    """Return a namespace as its declared type has it: with times that are such."""
+    if namespace is None or "creationTimestamp" not in namespace["metadata"]:
+        return namespace
+    metadata = namespace["metadata"]
+    return {**namespace, "metadata": {**metadata, **{name: timestamp(metadata[name]) for name in (
+        "creationTimestamp", "deletionTimestamp") if name in metadata}}}
+
+
+def hold(conditions: Sequence[Mapping[str, Any]], attempt: Attempt, given: Mapping[str, Any] | None = None,
+         within: Budget | None = None) -> bool:
     """Tell whether all conditions hold; one that is false settles it, whatever others lack.
 
     Raises:
@@ -41,13 +56,30 @@ def hold(conditions: Sequence[Mapping[str, Any]], attempt: Attempt, given: Mappi
     if not conditions:
         return True
     given = values(attempt) if given is None else given
-    failed = ""
-    for condition in conditions:
-        try:
-            if compile_(str(condition.get("expression", "")), NAMES).evaluate(given) is not True:
-                return False
-        except CelError as error:
-            failed = failed or f"match condition \"{condition.get('name', '')}\": {error}"
+    failed, budget = "", Budget(_BUDGET, within=within)
+    with answering(attempt):
+        for condition in conditions:
+            try:
+                if compile_dynamic(str(condition.get("expression", "")), NAMES).evaluate(given, budget) is not True:
+                    return False
+            except CelError as error:
+                failed = failed or f"match condition \"{condition.get('name', '')}\": {error}"
     if failed:
         raise ConditionFailed(failed)
     return True
+
+
+def answering(attempt: Attempt) -> AbstractContextManager[None]:
+    """Let the server's authorizer answer while the body evaluates expressions about a write."""
+    def decide(asked: Mapping[str, str]) -> tuple[bool, str]:
+        user = attempt.user
+        if asked.get("serviceAccount"):
+            namespace, _, name = asked["serviceAccount"].partition("/")
+            user = User(f"system:serviceaccount:{namespace}:{name}", (
+                "system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"))
+        wanted = Attributes(user, asked["verb"], asked.get("group", ""), "*", asked.get("resource", ""),
+                            asked.get("subresource", ""), asked.get("namespace", ""), asked.get("name", ""),
+                            path=asked.get("path", ""))
+        decision = attempt.call.api.authorizer.authorize(wanted)
+        return decision.allowed, decision.reason
+    return authorizer.asking(decide)

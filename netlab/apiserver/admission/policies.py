@@ -7,9 +7,10 @@ mutating-admission-policy/.
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from netlab.api import selector
@@ -19,16 +20,16 @@ from netlab.apiserver import status
 from netlab.apiserver.admission import conditions, matching
 from netlab.apiserver.admission.base import Attempt, Step
 from netlab.apiserver.admission.conditions import NAMES, ConditionFailed
-from netlab.apiserver.auth.authorize import Attributes
-from netlab.apiserver.cel import CelError, authorizer, compile_
-from netlab.apiserver.cel.typed import as_maps
-from netlab.apiserver.http import User
+from netlab.apiserver.cel import Budget, CelError, Lazy, compile_dynamic, plain
 from netlab.apiserver.mirror import Mirror
 from netlab.errors import ApiError
 
-log = logging.getLogger(__name__)
-
 _GROUP = "admissionregistration.k8s.io"
+_BUDGET = 10_000_000
+"""What a policy's expressions may cost for one binding and one request, as upstream has it."""
+_SECONDS = 2.0
+"""Seconds of the processor that all policies together may take for one request; upstream has no such limit."""
+_MOST_MESSAGE = 5 * 1024
 _CODES = {"Invalid": 422, "Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
 
 
@@ -39,6 +40,7 @@ class Bound:
     policy: Object
     binding: Object
     values: dict[str, Any]
+    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
 
     @property
     def title(self) -> str:
@@ -65,8 +67,8 @@ class _Policies(Step):
         self._policies: Mirror[tuple[Object, ...]] | None = None
         self._bindings: Mirror[tuple[Object, ...]] | None = None
 
-    async def bound(self, attempt: Attempt) -> AsyncIterator[Bound]:
-        """Yield every policy that the write concerns, once per binding and parameter.
+    async def bound(self, attempt: Attempt, total: Budget) -> AsyncIterator[Bound]:
+        """Yield every policy that the write concerns, once per binding and parameter; `total` is for all of them.
 
         Raises:
             ApiError: parameters are missing, or a condition has no value, and the policy fails closed.
@@ -86,18 +88,17 @@ class _Policies(Step):
                     or not await _concerns(binding["spec"].get("matchResources"), attempt):
                 continue
             for params in await _parameters(policy, binding, attempt):
-                values = await _values(attempt, params)
-                found = Bound(policy, binding, values)
-                with _answering(attempt):
-                    try:
-                        if not conditions.hold(policy["spec"].get("matchConditions") or (), attempt, values):
-                            continue
-                    except ConditionFailed as error:
-                        if found.open:
-                            continue
-                        raise _denied(found, attempt, str(error), "Invalid") from None
-                    _variables(found)
+                found = Bound(policy, binding, await _values(attempt, params), Budget(_BUDGET, within=total))
+                try:
+                    if not conditions.hold(policy["spec"].get("matchConditions") or (), attempt, found.values, total):
+                        continue
+                except ConditionFailed as error:
+                    if found.open:
+                        continue
+                    raise _denied(found, attempt, str(error), "Invalid") from None
+                found.values["variables"] = _variables(found)
                 yield found
+                await asyncio.sleep(0)  # others wait
 
 
 async def _concerns(match: Mapping[str, Any] | None, attempt: Attempt) -> bool:
@@ -148,34 +149,17 @@ def _misconfigured(policy: Object, binding: Object, attempt: Attempt, said: str)
 
 async def _values(attempt: Attempt, params: Object | None) -> dict[str, Any]:
     namespace = await attempt.call.api.lookup("namespaces", "", attempt.namespace) if attempt.namespace else None
-    values = conditions.values(attempt, namespace=namespace, params=params)
-    values["authorizer"] = authorizer.value(values["request"])
-    return values
+    return conditions.values(attempt, namespace=namespace, params=params)
 
 
-def _variables(found: Bound) -> None:
-    """Evaluate the policy's variables in their order; one without a value is one that is not there."""
-    known: dict[str, Any] = found.values["variables"]
-    for variable in found.policy["spec"].get("variables") or ():
-        try:
-            known[variable["name"]] = compile_(as_maps(str(variable["expression"])), NAMES).evaluate(found.values)
-        except CelError as error:
-            log.debug("%s: variable %s: %s", found.title, variable.get("name"), error)
+def _variables(found: Bound) -> Lazy:
+    """Return the policy's variables: each is evaluated when it is first asked for."""
+    texts = {str(one["name"]): str(one["expression"]) for one in found.policy["spec"].get("variables") or ()}
 
-
-def _answering(attempt: Attempt) -> Any:
-    def decide(asked: Mapping[str, str]) -> tuple[bool, str]:
-        user = attempt.user
-        if asked.get("serviceAccount"):
-            namespace, _, name = asked["serviceAccount"].partition("/")
-            user = User(f"system:serviceaccount:{namespace}:{name}", (
-                "system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"))
-        wanted = Attributes(user, asked["verb"], asked.get("group", ""), "*", asked.get("resource", ""),
-                            asked.get("subresource", ""), asked.get("namespace", ""), asked.get("name", ""),
-                            path=asked.get("path", ""))
-        decision = attempt.call.api.authorizer.authorize(wanted)
-        return decision.allowed, decision.reason
-    return authorizer.asking(decide)
+    def compute(name: str) -> Any:
+        program = compile_dynamic(texts[name], NAMES, mutating=True)
+        return program.evaluate(found.values, Budget(_BUDGET, within=found.budget))
+    return Lazy(tuple(texts), compute)
 
 
 def _denied(found: Bound, attempt: Attempt, said: str, reason: str) -> ApiError:
@@ -193,7 +177,7 @@ class ValidatingPolicies(_Policies):
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse, or warn of, what a policy does not let pass."""
-        async for found in self.bound(attempt):
+        async for found in self.bound(attempt, _total()):
             actions = found.binding["spec"].get("validationActions") or ()
             for said, reason in _failures(found, attempt):
                 if "Deny" in actions:
@@ -204,25 +188,25 @@ class ValidatingPolicies(_Policies):
 
 def _failures(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
     failed: list[tuple[str, str]] = []
-    with _answering(attempt):
+    with conditions.answering(attempt):
         for check in found.policy["spec"].get("validations") or ():
             text = str(check["expression"])
             try:
-                holds = compile_(text, NAMES).evaluate(found.values)
+                holds = compile_dynamic(text, NAMES).evaluate(found.values, found.budget)
             except CelError as error:
                 if not found.open:
                     failed.append((f"expression '{text}' resulted in error: {error}", "Invalid"))
                 continue
             if holds is not True:
-                failed.append((_message(check, found.values), str(check.get("reason") or "Invalid")))
+                failed.append((_message(check, found), str(check.get("reason") or "Invalid")))
     return failed
 
 
-def _message(check: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def _message(check: Mapping[str, Any], found: Bound) -> str:
     if check.get("messageExpression"):
         try:
-            said = compile_(str(check["messageExpression"]), NAMES).evaluate(values)
-            if isinstance(said, str) and said.strip():
+            said = compile_dynamic(str(check["messageExpression"]), NAMES).evaluate(found.values, found.budget)
+            if isinstance(said, str) and said.strip() and len(said) <= _MOST_MESSAGE:
                 return said.strip()
         except CelError:
             pass  # as upstream: the message or the expression stands in
@@ -241,14 +225,15 @@ class MutatingPolicies(_Policies):
             return
         again: list[str] = []
         changed: set[str] = set()
-        async for found in self.bound(attempt):
+        total = _total()
+        async for found in self.bound(attempt, total):
             name = found.policy["metadata"]["name"]
             if self._change(found, attempt):
                 changed.add(name)
             if found.policy["spec"].get("reinvocationPolicy") == "IfNeeded":
                 again.append(name)
         if changed and again:
-            async for found in self.bound(attempt):
+            async for found in self.bound(attempt, total):
                 if found.policy["metadata"]["name"] in again and changed - {found.policy["metadata"]["name"]}:
                     self._change(found, attempt)
 
@@ -257,8 +242,8 @@ class MutatingPolicies(_Policies):
         for mutation in found.policy["spec"].get("mutations") or ():
             values = {**found.values, "object": attempt.obj}
             try:
-                with _answering(attempt):
-                    new = _mutated(mutation, values, attempt)
+                with conditions.answering(attempt):
+                    new = _mutated(mutation, values, attempt, found.budget)
             except (CelError, ApiError) as error:
                 if found.open:
                     continue
@@ -267,7 +252,7 @@ class MutatingPolicies(_Policies):
         return changed
 
 
-def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: Attempt) -> Any:
+def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: Attempt, budget: Budget) -> Any:
     """Return the object that a mutation makes.
 
     Raises:
@@ -275,11 +260,11 @@ def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: At
         ApiError: the patch does not apply.
     """
     if mutation["patchType"] == "JSONPatch":
-        operations = compile_(as_maps(mutation["jsonPatch"]["expression"]), NAMES).evaluate(values)
+        operations = _made(str(mutation["jsonPatch"]["expression"]), values, budget)
         if not isinstance(operations, list):
             raise CelError("expected a list of JSONPatch")
         return jsonpatch.apply(attempt.obj, operations)
-    wanted = compile_(as_maps(mutation["applyConfiguration"]["expression"]), NAMES).evaluate(values)
+    wanted = _made(str(mutation["applyConfiguration"]["expression"]), values, budget)
     if not isinstance(wanted, dict):
         raise CelError("expected an Object")
     shape = typed.root(attempt.resource.api_version, attempt.resource.kind)
@@ -289,3 +274,10 @@ def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: At
     return typed.merge(attempt.obj, {**wanted, "kind": attempt.resource.kind,
                                      "apiVersion": attempt.resource.api_version}, shape)
 
+
+def _made(text: str, values: Mapping[str, Any], budget: Budget) -> Any:
+    return plain(compile_dynamic(text, NAMES, mutating=True).evaluate(values, budget))
+
+
+def _total() -> Budget:
+    return Budget(sys.maxsize, _SECONDS)

@@ -1,7 +1,7 @@
 """`authorizer.group('apps').resource('deployments').check('get').allowed()`: may who sends the request do that as well?
 
-An authorizer in an expression is a map that collects what is asked; `asking` says who answers for the time of an
-evaluation. https://kubernetes.io/docs/reference/using-api/cel/#kubernetes-authorizer-library
+An authorizer in an expression collects what is asked; `asking` says who answers for the time of an evaluation.
+https://kubernetes.io/docs/reference/using-api/cel/#kubernetes-authorizer-library
 """
 
 from __future__ import annotations
@@ -11,9 +11,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_TYPE = "kubernetes.io/type"
+from netlab.api import names
+from netlab.apiserver.cel.declarations import Does
+from netlab.apiserver.cel.values import Opaque
+
+_GROUP = "kubernetes.authorization"
+AUTHORIZER, PATH, RESOURCES, RESOURCE, DECISION = (
+    f"{_GROUP}.{name}" for name in ("Authorizer", "PathCheck", "GroupCheck", "ResourceCheck", "Decision")
+)
 Decide = Callable[[Mapping[str, str]], tuple[bool, str]]
-"""{"verb", "path" | "group", "resource", ...; "user" for another than the sender} → (allowed, why)."""
+"""{"verb", "path" | "group", "resource", ...; "serviceAccount" for another than the sender} → (allowed, why)."""
 _DECIDE: ContextVar[Decide | None] = ContextVar("decide", default=None)
 
 
@@ -27,41 +34,52 @@ def asking(decide: Decide) -> Iterator[None]:
         _DECIDE.reset(token)
 
 
-def value(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variable `authorizer` for a request (the `request` of an AdmissionReview)."""
+def values(request: Mapping[str, Any]) -> dict[str, Opaque]:
+    """Return the variables about authorization for a request (the `request` of an AdmissionReview)."""
     resource = request.get("resource") or {}
-    about = _made("check", group=resource.get("group", ""), resource=resource.get("resource", ""),
-                  subresource=request.get("subResource", ""), namespace=request.get("namespace", ""),
-                  name=request.get("name", ""))
-    return {**_made("authorizer"), "requestResource": about}
+    about = {"group": resource.get("group", ""), "resource": resource.get("resource", ""),
+             "subresource": request.get("subResource", ""), "namespace": request.get("namespace", ""),
+             "name": request.get("name", "")}
+    return {"authorizer": Opaque(AUTHORIZER, {}), "authorizer.requestResource": Opaque(RESOURCE, about)}
 
 
-def _made(kind: str, **parts: str) -> dict[str, Any]:
-    return {_TYPE: kind, **parts}
+def _add(part: str, becomes: str, *, needed: bool = False) -> Does:
+    def call(found: Opaque, text: str) -> Opaque:
+        if needed and not text.strip():
+            raise ValueError(f"{part} must not be empty")
+        return Opaque(becomes, {**found.value, part: text})
 
-
-def add(kind: str, part: str, becomes: str = "") -> Callable[[Any, str], dict[str, Any]]:
-    """Return the function that adds one part to a question."""
-    def call(found: Any, text: str) -> dict[str, Any]:
-        if not isinstance(found, dict) or found.get(_TYPE) != kind:
-            raise ValueError(f"no such overload: {part}")
-        return {**found, _TYPE: becomes or kind, part: text}
     return call
 
 
-def check(found: Any, verb: str) -> dict[str, Any]:
-    """Ask."""
+def _account(found: Opaque, namespace: str, name: str) -> Opaque:
+    if names.dns_subdomain(name):
+        raise ValueError("Invalid service account name")
+    if names.dns_label(namespace):
+        raise ValueError("Invalid service account namespace")
+    return Opaque(AUTHORIZER, {**found.value, "serviceAccount": f"{namespace}/{name}"})
+
+
+def _check(found: Opaque, verb: str) -> Opaque:
     decide = _DECIDE.get()
-    if decide is None or not isinstance(found, dict) or found.get(_TYPE) not in ("check", "path"):
-        raise ValueError("no such overload: check")
-    allowed, why = decide({**{key: text for key, text in found.items() if isinstance(text, str)}, "verb": verb})
-    return {_TYPE: "decision", "allowed": allowed, "reason": why}
+    if decide is None:
+        raise ValueError("nobody is there to authorize")
+    return Opaque(DECISION, decide({**found.value, "verb": verb}))
 
 
-def part(name: str, otherwise: Any) -> Callable[[Any], Any]:
-    """Return the function that reads one part of a decision."""
-    def call(found: Any) -> Any:
-        if not isinstance(found, dict) or found.get(_TYPE) != "decision":
-            raise ValueError(f"no such overload: {name}")
-        return found.get(name, otherwise)
-    return call
+TABLE: list[tuple[str, Does]] = [
+    (f".path({AUTHORIZER}, string) -> {PATH}", _add("path", PATH, needed=True)),
+    (f".group({AUTHORIZER}, string) -> {RESOURCES}", _add("group", RESOURCES)),
+    (f".serviceAccount({AUTHORIZER}, string, string) -> {AUTHORIZER}", _account),
+    (f".resource({RESOURCES}, string) -> {RESOURCE}", _add("resource", RESOURCE, needed=True)),
+    *(
+        (f".{part}({RESOURCE}, string) -> {RESOURCE}", _add(part, RESOURCE))
+        for part in ("subresource", "namespace", "name", "fieldSelector", "labelSelector")
+    ),
+    (f".check({PATH}, string) -> {DECISION}", _check),
+    (f".check({RESOURCE}, string) -> {DECISION}", _check),
+    (f".allowed({DECISION}) -> bool", lambda found: found.value[0]),
+    (f".reason({DECISION}) -> string", lambda found: found.value[1]),
+    (f".errored({DECISION}) -> bool", lambda _found: False),
+    (f".error({DECISION}) -> string", lambda _found: ""),
+]

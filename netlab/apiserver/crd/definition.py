@@ -8,11 +8,10 @@ from typing import Any
 
 from netlab.api.meta import Object
 from netlab.apiserver import regular
-from netlab.apiserver.cel import CelError
-from netlab.apiserver.crd import columns, rules, structural, values
+from netlab.apiserver.crd import columns, rule_checks, structural, values
 from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
 from netlab.apiserver.validation.registration import client_config
 
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -182,8 +181,8 @@ def _schema(schema: Schema, path: str) -> Iterator[FieldError]:
     if schema.get("type") != "object":
         yield invalid(f"{path}.type", schema.get("type", ""), "must be object at the root") if schema.get("type") \
             else required(f"{path}.type", "must not be empty at the root")
-    for place, part in structural.walk(schema, path):
-        yield from _part(part, place, root=place == path)
+    wrong = [error for place, part in structural.walk(schema, path) for error in _part(part, place, root=place == path)]
+    yield from wrong or rule_checks.check(schema, path)
 
 
 def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
@@ -220,7 +219,6 @@ def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
     if "default" in part:
         problems = values.check(part["default"], part, f"{path}.default")
         yield from problems
-    yield from _rules(part, path)
 
 
 def _list(part: Schema, path: str) -> Iterator[FieldError]:
@@ -245,28 +243,3 @@ def _list(part: Schema, path: str) -> Iterator[FieldError]:
             yield required(f"{path}.items.properties[{key}].default",
                            "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
                            "property")
-
-
-def _rules(part: Schema, path: str) -> Iterator[FieldError]:
-    seen: set[str] = set()
-    for at, rule in enumerate(part.get(rules.RULES) or []):
-        field, text = f"{path}.x-kubernetes-validations[{at}]", str(rule.get("rule", "")).strip()
-        if not text:
-            yield required(f"{field}.rule", "rule is not specified")
-            continue
-        if text in seen:
-            yield duplicate(f"{field}.rule", text)
-        seen.add(text)
-        try:
-            if not rule.get("optionalOldSelf"):
-                rules.compiled(rule)
-        except CelError as error:
-            yield invalid(f"{field}.rule", rule["rule"], f"compilation failed: {error}")
-        if "message" in rule and not str(rule["message"]).strip():
-            yield invalid(f"{field}.message", rule["message"], "message must be non-empty if specified")
-        if rule.get("messageExpression"):
-            try:
-                rules.compiled({"rule": rule["messageExpression"]})
-            except CelError as error:
-                yield invalid(f"{field}.messageExpression", rule["messageExpression"],
-                              f"messageExpression compilation failed: {error}")

@@ -7,39 +7,42 @@ when there was one, unless it says `optionalOldSelf`. What a list or map held be
 from __future__ import annotations
 
 import base64
-import re
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from netlab.apiserver.cel import CelError, Program, compile_, duration, timestamp
+from netlab.apiserver.cel import (
+    Budget,
+    CelError,
+    Optional,
+    OutOfBudget,
+    Program,
+    compile_dynamic,
+    duration,
+    timestamp,
+)
+from netlab.apiserver.crd.declared import escaped
+from netlab.apiserver.crd.rule_checks import RULES
 from netlab.apiserver.crd.structural import INT_OR_STRING, PRESERVE, Schema
 from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, shown
 
-RULES = "x-kubernetes-validations"
 _NAMES = ("self", "oldSelf")
-_OLD = re.compile(r"\boldSelf\b")
-_RESERVED = frozenset(("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function",
-                       "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"))
-_ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 _NOTHING: Any = object()
-_BUDGET_SECONDS = 1.0
-"""Processor time that the rules of one write may take; upstream counts the steps of their evaluation instead."""
+_BUDGET, _BUDGET_SECONDS = 10_000_000, 2.0
+"""What the rules of one write may cost, as upstream has it, and the processor time that they may take besides."""
+_MOST_MESSAGE = 5 * 1024
 
 
-class _OutOfBudget(Exception):
-    """The rules take too long; the text is the path of the value that was being looked at."""
+class _Stopped(Exception):
+    """No more rules are asked; the error says why."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
-def compiled(rule: Mapping[str, Any]) -> Program:
-    """Return a rule's program.
-
-    Raises:
-        CelError: its text is no expression.
-    """
-    return compile_(str(rule.get("rule", "")).strip(), _NAMES)
+def compiled(text: str) -> Program:
+    """Return a rule's program. Raises CelError, its text is no expression."""
+    return compile_dynamic(text.strip(), _NAMES)
 
 
 def has_rules(schema: Schema) -> bool:
@@ -52,24 +55,24 @@ def has_rules(schema: Schema) -> bool:
 
 def check(value: Any, old: Any, schema: Schema, path: str = "", *, updating: bool) -> list[FieldError]:
     """Ask every rule. `old` is the object before the update, None when it is made (`updating` False)."""
-    until = time.thread_time() + _BUDGET_SECONDS
+    budget = Budget(_BUDGET, _BUDGET_SECONDS)
     errors: list[FieldError] = []
     try:
-        for error in _ask(value, old if updating else _NOTHING, schema, path, until):
+        for error in _ask(value, old if updating else _NOTHING, schema, path, budget):
             errors.append(error)  # noqa: PERF402 - those before the budget ran out are told, too
-    except _OutOfBudget as place:
-        errors.append(invalid(str(place) or "<nil>", "object", "validation failed due to running out of cost budget, "
-                              "no further validation rules will be run"))
+    except _Stopped as stopped:
+        errors.append(stopped.error)
     return errors
 
 
-def _ask(value: Any, old: Any, schema: Schema, path: str, until: float) -> Iterator[FieldError]:
+def _ask(value: Any, old: Any, schema: Schema, path: str, budget: Budget) -> Iterator[FieldError]:
     if value is None:
         return
-    for rule in schema.get(RULES) or ():
-        if time.thread_time() > until:
-            raise _OutOfBudget(path)
-        said = _one(rule, value, old, schema, path)
+    asked = schema.get(RULES) or ()
+    seen = to_cel(value, schema) if asked else None
+    before = to_cel(old, schema) if asked and old is not _NOTHING else _NOTHING
+    for rule in asked:
+        said = _one(rule, value, seen, before, path, budget)
         if said is not None:
             yield said
     if isinstance(value, dict):
@@ -79,10 +82,10 @@ def _ask(value: Any, old: Any, schema: Schema, path: str, until: float) -> Itera
             if below is not None:
                 before = old.get(name, _NOTHING) if isinstance(old, dict) else _NOTHING
                 place = f"{path}[{name}]" if name not in properties and path else f"{path}.{name}" if path else name
-                yield from _ask(inner, before, below, place, until)
+                yield from _ask(inner, before, below, place, budget)
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for at, item in enumerate(value):
-            yield from _ask(item, _counterpart(item, old, schema), schema["items"], f"{path}[{at}]", until)
+            yield from _ask(item, _counterpart(item, old, schema), schema["items"], f"{path}[{at}]", budget)
 
 
 def _counterpart(item: Any, old: Any, schema: Schema) -> Any:
@@ -94,28 +97,34 @@ def _counterpart(item: Any, old: Any, schema: Schema) -> Any:
                  and all(one.get(key) == item.get(key) for key in keys)), _NOTHING)
 
 
-def _one(rule: Mapping[str, Any], value: Any, old: Any, schema: Schema, path: str) -> FieldError | None:
-    text = str(rule.get("rule", ""))
-    transition, optional = bool(_OLD.search(text)), bool(rule.get("optionalOldSelf"))
-    if transition and old is _NOTHING and not optional:
-        return None
-    values: dict[str, Any] = {"self": to_cel(value, schema), "oldSelf": None}
-    if optional:
-        values["oldSelf"] = [] if old is _NOTHING else [to_cel(old, schema)]
-        text = _OLD.sub("__optional__", text)
-    elif old is not _NOTHING:
-        values["oldSelf"] = to_cel(old, schema)
+def _one(rule: Mapping[str, Any], value: Any, seen: Any, old: Any, path: str, budget: Budget) -> FieldError | None:
+    """Ask one rule about a value; `seen` and `old` are what it sees of it, and of what was there before."""
+    text, optional = str(rule.get("rule", "")), bool(rule.get("optionalOldSelf"))
     try:
-        if optional:
-            bound = f"cel.bind(__optional__, oldSelf.size() == 0 ? optional.none() : optional.of(oldSelf[0]), {text})"
-            holds = compile_(bound, _NAMES).evaluate(values)
-        else:
-            holds = compiled(rule).evaluate(values)
+        program = compiled(text)
+        if old is _NOTHING and not optional and program.uses("oldSelf"):
+            return None
+        before = None if old is _NOTHING else old
+        values = {"self": seen, "oldSelf": Optional(before, there=old is not _NOTHING) if optional else before}
+        if program.evaluate(values, budget) is True:
+            return None
+    except OutOfBudget as error:
+        raise _Stopped(invalid(path or "<nil>", _kind(value), str(error))) from None
     except CelError as error:
-        return invalid(path or "<nil>", _kind(value), f"rule evaluation error: {error}")
-    if holds is True:
-        return None
-    return _refusal(rule, value, values, path)
+        return _failed(rule, str(error), value, path)
+    return _refusal(rule, value, values, path, budget)
+
+
+def _failed(rule: Mapping[str, Any], said: str, value: Any, path: str) -> FieldError:
+    """Say that a rule has no value. Raises _Stopped, it took too much."""
+    about = str(rule.get("message") or "").strip() or str(rule.get("rule", "")).strip()
+    if said.startswith("no such overload"):
+        return invalid(path or "<nil>", _kind(value), f"'{said}': call arguments did not match a supported operator, "
+                                                      f"function or macro signature for rule: {about}")
+    if said.startswith("operation cancelled"):
+        raise _Stopped(invalid(path or "<nil>", _kind(value), f"'{said}': no further validation rules will be run due "
+                                                              f"to call cost exceeds limit for rule: {about}"))
+    return invalid(path or "<nil>", _kind(value), f"{said} evaluating rule: {about}")
 
 
 def _kind(value: Any) -> str:
@@ -123,8 +132,9 @@ def _kind(value: Any) -> str:
             float: "number"}.get(type(value), "null")
 
 
-def _refusal(rule: Mapping[str, Any], value: Any, values: Mapping[str, Any], path: str) -> FieldError:
-    said = _message(rule, values)
+def _refusal(rule: Mapping[str, Any], value: Any, values: Mapping[str, Any], path: str,
+             budget: Budget) -> FieldError:
+    said = _message(rule, values, budget)
     field = path + str(rule.get("fieldPath") or "") if path else str(rule.get("fieldPath") or "").lstrip(".")
     field = field or "<nil>"
     plain = _kind(value) if isinstance(value, (dict, list)) else value
@@ -139,11 +149,11 @@ def _refusal(rule: Mapping[str, Any], value: Any, values: Mapping[str, Any], pat
             return invalid(field, plain, said)
 
 
-def _message(rule: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def _message(rule: Mapping[str, Any], values: Mapping[str, Any], budget: Budget) -> str:
     if rule.get("messageExpression"):
         try:
-            found = compile_(str(rule["messageExpression"]), _NAMES).evaluate(values)
-            if isinstance(found, str) and found.strip() and "\n" not in found:
+            found = compiled(str(rule["messageExpression"])).evaluate(values, budget)
+            if isinstance(found, str) and found.strip() and "\n" not in found and len(found) <= _MOST_MESSAGE:
                 return found
         except CelError:
             pass  # as upstream: the message or the rule stands in
@@ -171,21 +181,12 @@ def to_cel(value: Any, schema: Schema) -> Any:
     return value
 
 
-def escaped(name: str) -> str:
-    """Return a property's name as an identifier of the language."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    for text, word in _ESCAPES:
-        name = name.replace(text, word)
-    return name
-
-
 def _text(value: str, form: str) -> Any:
     try:
         if form in ("date-time", "date"):
             return timestamp(value)
         if form == "duration":
-            return duration(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value)))
+            return duration(value)
         if form == "byte":
             return base64.b64decode(value)
     except ValueError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.apiserver.admission.conditions import NAMES
-from netlab.apiserver.cel import CelError, compile_
-from netlab.apiserver.cel.typed import as_maps
+from netlab.apiserver.admission import expressions
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation import registration as checks
-from netlab.apiserver.validation.errors import FieldError, invalid
+from netlab.apiserver.validation.errors import FieldError
 
 
 class WebhooksStrategy(Strategy):
@@ -34,9 +33,10 @@ class WebhooksStrategy(Strategy):
                 rule.setdefault("scope", "*")
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check every webhook."""
-        return [*super().validate(obj), *checks.webhooks(obj.get("webhooks") or [], "webhooks",
-                                                         mutating=self.resource.kind.startswith("Mutating"))]
+        """Check every webhook, and its conditions."""
+        hooks = obj.get("webhooks") or []
+        return [*super().validate(obj), *checks.webhooks(hooks, "webhooks", mutating=_mutating(self.resource)),
+                *(error for at, hook in enumerate(hooks) for error in expressions.webhook(hook, f"webhooks[{at}]"))]
 
 
 class PolicyStrategy(Strategy):
@@ -60,9 +60,9 @@ class PolicyStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the policy, and compile its expressions."""
-        return [*super().validate(obj), *checks.policy(obj["spec"], "spec",
-                                                       mutating=self.resource.kind.startswith("Mutating")),
-                *_expressions(obj["spec"])]
+        mutating = _mutating(self.resource)
+        return [*super().validate(obj), *checks.policy(obj["spec"], "spec", mutating=mutating),
+                *expressions.policy(obj["spec"], mutating=mutating)]
 
 
 class PolicyBindingStrategy(Strategy):
@@ -78,8 +78,7 @@ class PolicyBindingStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the binding."""
-        return [*super().validate(obj), *checks.binding(obj["spec"], "spec",
-                                                        mutating=self.resource.kind.startswith("Mutating"))]
+        return [*super().validate(obj), *checks.binding(obj["spec"], "spec", mutating=_mutating(self.resource))]
 
 
 class ApiServiceStrategy(Strategy):
@@ -107,25 +106,6 @@ class ApiServiceStrategy(Strategy):
         return [*super().validate(obj), *checks.api_service(obj.get("spec") or {}, obj["metadata"].get("name", ""))]
 
 
-def _expressions(spec: Object) -> list[FieldError]:
-    """Return which of a policy's texts are no expressions."""
-    texts = [(f"spec.{part}[{at}].{field}", entry.get(field)) for part, field in (
-        ("matchConditions", "expression"), ("variables", "expression"), ("validations", "expression"),
-        ("validations", "messageExpression"), ("auditAnnotations", "valueExpression"))
-        for at, entry in enumerate(spec.get(part) or [])]
-    texts += [(f"spec.mutations[{at}].{part}.expression", (entry.get(part) or {}).get("expression"))
-              for at, entry in enumerate(spec.get("mutations") or []) for part in ("applyConfiguration", "jsonPatch")]
-    errors = []
-    for path, text in texts:
-        if not (text or "").strip():
-            continue
-        try:
-            compile_(as_maps(text), NAMES)
-        except CelError as error:
-            errors.append(invalid(path, text, f"compilation failed: {error}"))
-    return errors
-
-
 def _match(found: Object) -> None:
     found.setdefault("matchPolicy", "Equivalent")
     found.setdefault("namespaceSelector", {})
@@ -133,3 +113,7 @@ def _match(found: Object) -> None:
     for part in ("resourceRules", "excludeResourceRules"):
         for rule in found.get(part) or []:
             rule.setdefault("scope", "*")
+
+
+def _mutating(resource: Resource) -> bool:
+    return resource.kind.startswith("Mutating")

@@ -1,0 +1,93 @@
+"""What evaluations may take: cost, memory, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from netlab.apiserver.cel.ast import CelError
+
+PER_CALL = 1_000_000
+"""Cost that one evaluation may have."""
+MEMORY = 16 << 20
+"""Bytes that the texts and lists may take that one evaluation makes, roughly."""
+_VISITS = 500_000
+"""Items that comparisons in one evaluation may look at inside of structures."""
+OUT = "validation failed due to running out of cost budget, no further validation rules will be run"
+EXCEEDED = "operation cancelled: actual cost limit exceeded"
+
+
+class Exceeded(Exception):
+    """A run took too much. No CelError: `||` and its kin must not take it for a value's absence."""
+
+
+class OutOfBudget(CelError):
+    """A run took more than is left for all that are asked together."""
+
+
+class Budget:
+    """What several evaluations may take together: cost, and seconds of the processor; `within` a larger one."""
+
+    def __init__(self, cost: int, seconds: float = 1.0, within: Budget | None = None) -> None:
+        self.cost, self.seconds, self.within = cost, seconds, within
+        self._started = 0.0
+
+    def run(self, values: Mapping[str, Any]) -> Run:
+        """Begin an evaluation."""
+        self._started = time.thread_time()
+        seconds = min(self.seconds, self.within.seconds) if self.within is not None else self.seconds
+        return Run(values, PER_CALL, self._started + seconds)
+
+    def take(self, run: Run) -> bool:
+        """Take what an evaluation took; return whether there was enough."""
+        cost, seconds = PER_CALL - max(run.left, 0), time.thread_time() - self._started
+        budget: Budget | None = self
+        enough = True
+        while budget is not None:
+            budget.cost -= cost
+            budget.seconds -= seconds
+            enough = enough and budget.cost >= 0 and budget.seconds >= 0
+            budget = budget.within
+        return enough
+
+
+class Run:
+    """One evaluation."""
+
+    __slots__ = ("_memory", "_until", "_visits", "left", "vars")
+
+    def __init__(self, values: Mapping[str, Any], cost: int, until: float) -> None:
+        self.vars = dict(values)
+        self.left = cost
+        """The cost that may still be spent. Steps that are taken often subtract by themselves: a call costs as much."""
+        self._memory, self._visits, self._until = MEMORY, _VISITS, until
+
+    def spend(self, cost: int) -> None:
+        """Charge a step."""
+        self.left -= cost
+        if self.left < 0:
+            raise Exceeded(EXCEEDED)
+
+    def visit(self, count: int) -> None:
+        """Count what a comparison looks at."""
+        self._visits -= count
+        if self._visits < 0:
+            raise Exceeded(EXCEEDED)
+
+    def grow(self, made: Any) -> Any:
+        """Count what was made, and return it."""
+        if isinstance(made, str):
+            self._memory -= len(made) if made.isascii() else 4 * len(made)
+        elif isinstance(made, bytes):
+            self._memory -= len(made)
+        elif isinstance(made, (list, dict)):
+            self._memory -= 64 + 8 * len(made)
+        if self._memory < 0:
+            raise Exceeded(f"operation cancelled: memory limit of {MEMORY} bytes exceeded")
+        return made
+
+    def tick(self) -> None:
+        """Look at the clock: once per some rounds of a loop."""
+        if time.thread_time() > self._until:
+            raise Exceeded("operation cancelled: it takes too long")
