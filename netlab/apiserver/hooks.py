@@ -12,10 +12,15 @@ import aiohttp
 import orjson
 
 from netlab.api.meta import Object
+from netlab.apiserver import words
 
 _LIMIT = 8 << 20
 Lookup = Callable[[str, str, str], Awaitable[Object | None]]
 """(plural, namespace, name) → the object."""
+
+
+class BadBundle(ValueError):
+    """A caBundle holds no certificates."""
 
 
 class HookFailed(Exception):
@@ -43,21 +48,24 @@ class Hooks:
         url, host = await self._where(config)
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        url = f"{url}{'&' if '?' in url else '?'}timeout={seconds:g}s"
         shown = f"https://{host}/{url.partition('://')[2].partition('/')[2]}" if host else url
+        name = host.partition(":")[0]
         try:
             async with self._session.post(
                     url, data=orjson.dumps(review), ssl=_trust(str(config.get("caBundle") or "")),
-                    server_hostname=host.partition(":")[0] or None, allow_redirects=False,
+                    server_hostname=name or None, allow_redirects=False,
                     headers={"Content-Type": "application/json", "Accept": "application/json",
                              **({"Host": host} if host else {})},
                     timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
-                if answer.status != 200:
-                    raise HookFailed(f"the server answered {answer.status} {answer.reason}")
                 raw = await whole(answer)
-        except TimeoutError:
-            raise HookFailed(f'failed to call webhook: Post "{shown}": context deadline exceeded') from None
+                if answer.status != 200:
+                    raise HookFailed(f"failed to call webhook: {_refused(answer.status, raw)}")
+        except BadBundle as error:
+            raise HookFailed(str(error)) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise HookFailed(f'failed to call webhook: Post "{shown}": {error or type(error).__name__}') from None
+            said = await words.explained(error, url, name)
+            raise HookFailed(f'failed to call webhook: Post "{shown}": {said}') from None
         try:
             found = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -104,8 +112,26 @@ async def whole(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
+_STATUS = {400: "the server rejected our request for an unknown reason",
+           401: "the server has asked for the client to provide credentials",
+           403: "the server does not allow this method on the requested resource",
+           404: "the server could not find the requested resource",
+           429: "the server has received too many requests and has asked us to try again later"}
+
+
+def _refused(code: int, body: bytes) -> str:
+    """Say what a status other than 200 means, as client-go does."""
+    if code >= 500:
+        said = body[:2048].decode(errors="replace").strip()
+        return f'an error on the server ("{said}") has prevented the request from succeeding'
+    return _STATUS.get(code, f"the server responded with the status code {code} but did not return more information")
+
+
 @lru_cache(maxsize=64)
 def _trust(bundle: str) -> ssl.SSLContext:
     if not bundle:
         return ssl.create_default_context()
-    return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+    try:
+        return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+    except (ValueError, ssl.SSLError):
+        raise BadBundle("unable to load root certificates: unable to parse bytes as PEM block") from None

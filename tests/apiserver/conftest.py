@@ -52,16 +52,16 @@ class Pki:
         return str(self.dir / name)
 
     def issue(self, file: str, cn: str, orgs: tuple[str, ...] = (), *, usage: Any = ExtendedKeyUsageOID.CLIENT_AUTH,
-              sans: list[Any] | None = None) -> None:
+              sans: list[Any] | None = None, days_ago: int = 0) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        self._write(f"{file}.crt", _pem(self._sign(key, _name(cn, orgs), usage=usage, sans=sans or [])))
+        self._write(f"{file}.crt", _pem(self._sign(key, _name(cn, orgs), usage=usage, sans=sans or [], days_ago=days_ago)))
         self._write(f"{file}.key", _key_pem(key))
 
     def _write(self, name: str, data: bytes) -> None:
         (self.dir / name).write_bytes(data)
 
-    def _sign(self, key: Any, subject: x509.Name, *, ca: bool = False, usage: Any = None, sans: Any = ()) -> Any:
-        now = datetime.datetime.now(datetime.UTC)
+    def _sign(self, key: Any, subject: x509.Name, *, ca: bool = False, usage: Any = None, sans: Any = (), days_ago: int = 0) -> Any:
+        now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days_ago)
         builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.subject).public_key(key.public_key())
                    .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
                    .not_valid_after(now + datetime.timedelta(days=1))

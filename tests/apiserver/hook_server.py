@@ -30,11 +30,12 @@ class HookServer:
             def do_POST(self) -> None:
                 review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked.append(review["request"])
-                if self.path in outer.raw:
-                    body = outer.raw[self.path](review)
-                elif self.path in outer.answers:
+                path = self.path.partition("?")[0]
+                if path in outer.raw:
+                    body = outer.raw[path](review)
+                elif path in outer.answers:
                     body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {
-                        "uid": review["request"]["uid"], **outer.answers[self.path](review["request"])}}
+                        "uid": review["request"]["uid"], **outer.answers[path](review["request"])}}
                 else:
                     self.send_error(404)
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import threading
 import time
@@ -166,6 +167,24 @@ def test_what_is_not_there(server: Server, service: dict, reason: str) -> None:
     while client.get(f"/apis/{reason.lower()}.example.com/v1/things").status != 404:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_one_that_never_answers_holds_up_no_other(server: Server, wardle: Wardle) -> None:
+    client = server.client()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = {"silent": silent.getsockname()[1], "lively": wardle.port}
+        for name, port in ports.items():
+            client.post("/api/v1/namespaces/default/services", {"metadata": {"name": name}, "spec": {
+                "type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}})
+            answer = client.post(APIS, {"metadata": {"name": f"v1.{name}.example.com"}, "spec": {
+                "group": f"{name}.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+                "insecureSkipTLSVerify": True, "service": {"name": name, "namespace": "default", "port": port}}})
+            assert answer.status == 201
+        available(client, "v1.lively.example.com", "False")  # it is asked for a group that it does not have
+        assert not client.get(f"{APIS}/v1.silent.example.com").json["status"].get("conditions")  # still asked
+        assert available(client, "v1.silent.example.com", "False")["reason"] == "FailedDiscoveryCheck"
+    for name in ports:
+        client.delete(f"{APIS}/v1.{name}.example.com")
 
 
 @pytest.mark.parametrize(("spec", "field"), [

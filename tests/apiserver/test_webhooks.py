@@ -122,8 +122,9 @@ def test_what_does_not_answer(client: Client, ns: str, register: Any, policy: st
     answer = client.post(maps(ns), config_map("a"))
     assert answer.status == status
     if status == 500:
-        assert answer.json["message"].startswith(
-            'Internal error occurred: failed calling webhook "dead.example.com": failed to call webhook: Post "https://127.0.0.1:1/"')
+        assert answer.json["message"] == (
+            'Internal error occurred: failed calling webhook "dead.example.com": failed to call webhook: Post "https://127.0.0.1:1/?timeout=10s": '
+            "dial tcp 127.0.0.1:1: connect: connection refused")
 
 
 def test_answers_that_are_none(client: Client, ns: str, register: Any, hooks: HookServer) -> None:

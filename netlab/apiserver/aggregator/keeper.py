@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import uuid
@@ -41,6 +42,7 @@ class Aggregator:
         self._api = api
         self._endpoint = api.endpoints[_KEY]
         self._backends: dict[tuple[str, str], Backend] = {}
+        self._asking: dict[Backend, asyncio.Task[None]] = {}
         self._registered = -1
         self._started = False
         self.generation = 0
@@ -58,8 +60,8 @@ class Aggregator:
 
     async def close(self) -> None:
         """Close the connections to other servers."""
-        for backend in self._backends.values():
-            await backend.close()
+        for backend in tuple(self._backends.values()):
+            await self._end(backend)
 
     async def run(self) -> None:
         """Follow the APIServices for ever."""
@@ -83,7 +85,8 @@ class Aggregator:
                 if self._registered != self._api.catalog.generation:
                     await self._register()
                 if not events:
-                    await self._check()
+                    for key in self._backends:
+                        self._ask(key)
 
     async def _register(self) -> None:
         """Register the group versions that this server answers itself; forget those of definitions that went."""
@@ -143,7 +146,7 @@ class Aggregator:
         if known is not None and known.spec == spec:
             return
         if known is not None:
-            await known.close()
+            await self._end(known)
         if key in self._api.catalog.group_versions():
             if (obj["metadata"].get("labels") or {}).get(_MANAGED) == "true":
                 self._registered = -1  # a definition's: it is put back
@@ -157,24 +160,39 @@ class Aggregator:
             await self._tell(obj["metadata"]["name"], False, "FailedDiscoveryCheck", str(error))
             return
         self.generation += 1
-        await self._ask(key)
+        self._ask(key)
 
     async def _drop(self, name: str) -> None:
         version, _, group = name.partition(".")
         backend = self._backends.pop((group, version), None)
         if backend is not None:
-            await backend.close()
+            await self._end(backend)
             self.generation += 1
             self._registered = -1  # this server's own answer, if it has one, is registered again
 
-    async def _check(self) -> None:
-        for key in tuple(self._backends):
-            await self._ask(key)
+    async def _end(self, backend: Backend) -> None:
+        """Ask a server no more, and close what leads there."""
+        asking = self._asking.pop(backend, None)
+        if asking is not None:
+            asking.cancel()
+        await backend.close()
 
-    async def _ask(self, key: tuple[str, str]) -> None:
+    def _ask(self, key: tuple[str, str]) -> None:
+        """Ask one server, beside all others: one that lets us wait holds up nobody. Once at a time."""
+        backend, name = self._backends[key], f"{key[1]}.{key[0]}"
+        if backend in self._asking:
+            return
+
+        def done(asking: asyncio.Task[None]) -> None:
+            self._asking.pop(backend, None)
+            if not asking.cancelled() and asking.exception() is not None:  # the store's: it is asked again soon
+                log.warning("APIService %s: %s", name, asking.exception())
+
+        self._asking[backend] = asyncio.create_task(self._asked(backend, name))
+        self._asking[backend].add_done_callback(done)
+
+    async def _asked(self, backend: Backend, name: str) -> None:
         """Ask one server what it serves, and write down whether it answered."""
-        backend = self._backends[key]
-        name = f"{key[1]}.{key[0]}"
         try:
             found = await backend.discover()
         except Unreachable as error:

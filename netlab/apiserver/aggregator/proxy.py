@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from netlab.api.meta import Object
-from netlab.apiserver import status
+from netlab.apiserver import status, words
 from netlab.apiserver.hooks import whole
 from netlab.apiserver.http import Request, Response, User
 from netlab.apiserver.proxy.upstream import Upstream
@@ -108,8 +108,9 @@ class Backend:
                                                               f"status from {base}{path}: {answer.status}")
                 found: Any = orjson.loads(await whole(answer))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable("FailedDiscoveryCheck", f"failing or missing response from {base}{path}: "
-                                                      f"{error or type(error).__name__}") from None
+            said = await words.explained(error, base, self.host)
+            raise Unreachable("FailedDiscoveryCheck", f'failing or missing response from {base}{path}: Get '
+                                                      f'"{base}{path}": {said}') from None
         if not isinstance(found, dict) or not _listing(found.get("resources")):
             raise Unreachable("FailedDiscoveryCheck", f"{base}{path} answers no APIResourceList")
         return found
