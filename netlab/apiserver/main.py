@@ -7,6 +7,7 @@ import gc
 import logging
 import random
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from netlab.apiserver.dispatch import Dispatcher
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.proxy.upstream import Upstream
-from netlab.apiserver.server import Server, tls_context
+from netlab.apiserver.server import Server
 from netlab.errors import UsageError
 from netlab.store import LocalStore, Retention, Store
 from netlab.store.faces.face import Face
@@ -56,7 +57,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     Raises:
         NetlabError: it cannot start; said in one line by the caller.
     """
-    context = tls_context(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca)
+    context = tls(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca,
+                  protocols=("http/1.1",), clients=ssl.CERT_OPTIONAL)  # others show a token
     async with await _open_store(chosen) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await api.ranges.load()

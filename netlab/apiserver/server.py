@@ -37,25 +37,6 @@ _TURN = 4
 _READING = ("GET", "HEAD")
 
 
-def tls_context(*, certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """Return the server's TLS settings: TLS 1.2 and up, HTTP/1.1 only, client certificates asked for, not demanded.
-
-    Raises:
-        UsageError: one of the files is missing or no PEM.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(certificate, key)
-        if client_ca:
-            context.load_verify_locations(client_ca)
-            context.verify_mode = ssl.CERT_OPTIONAL
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"TLS files {certificate}, {key}, {client_ca}: {error}") from error
-    return context
-
-
 class Server:
     """One listening socket, one handler. `start` returns when it accepts connections."""
 

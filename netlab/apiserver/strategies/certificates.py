@@ -12,7 +12,15 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    duplicate,
+    each_once,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 from netlab.apiserver.validation.meta import immutable, object_meta_update
 
 if TYPE_CHECKING:
@@ -115,13 +123,7 @@ def _spec(spec: Object) -> list[FieldError]:
     usages = spec.get("usages") or []
     if not usages:
         errors.append(required("spec.usages"))
-    seen: set[str] = set()
-    for at, usage in enumerate(usages):
-        if usage not in _USAGES:
-            errors.append(not_supported(f"spec.usages[{at}]", usage, _USAGES))
-        if usage in seen:
-            errors.append(duplicate(f"spec.usages[{at}]", usage))
-        seen.add(usage)
+    errors += each_once("spec.usages", usages, _USAGES)
     signer = spec.get("signerName", "")
     if not signer:
         errors.append(required("spec.signerName"))

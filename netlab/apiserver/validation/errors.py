@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,17 @@ def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldErro
     """The value is none of the known ones."""
     words = ", ".join(f'"{word}"' for word in sorted(supported))
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {shown(value)}: supported values: {words}")
+
+
+def each_once(field: str, values: Sequence[str], allowed: Collection[str]) -> Iterator[FieldError]:
+    """Yield which of a list's values are not allowed, and which are there a second time."""
+    seen: set[str] = set()
+    for at, value in enumerate(values):
+        if value not in allowed:
+            yield not_supported(f"{field}[{at}]", value, allowed)
+        if value in seen:
+            yield duplicate(f"{field}[{at}]", value)
+        seen.add(value)
 
 
 def forbidden(field: str, detail: str) -> FieldError:

@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 from netlab.api.meta import Object
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation.apps import label_selector
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    duplicate,
+    each_once,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")
@@ -249,14 +257,8 @@ def binding(spec: Object, path: str, *, mutating: bool) -> list[FieldError]:
     actions = spec.get("validationActions") or []
     if not actions:
         errors.append(required(f"{path}.validationActions"))
-    seen: set[str] = set()
-    for at, action in enumerate(actions):
-        if action not in _ACTIONS:
-            errors.append(not_supported(f"{path}.validationActions[{at}]", action, _ACTIONS))
-        if action in seen:
-            errors.append(duplicate(f"{path}.validationActions[{at}]", action))
-        seen.add(action)
-    if {"Deny", "Warn"} <= seen:
+    errors += each_once(f"{path}.validationActions", actions, _ACTIONS)
+    if {"Deny", "Warn"} <= set(actions):
         errors.append(invalid(f"{path}.validationActions", actions, "must not contain both Deny and Warn (repeating "
                               "the same validation failure information in the API response and headers serves no "
                               "purpose)"))
