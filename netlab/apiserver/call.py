@@ -138,12 +138,6 @@ class Call:
         nulls.tidy(obj.setdefault("metadata", {}))
         return obj
 
-    def converted(self, obj: Object, other: Endpoint) -> Object:
-        """Return an object of this call's version in the version of another endpoint of the same kind."""
-        own = self.endpoint.conversion
-        stored = obj if own is None else own.inward(obj)
-        return stored if other.conversion is None else other.conversion.outward(stored)
-
     def _custom(self, text: bytes, obj: Object, schema: structural.Schema, *, patched: bool) -> Object:
         """Check a custom resource: its metadata as everybody's, the rest is pruned by the definition's schema."""
         resource, mode = self.endpoint.resource, self.strictness()

@@ -103,3 +103,17 @@ class Endpoint:
     def encode(self, obj: Object) -> bytes:
         """Return what is stored of an object."""
         return self.folder.encode(obj if self.conversion is None else self.conversion.inward(obj))
+
+
+async def converted(obj: Object, source: Endpoint, target: Endpoint) -> Object:
+    """Return an object of one served version in another of the same kind.
+
+    Raises:
+        ApiError: 500, the definition's webhook did not convert it.
+    """
+    if target is source:
+        return obj
+    if target.custom is not None and target.custom.converter is not None:
+        return await target.custom.converter.outward(obj)
+    stored = obj if source.conversion is None else source.conversion.inward(obj)
+    return stored if target.conversion is None else target.conversion.outward(stored)

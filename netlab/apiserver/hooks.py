@@ -47,7 +47,8 @@ class Hooks:
         """
         url, host = await self._where(config)
         if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(  # no limit of connections: those that hang would hold up all others
+                cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0))
         url = f"{url}{'&' if '?' in url else '?'}timeout={seconds:g}s"
         shown = f"https://{host}/{url.partition('://')[2].partition('/')[2]}" if host else url
         name = host.partition(":")[0]

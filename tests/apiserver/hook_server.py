@@ -16,6 +16,10 @@ Answers = Callable[[dict[str, Any]], dict[str, Any]]
 """The request of an AdmissionReview → its response, without the uid."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # many at once
+
+
 class HookServer:
     """`answers[path]` decides; `asked` are the reviews' requests in order."""
 
@@ -48,7 +52,7 @@ class HookServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(pki.path(f"{certificate}.crt"), pki.path(f"{certificate}.key"))
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.apiserver import audit, status
+from netlab.apiserver.endpoint import converted
 from netlab.apiserver.http import User
 from netlab.errors import ApiError
 
@@ -29,6 +30,37 @@ class Attempt:
     namespace: str
     name: str
     subresource: str = ""
+    _views: dict[Resource, tuple[Object, Object | None]] = field(default_factory=dict)
+
+    async def seen(self, resource: Resource) -> tuple[Object, Object | None]:
+        """Return the object and the one before it in another version of the kind: for who asked for that.
+
+        Raises:
+            ApiError: 500, a conversion webhook failed.
+        """
+        if resource is self.resource:
+            return self.obj, self.old
+        if resource not in self._views:
+            self._views[resource] = (await self._converted(self.obj, resource) or self.obj,
+                                     await self._converted(self.old, resource))
+        return self._views[resource]
+
+    async def _converted(self, obj: Object | None, resource: Resource) -> Object | None:
+        return await converted(obj, self.call.endpoint, self.call.api.endpoint(resource)) if obj else obj
+
+    async def replace_seen(self, changed: object, resource: Resource, by: str) -> bool:
+        """Put a changed object in place of what was sent; it is of the version that `seen` showed.
+
+        Raises:
+            ApiError: 500, it is no object of the kind, or a conversion webhook failed.
+        """
+        if resource is not self.resource:
+            if changed == (await self.seen(resource))[0]:
+                return False
+            if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
+                raise status.internal(f"{by}: the change makes something that is no object")
+            changed = await converted(changed, self.call.api.endpoint(resource), self.call.endpoint)
+        return self.replace(changed, by)
 
     @property
     def user(self) -> User:
@@ -50,6 +82,7 @@ class Attempt:
         fresh = orjson.loads(orjson.dumps(changed))
         self.obj.clear()
         self.obj.update(fresh)
+        self._views.clear()
         self.call.endpoint.strategy.default(self.obj)
         return True
 

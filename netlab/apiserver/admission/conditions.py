@@ -12,6 +12,7 @@ from netlab.apiserver.cel import Budget, CelError, authorizer, compile_dynamic, 
 from netlab.apiserver.http import User
 
 if TYPE_CHECKING:
+    from netlab.api.kinds import Resource
     from netlab.api.meta import Object
     from netlab.apiserver.admission.base import Attempt
 
@@ -25,16 +26,21 @@ class ConditionFailed(ValueError):
     """A condition has no value."""
 
 
-def values(attempt: Attempt, *, namespace: Object | None = None, params: Object | None = None) -> dict[str, Any]:
-    """Return the variables that expressions about a write may use.
+async def shown(attempt: Attempt, resource: Resource, *, namespace: Object | None = None,
+                params: Object | None = None) -> dict[str, Any]:
+    """Return the variables that expressions about a write may use, its objects in the version of `resource`.
 
     https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+
+    Raises:
+        ApiError: 500, a conversion webhook failed.
     """
-    asked = review.request(attempt, attempt.resource, None, None, dry_run=attempt.call.dry_run())
+    obj, old = await attempt.seen(resource)
+    asked = review.request(attempt, resource, None, None, dry_run=attempt.call.dry_run())
     asked.pop("object")
     asked.pop("oldObject")
-    return {"object": attempt.obj or None, "oldObject": attempt.old, "request": asked,
-            "namespaceObject": _timed(namespace), "params": params, "variables": {}, **authorizer.values(asked)}
+    return {"object": obj or None, "oldObject": old, "request": asked, "namespaceObject": _timed(namespace),
+            "params": params, "variables": {}, **authorizer.values(asked)}
 
 
 def _timed(namespace: Object | None) -> Object | None:
@@ -46,16 +52,15 @@ def _timed(namespace: Object | None) -> Object | None:
         "creationTimestamp", "deletionTimestamp") if name in metadata}}}
 
 
-def hold(conditions: Sequence[Mapping[str, Any]], attempt: Attempt, given: Mapping[str, Any] | None = None,
+def hold(conditions: Sequence[Mapping[str, Any]], attempt: Attempt, given: Mapping[str, Any] | None,
          within: Budget | None = None) -> bool:
     """Tell whether all conditions hold; one that is false settles it, whatever others lack.
 
     Raises:
         ConditionFailed: one has no value, and none is false.
     """
-    if not conditions:
+    if not conditions or given is None:
         return True
-    given = values(attempt) if given is None else given
     failed, budget = "", Budget(_BUDGET, within=within)
     with answering(attempt):
         for condition in conditions:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netlab.api import selector
+from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.api.patch import jsonpatch, typed
 from netlab.apiserver import status
@@ -29,6 +30,7 @@ _BUDGET = 10_000_000
 """What a policy's expressions may cost for one binding and one request, as upstream has it."""
 _SECONDS = 2.0
 """Seconds of the processor that all policies together may take for one request; upstream has no such limit."""
+_ANY = ({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*", "*/*"]},)
 _MOST_MESSAGE = 5 * 1024
 _CODES = {"Invalid": 422, "Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
 
@@ -40,6 +42,8 @@ class Bound:
     policy: Object
     binding: Object
     values: dict[str, Any]
+    seen: Resource
+    """In which version of the kind the policy sees the objects."""
     budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
 
     @property
@@ -84,11 +88,14 @@ class _Policies(Step):
         by_name = {policy["metadata"]["name"]: policy for policy in policies}
         for binding in await self._bindings.now():
             policy = by_name.get(binding["spec"].get("policyName", ""))
-            if policy is None or not await _concerns(policy["spec"].get("matchConstraints") or {}, attempt) \
-                    or not await _concerns(binding["spec"].get("matchResources"), attempt):
+            if policy is None:
+                continue
+            seen = await _concerns(policy["spec"].get("matchConstraints") or {}, attempt)
+            if seen is None or await _concerns(binding["spec"].get("matchResources"), attempt) is None:
                 continue
             for params in await _parameters(policy, binding, attempt):
-                found = Bound(policy, binding, await _values(attempt, params), Budget(_BUDGET, within=total))
+                values = await _values(attempt, params, seen)
+                found = Bound(policy, binding, values, seen, Budget(_BUDGET, within=total))
                 try:
                     if not conditions.hold(policy["spec"].get("matchConditions") or (), attempt, found.values, total):
                         continue
@@ -101,19 +108,17 @@ class _Policies(Step):
                 await asyncio.sleep(0)  # others wait
 
 
-async def _concerns(match: Mapping[str, Any] | None, attempt: Attempt) -> bool:
+async def _concerns(match: Mapping[str, Any] | None, attempt: Attempt) -> Resource | None:
+    """Return in which version a write is looked at, None when it is not."""
     if match is None:
-        return True
+        return attempt.resource
     equivalent = match.get("matchPolicy") != "Exact"
     rules = match.get("resourceRules") or ()
-    if rules and matching.find(attempt, rules, equivalent=equivalent) is None:
-        return False
-    if not rules and matching.find(attempt, ({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"],
-                                              "resources": ["*", "*/*"]},), equivalent=False) is None:
-        return False
-    if matching.find(attempt, match.get("excludeResourceRules") or (), equivalent=equivalent) is not None:
-        return False
-    return await matching.selected(attempt, match.get("namespaceSelector"), match.get("objectSelector"))
+    found = matching.find(attempt, rules or _ANY, equivalent=equivalent and bool(rules))
+    if found is None or matching.find(attempt, match.get("excludeResourceRules") or (), equivalent=equivalent):
+        return None
+    selected = await matching.selected(attempt, match.get("namespaceSelector"), match.get("objectSelector"))
+    return found.resource if selected else None
 
 
 async def _parameters(policy: Object, binding: Object, attempt: Attempt) -> list[Object | None]:
@@ -144,12 +149,13 @@ async def _parameters(policy: Object, binding: Object, attempt: Attempt) -> list
 
 
 def _misconfigured(policy: Object, binding: Object, attempt: Attempt, said: str) -> ApiError:
-    return _denied(Bound(policy, binding, {}), attempt, f"failed to configure binding: {said}", "Invalid")
+    found = Bound(policy, binding, {}, attempt.resource)
+    return _denied(found, attempt, f"failed to configure binding: {said}", "Invalid")
 
 
-async def _values(attempt: Attempt, params: Object | None) -> dict[str, Any]:
+async def _values(attempt: Attempt, params: Object | None, seen: Resource) -> dict[str, Any]:
     namespace = await attempt.call.api.lookup("namespaces", "", attempt.namespace) if attempt.namespace else None
-    return conditions.values(attempt, namespace=namespace, params=params)
+    return await conditions.shown(attempt, seen, namespace=namespace, params=params)
 
 
 def _variables(found: Bound) -> Lazy:
@@ -228,51 +234,52 @@ class MutatingPolicies(_Policies):
         total = _total()
         async for found in self.bound(attempt, total):
             name = found.policy["metadata"]["name"]
-            if self._change(found, attempt):
+            if await self._change(found, attempt):
                 changed.add(name)
             if found.policy["spec"].get("reinvocationPolicy") == "IfNeeded":
                 again.append(name)
         if changed and again:
             async for found in self.bound(attempt, total):
                 if found.policy["metadata"]["name"] in again and changed - {found.policy["metadata"]["name"]}:
-                    self._change(found, attempt)
+                    await self._change(found, attempt)
 
-    def _change(self, found: Bound, attempt: Attempt) -> bool:
+    async def _change(self, found: Bound, attempt: Attempt) -> bool:
         changed = False
         for mutation in found.policy["spec"].get("mutations") or ():
-            values = {**found.values, "object": attempt.obj}
+            obj = (await attempt.seen(found.seen))[0]
             try:
                 with conditions.answering(attempt):
-                    new = _mutated(mutation, values, attempt, found.budget)
+                    new = _mutated(mutation, obj, found)
             except (CelError, ApiError) as error:
                 if found.open:
                     continue
                 raise _denied(found, attempt, f"error applying mutation: {error}", "Invalid") from None
-            changed = attempt.replace(new, found.title) or changed
+            changed = await attempt.replace_seen(new, found.seen, found.title) or changed
         return changed
 
 
-def _mutated(mutation: Mapping[str, Any], values: Mapping[str, Any], attempt: Attempt, budget: Budget) -> Any:
+def _mutated(mutation: Mapping[str, Any], obj: Object, found: Bound) -> Any:
     """Return the object that a mutation makes.
 
     Raises:
         CelError: the expression has no value.
         ApiError: the patch does not apply.
     """
+    values = {**found.values, "object": obj}
     if mutation["patchType"] == "JSONPatch":
-        operations = _made(str(mutation["jsonPatch"]["expression"]), values, budget)
+        operations = _made(str(mutation["jsonPatch"]["expression"]), values, found.budget)
         if not isinstance(operations, list):
             raise CelError("expected a list of JSONPatch")
-        return jsonpatch.apply(attempt.obj, operations)
-    wanted = _made(str(mutation["applyConfiguration"]["expression"]), values, budget)
+        return jsonpatch.apply(obj, operations)
+    wanted = _made(str(mutation["applyConfiguration"]["expression"]), values, found.budget)
     if not isinstance(wanted, dict):
         raise CelError("expected an Object")
-    shape = typed.root(attempt.resource.api_version, attempt.resource.kind)
+    api_version, kind = found.seen.api_version, found.seen.kind
+    shape = typed.root(api_version, kind)
     problems = list(typed.check(wanted, shape))
     if problems:
         raise CelError(problems[0])
-    return typed.merge(attempt.obj, {**wanted, "kind": attempt.resource.kind,
-                                     "apiVersion": attempt.resource.api_version}, shape)
+    return typed.merge(obj, {**wanted, "kind": kind, "apiVersion": api_version}, shape)
 
 
 def _made(text: str, values: Mapping[str, Any], budget: Budget) -> Any:

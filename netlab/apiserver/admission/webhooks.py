@@ -18,7 +18,7 @@ from netlab.api.patch import jsonpatch
 from netlab.apiserver import status
 from netlab.apiserver.admission import matching, review
 from netlab.apiserver.admission.base import Attempt, Step
-from netlab.apiserver.admission.conditions import ConditionFailed, hold
+from netlab.apiserver.admission.conditions import ConditionFailed, hold, shown
 from netlab.apiserver.hooks import HookFailed
 from netlab.apiserver.mirror import Mirror
 from netlab.errors import ApiError
@@ -73,8 +73,10 @@ class _Webhooks(Step):
         if found is None or not await matching.selected(attempt, spec.get("namespaceSelector"),
                                                         spec.get("objectSelector")):
             return None
+        conditions = spec.get("matchConditions") or ()
         try:
-            return found if hold(spec.get("matchConditions") or (), attempt) else None
+            given = await shown(attempt, found.resource) if conditions else None
+            return found if hold(conditions, attempt, given) else None
         except ConditionFailed as error:
             if spec.get("failurePolicy") == "Ignore":
                 return None
@@ -87,10 +89,8 @@ class _Webhooks(Step):
             ApiError: 500, it failed and fails closed; what it refused with.
         """
         api, spec = attempt.call.api, hook.spec
-        seen = api.endpoint(found.resource)
-        same = found.resource is attempt.resource
-        shown = [one if same or not one else attempt.call.converted(one, seen) for one in (attempt.obj, attempt.old)]
-        asked = review.request(attempt, found.resource, shown[0], shown[1], dry_run=attempt.call.dry_run())
+        obj, old = await attempt.seen(found.resource)
+        asked = review.request(attempt, found.resource, obj, old, dry_run=attempt.call.dry_run())
         try:
             said = await api.hooks.call(spec.get("clientConfig") or {}, review.review(asked),
                                         seconds=float(spec.get("timeoutSeconds") or 10))
@@ -125,8 +125,12 @@ class ValidatingWebhooks(_Webhooks):
 
     async def validate(self, attempt: Attempt) -> None:
         """Ask all that the write concerns; the first refusal, in their order, counts."""
-        asked = [(hook, found) for hook in await self._registered(attempt.call.api)
-                 if (found := await self._asks(hook, attempt)) is not None]
+        asked = []
+        for hook in await self._registered(attempt.call.api):
+            found = await self._asks(hook, attempt)
+            if found is not None:
+                await attempt.seen(found.resource)  # converted once for all that want this version
+                asked.append((hook, found))
         answers = await asyncio.gather(*(self._ask(hook, attempt, found) for hook, found in asked),
                                        return_exceptions=True)
         for answer in answers:
@@ -159,8 +163,8 @@ class MutatingWebhooks(_Webhooks):
         if answer is None or not answer.patch or attempt.operation == "DELETE":
             return False
         try:
-            changed = jsonpatch.apply(attempt.obj, answer.patch)
+            changed = jsonpatch.apply((await attempt.seen(found.resource))[0], answer.patch)
         except ApiError as error:
             raise status.internal(f'failed calling webhook "{hook.name}": the patch does not apply: '
                                   f"{error}") from None
-        return attempt.replace(changed, hook.name)
+        return await attempt.replace_seen(changed, found.resource, hook.name)

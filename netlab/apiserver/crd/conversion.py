@@ -6,8 +6,9 @@ the wanted version yet, and remembers the answers by what is stored.
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from netlab.store import KeyValue
 
 _KEPT_BYTES = 8 << 20
-_SECONDS = 30.0
+_SECONDS, _ALL_SECONDS = 30.0, 60.0
+"""Seconds for one call, as upstream has it, and for all calls that one reader has to wait for."""
+_AT_ONCE, _AT_ONCE_BYTES = 250, 1 << 20
+"""Objects, and bytes of them, that one call asks for: an answer may have 8 MiB, and a LIST may have many objects."""
 _FIXED = ("name", "namespace", "uid")
 
 
@@ -53,9 +57,10 @@ class Converter:
                     found[kv.value] = obj
                 else:
                     missing.append((kv.value, obj))
-        if missing:
-            converted = await self._ask([obj for _, obj in missing], self.wanted)
-            found |= {value: obj for (value, _), obj in zip(missing, converted, strict=True)}
+        until = time.monotonic() + _ALL_SECONDS
+        for part in _parts(missing):
+            converted = await self._ask([obj for _, obj in part], self.wanted, until - time.monotonic())
+            found |= {value: obj for (value, _), obj in zip(part, converted, strict=True)}
         for value, obj in found.items():  # what was known before, too: another reader may have made room meanwhile
             self._keep(value, obj)
 
@@ -74,6 +79,14 @@ class Converter:
         """
         return obj if self.wanted == self.stored else (await self._ask([obj], self.stored))[0]
 
+    async def outward(self, obj: Object) -> Object:
+        """Return an object of any served version in the wanted one.
+
+        Raises:
+            ApiError: 500, the webhook did not convert it.
+        """
+        return obj if obj.get("apiVersion") == self.wanted else (await self._ask([obj], self.wanted))[0]
+
     def _keep(self, value: bytes, obj: Object) -> None:
         if value not in self._known:
             self._size += len(value)
@@ -88,9 +101,10 @@ class Converter:
                 self._size -= len(value)
                 del self._known[value]
 
-    async def _ask(self, objects: Sequence[Object], version: str) -> list[Object]:
+    async def _ask(self, objects: Sequence[Object], version: str, seconds: float = _SECONDS) -> list[Object]:
         identity = str(uuid.uuid4())
-        said = await self._call({"uid": identity, "desiredAPIVersion": version, "objects": list(objects)}, objects)
+        said = await self._call({"uid": identity, "desiredAPIVersion": version, "objects": list(objects)}, objects,
+                                seconds)
         response = said.get("response")
         if said.get("kind") != "ConversionReview" or not isinstance(response, dict) or response.get("uid") != identity:
             raise self._failed(objects, "expected a response to the ConversionReview that was sent")
@@ -107,11 +121,13 @@ class Converter:
             self._check(before, after, version)
         return found
 
-    async def _call(self, request: Object, objects: Sequence[Object]) -> Object:
+    async def _call(self, request: Object, objects: Sequence[Object], seconds: float) -> Object:
+        if seconds <= 0:
+            raise self._failed(objects, "context deadline exceeded")
         try:
             return await self._hooks.call(self._config, {
                 "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "request": request},
-                seconds=_SECONDS)
+                seconds=min(round(seconds, 3), _SECONDS))
         except HookFailed as error:
             raise self._failed(objects, str(error)) from None
 
@@ -134,3 +150,16 @@ class Converter:
     def _failed(self, objects: Sequence[Object], said: str) -> ApiError:
         version = objects[0].get("apiVersion", self.stored) if objects else self.stored
         return status.internal(f"conversion webhook for {version}, Kind={self._kind} failed: {said}")
+
+
+def _parts(missing: Sequence[tuple[bytes, Object]]) -> Iterator[list[tuple[bytes, Object]]]:
+    part: list[tuple[bytes, Object]] = []
+    size = 0
+    for value, obj in missing:
+        if part and (len(part) >= _AT_ONCE or size + len(value) > _AT_ONCE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append((value, obj))
+        size += len(value)
+    if part:
+        yield part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from netlab.store import Conflict, KeyMissing, KeyValue, StoreError
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
+    from netlab.apiserver.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ class Keeper:
         self._definitions: dict[str, Object] = {}
         self._served: dict[str, tuple[Any, ...]] = {}
         self._since: dict[str, int] = {}
+        self._storage: dict[str, Endpoint] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._revision = 0
 
     async def load(self) -> None:
@@ -61,7 +65,7 @@ class Keeper:
                         await self._take(event.kv)
                 if not events:
                     for name in going:
-                        await self._end(name)
+                        self._end(name)
 
     async def _take(self, kv: KeyValue) -> None:
         """Take in one definition as it is now; one that can't be leaves the others alone."""
@@ -95,7 +99,7 @@ class Keeper:
         else:
             self._withdraw(name)
         if "deletionTimestamp" in obj["metadata"]:
-            await self._end(name)
+            self._end(name)
 
     def _serve(self, name: str, obj: Object) -> None:
         self._withdraw_endpoints(name)
@@ -103,7 +107,7 @@ class Keeper:
         for endpoint in found.endpoints:
             row = endpoint.resource
             self._api.endpoints[row.group, row.version, row.plural] = endpoint
-        self._served[name] = found.rows
+        self._served[name], self._storage[name] = found.rows, found.storage
         self._api.catalog.define(name, found.rows, found.schemas)
 
     def _withdraw_endpoints(self, name: str) -> None:
@@ -120,6 +124,7 @@ class Keeper:
     def _forget(self, name: str) -> None:
         self._definitions.pop(name, None)
         self._since.pop(name, None)
+        self._storage.pop(name, None)
         self._withdraw(name)
 
     def _status(self, obj: Object) -> Object:
@@ -174,7 +179,20 @@ class Keeper:
                 return reason, f'"{called[field]}" is already in use'
         return None
 
-    async def _end(self, name: str) -> None:
+    def _end(self, name: str) -> None:
+        """End a definition beside everything else: webhooks that have a say in its objects' end may take their time."""
+        if name in self._ending:
+            return
+
+        def done(ending: asyncio.Task[None]) -> None:
+            self._ending.pop(name, None)
+            if not ending.cancelled() and ending.exception() is not None:  # it is tried again
+                log.warning("%s: %s", name, ending.exception())
+
+        self._ending[name] = asyncio.create_task(self._ended(name))
+        self._ending[name].add_done_callback(done)
+
+    async def _ended(self, name: str) -> None:
         """Delete the objects of a definition that goes; once there is none, let the definition go."""
         from netlab.apiserver.call import Call
         from netlab.apiserver.http import Request, User
@@ -189,21 +207,19 @@ class Keeper:
             return b""
 
         user = User("system:apiserver", ("system:masters", "system:authenticated"))
-        folder = None
-        for row in self._served.get(name, ())[:1]:
-            endpoint = self._api.endpoints[row.group, row.version, row.plural]
+        if (endpoint := self._storage.get(name)) is not None:
             folder = endpoint.folder
             for kv in (await self._api.store.list(folder.prefix)).kvs:
-                metadata = endpoint.folder.view(kv)["metadata"]
-                target = Target(row, "delete", metadata.get("namespace", ""), metadata["name"])
+                metadata = folder.view(kv)["metadata"]
+                target = Target(endpoint.resource, "delete", metadata.get("namespace", ""), metadata["name"])
                 request = Request("DELETE", "/", {}, {"User-Agent": "kube-apiserver/netlab"}, nothing, user=user)
                 try:
                     await remove(Call(self._api, request, target, endpoint, self._api.clock()), Options())
                 except ApiError as error:
                     if error.code != 404:
-                        log.warning("%s %s: %s", row.group_resource, metadata["name"], error)
-        if folder is not None and (await self._api.store.list(folder.prefix, limit=1)).kvs:
-            return  # some wait for finalizers of their own
+                        log.warning("%s %s: %s", endpoint.resource.group_resource, metadata["name"], error)
+            if (await self._api.store.list(folder.prefix, limit=1)).kvs:
+                return  # some wait for finalizers of their own
         key = self._endpoint.folder.key("", name)
         current = await self._api.store.get(key)
         if current is None:

@@ -21,11 +21,15 @@ from netlab.store import Store
 
 @dataclass(frozen=True)
 class Served:
-    """What a definition adds: one row and one endpoint per served version, and each version's schema."""
+    """What a definition adds: one row and one endpoint per served version, and each version's schema.
+
+    `storage` is the stored version's endpoint, served or not: it reads what is stored as it is, and asks no webhook.
+    """
 
     rows: tuple[Resource, ...]
     endpoints: tuple[Endpoint, ...]
     schemas: Mapping[str, Mapping[str, Any]]
+    storage: Endpoint
 
 
 def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, since: int) -> Served:
@@ -35,9 +39,11 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
     wish = spec.get("conversion") or {}
     hook = wish.get("webhook") if wish.get("strategy") == "Webhook" else None
-    first = CustomStrategy(_row(definition, stored), next(one for one in spec["versions"] if one["name"] == stored))
+    kept = next(one for one in spec["versions"] if one["name"] == stored)
+    first = CustomStrategy(_row(definition, stored), kept)
     folder = Folder(store, first.resource, decoded, settle=None if hook else first.settled, since=0 if hook else since)
     rows, found, schemas = [], [], {}
+    storage = Endpoint(first.resource, folder, first, custom=Custom(first.schema, columns.columns(kept)))
     for version in spec["versions"]:
         if not version.get("served"):
             continue
@@ -57,7 +63,7 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
         typed.define(row.api_version, row.kind, shapes.root(strategy.schema))
         fields.define(row.api_version, row.kind, tuple(
             entry["jsonPath"].lstrip(".") for entry in version.get("selectableFields") or []))
-    return Served(tuple(rows), tuple(found), schemas)
+    return Served(tuple(rows), tuple(found), schemas, storage)
 
 
 def forget(rows: tuple[Resource, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 
@@ -23,6 +23,8 @@ _BOOKMARK_SECONDS = 60.0
 _QUEUE = 10_000
 """Events that a watcher may lag behind before it is cut off."""
 _PORTION = 256 * 1024
+_PIECE = 500
+"""Objects of a snapshot that are made ready at a time."""
 
 Line = Callable[[str, KeyValue, int], bytes]
 """(type, object's revision, resourceVersion to show) → one line."""
@@ -84,17 +86,25 @@ async def watch(call: Call) -> Response:
 
 
 async def _send_snapshot(call: Call, sink: Sink, snapshot: Range, chosen: Selection, line: Line) -> None:
+    for start in range(0, len(snapshot.kvs), _PIECE):
+        piece = snapshot.kvs[start:start + _PIECE]
+        await call.endpoint.ready(piece)
+        lines = [line("ADDED", kv, kv.mod_revision) for kv in piece
+                 if chosen.empty or chosen.matches(call.endpoint.view(kv))]
+        for text in _joined(lines):
+            await sink.write(text)
+
+
+def _joined(lines: list[bytes]) -> Iterator[bytes]:
     batch, size = [], 0
-    await call.endpoint.ready(snapshot.kvs)
-    for kv in snapshot.kvs:
-        if chosen.matches(call.endpoint.view(kv)) if not chosen.empty else True:
-            batch.append(line("ADDED", kv, kv.mod_revision))
-            size += len(batch[-1])
-            if size > _PORTION:
-                await sink.write(b"".join(batch))
-                batch, size = [], 0
+    for one in lines:
+        batch.append(one)
+        size += len(one)
+        if size > _PORTION:
+            yield b"".join(batch)
+            batch, size = [], 0
     if batch:
-        await sink.write(b"".join(batch))
+        yield b"".join(batch)
 
 
 async def _follow(call: Call, sink: Sink, source: Watch, chosen: Selection, line: Line, *, start: int, seconds: float,
