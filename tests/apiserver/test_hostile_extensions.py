@@ -202,3 +202,39 @@ def test_a_definitions_group_version_is_not_taken_over(server: Server, client: C
     until(lambda: bool(client.get(name).json["spec"] == own))
     assert client.get(path).status == 200
     assert f"v1.{GROUP}: put back" in server.log.read_text()
+
+
+WILD = ["(" * 5000, "[" * 30 + "]" * 30, "!" * 20000 + "true", "self" + ".a" * 500, "'\\ud800'", "\x00", "'" + "a" * 60000 + "'", "a\nb\n\n==", "true ? " * 40 + "true", "self.all(x, " * 40,
+        " || ".join(f"nope{number}(1)" for number in range(2000)), "[1]" + ".map(x, [x, x])" * 25 + " == []", "[1]" + ".map(x, {x: x})" * 25 + " == []", "self.a.matches('(((a{100}){100}){100})')",
+        "self.a.matches(self.a + '(((')", "'a'" + ".replace('a', 'aaaaaaaaaa')" * 10 + " == ''", "[0]" + ".map(x, x)" * 30 + " == [0]", "{" * 30 + "}" * 30, "dyn(self).?a[?0].?b.c", "1 in self", "self[self]",
+        "type(type(self)) == type", "int(double('1e400')) == 1", "timestamp('9999-12-31T23:59:59Z') + duration('1h') > timestamp(0)", "Object{a: Object.b{c: 1}} == 1", "self.a.format([self]) == ''", "'%s'.format([dyn(self)]) == ''"]
+
+
+@pytest.mark.parametrize("text", WILD)
+def test_expressions_made_to_break_it(client: Client, text: str) -> None:
+    admission = "/apis/admissionregistration.k8s.io/v1"
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "x-kubernetes-validations": [{"rule": text, "messageExpression": text, "message": "no"}]}
+    answer = client.post(DEFINITIONS, definition("wilds", schema))
+    assert answer.status in (201, 422), answer.body
+    if answer.status == 201:
+        path = f"/apis/{GROUP}/v1/namespaces/default/wilds"
+        until(lambda: client.get(path).status == 200)
+        for spec in ({"a": "x" * 1000}, {}, {"a": "%s%s%d"}):
+            answer = client.post(path, custom("wilds", spec))
+            assert answer.status in (201, 409, 422), answer.body
+        client.delete(f"{DEFINITIONS}/wilds.{GROUP}")
+        until(lambda: client.get(f"{DEFINITIONS}/wilds.{GROUP}").status == 404)
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]
+    for kind, said in (("validating", {"validations": [{"expression": f"dyn({text.replace('self', 'object')}) == true", "messageExpression": f"string({text})"}]}),
+                       ("mutating", {"reinvocationPolicy": "Never", "mutations": [{"patchType": "JSONPatch", "jsonPatch": {
+                           "expression": f"[JSONPatch{{op: 'add', path: '/data', value: {{'a': {text.replace('self', 'object')}}}}}]"}}]})):
+        made = client.post(f"{admission}/{kind}admissionpolicies", {"metadata": {"name": "wild"}, "spec": {
+            "matchConstraints": {"resourceRules": rules}, "matchConditions": [{"name": "one", "expression": f"dyn({text.replace('self', 'request')}) != 5"}], **said}})
+        assert made.status in (201, 422), made.body
+        binding = {"policyName": "wild", **({"validationActions": ["Deny"]} if kind == "validating" else {})}
+        client.post(f"{admission}/{kind}admissionpolicybindings", {"metadata": {"name": "wild"}, "spec": binding})
+        answer = client.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "wild"}, "data": {"a": "b"}})
+        assert answer.status in (201, 400, 403, 422), answer.body
+        for plural in (f"{kind}admissionpolicybindings", f"{kind}admissionpolicies"):
+            client.delete(f"{admission}/{plural}/wild")
+        client.delete("/api/v1/namespaces/default/configmaps/wild")

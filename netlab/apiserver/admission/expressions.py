@@ -7,15 +7,15 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from netlab.api.meta import Object
-from netlab.apiserver.cel import OBJECT, PATCHES, CelError, Environment, WrongType
+from netlab.apiserver.cel import OBJECT, PATCHES, CelError, Environment, Patience, WrongType
 from netlab.apiserver.cel.authorizer import AUTHORIZER, RESOURCE
 from netlab.apiserver.cel.types import BOOL, DYN, NULL, STRING, TIMESTAMP, Type, list_of, map_of
-from netlab.apiserver.validation.errors import FieldError, invalid
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid
 
 _TEXTS = list_of(STRING)
 
@@ -53,20 +53,24 @@ class Asked(NamedTuple):
     """Sees the policy's variables."""
 
 
-def webhook(hook: Object, path: str) -> list[FieldError]:
-    """Return what is wrong with a webhook's matchConditions."""
-    return [error for asked in _conditions(hook, path) for error in _wrong(asked, Environment(
-        {**_BASE, "object": DYN, "oldObject": DYN}))]
+def webhooks(hooks: Sequence[Object]) -> Iterator[FieldError]:
+    """Yield what is wrong with the matchConditions of a configuration's webhooks."""
+    environment, patience = Environment({**_BASE, "object": DYN, "oldObject": DYN}), Patience()
+    for at, hook in enumerate(hooks):
+        for asked in _conditions(hook, f"webhooks[{at}]"):
+            yield from _wrong(asked, environment, patience)
 
 
-def policy(spec: Object, *, mutating: bool) -> list[FieldError]:
-    """Return what is wrong with a policy's expressions."""
+def policy(spec: Object, *, mutating: bool, patience: Patience | None = None) -> list[FieldError]:
+    """Return what is wrong with a policy's expressions, until patience is spent."""
     kind = DYN if spec.get("paramKind") else None
     errors: list[FieldError] = []
-    composed = _environment(spec, DYN, kind, mutating, lambda asked, env: errors.extend(_wrong(asked, env)))
+    patience = patience or Patience()
+    composed = _environment(spec, DYN, kind, mutating, patience, lambda asked, env: errors.extend(
+        _wrong(asked, env, patience)))
     plain = Environment({name: one for name, one in composed.variables.items() if name != "variables"}, mutating)
     for asked in _texts(spec):
-        errors += _wrong(asked, composed if asked.composed else plain)
+        errors += _wrong(asked, composed if asked.composed else plain, patience)
     return errors
 
 
@@ -77,12 +81,15 @@ def warnings(spec: Object, kinds: Mapping[str, Type], params: Type | None) -> li
         spec: the policy's.
         kinds: `apps/v1, Kind=Deployment` → its type, in the order of the report.
         params: the type of its parameters; None for unknown.
+
+    Nothing more is looked for once that takes too long.
     """
+    patience = Patience(1.0)
     environments = {name: _environment(spec, kind, (params or DYN) if spec.get("paramKind") else None, False,
-                                       lambda _asked, _env: None) for name, kind in kinds.items()}
+                                       patience, lambda _asked, _env: None) for name, kind in kinds.items()}
     found = []
     for asked in _texts(spec):
-        if not asked.path.startswith("spec.validations"):
+        if not asked.path.startswith("spec.validations") or patience.spent():
             continue
         said = [f"{name}: {problem}\n" for name, environment in environments.items()
                 if (problem := _problem(asked._replace(wanted=()), environment))]
@@ -91,7 +98,7 @@ def warnings(spec: Object, kinds: Mapping[str, Type], params: Type | None) -> li
     return found
 
 
-def _environment(spec: Object, kind: Type, params: Type | None, mutating: bool,
+def _environment(spec: Object, kind: Type, params: Type | None, mutating: bool, patience: Patience,
                  ask: Callable[[Asked, Environment], None]) -> Environment:
     """Return what a policy's expressions may use; `ask` is told of each of its variables as it is declared."""
     known: dict[str, Type] = {}
@@ -99,7 +106,7 @@ def _environment(spec: Object, kind: Type, params: Type | None, mutating: bool,
     environment = Environment({**base, "variables": Type("kubernetes.variables", fields=known)}, mutating)
     for at, variable in enumerate(spec.get("variables") or []):
         text, found = str(variable.get("expression") or ""), DYN
-        if text.strip():
+        if text.strip() and not patience.spent():
             ask(Asked(f"spec.variables[{at}].expression", text, ()), environment)
             with suppress(CelError):  # told, or no matter here: the variable may be anything then
                 found = environment.compile(text).type
@@ -125,7 +132,10 @@ def _texts(spec: Object) -> Iterator[Asked]:
                 "expression") or ""), (kind,))
 
 
-def _wrong(asked: Asked, environment: Environment) -> Iterator[FieldError]:
+def _wrong(asked: Asked, environment: Environment, patience: Patience) -> Iterator[FieldError]:
+    if said := patience.spent():
+        yield forbidden(asked.path.partition("[")[0], said)
+        return
     problem = _problem(asked, environment)
     if problem:
         yield invalid(asked.path, asked.text, problem if problem.startswith("must evaluate") else

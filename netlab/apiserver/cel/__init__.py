@@ -19,8 +19,8 @@ from netlab.apiserver.cel.environment import (
     compile_dynamic,
     plain,
 )
-from netlab.apiserver.cel.run import OUT, Budget, OutOfBudget
+from netlab.apiserver.cel.run import OUT, Budget, OutOfBudget, Patience
 from netlab.apiserver.cel.values import Lazy, Optional, duration, timestamp
 
 __all__ = ["OBJECT", "OUT", "PATCHES", "Budget", "CelError", "Environment", "Lazy", "Optional", "OutOfBudget",
-           "Program", "WrongType", "compile_dynamic", "duration", "plain", "timestamp"]
+           "Patience", "Program", "WrongType", "compile_dynamic", "duration", "plain", "timestamp"]

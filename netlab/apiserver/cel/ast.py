@@ -19,6 +19,8 @@ from netlab.apiserver.cel.values import UInt
 
 LONGEST = 64 * 1024
 ACCU = "@result"
+_SHOWN = 1024
+"""Characters of a line that errors show; each of a hundred would repeat a longer one."""
 
 
 class CelError(ValueError):
@@ -72,10 +74,11 @@ class Tree:
         """Return where an error is, and its text as compilers of the language show it."""
         at = self.places.get(node.id, 0)
         before = self.text[:at]
-        line, start = before.count("\n") + 1, before.rfind("\n") + 1
+        number, start = before.count("\n") + 1, before.rfind("\n") + 1
         end = self.text.find("\n", at)
-        shown = self.text[start : end if end >= 0 else None].replace("\t", " ")
-        return at, f"ERROR: <input>:{line}:{at - start + 1}: {said}\n | {shown}\n | {'.' * (at - start)}^"
+        line = self.text[start:end if end >= 0 else None].replace("\t", " ")
+        shown = f"\n | {line}\n | {'.' * (at - start)}^" if len(line) <= _SHOWN else ""
+        return at, f"ERROR: <input>:{number}:{at - start + 1}: {said}{shown}"
 
 
 @cache

@@ -26,6 +26,20 @@ class OutOfBudget(CelError):
     """A run took more than is left for all that are asked together."""
 
 
+class Patience:
+    """Processor time for the check of many expressions: a definition may hold as many as a request has room for."""
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds, self._until = seconds, time.thread_time() + seconds
+
+    def spent(self) -> str:
+        """Return what to say once it is used up, "" before."""
+        if time.thread_time() <= self._until:
+            return ""
+        return (f"the check takes more than {self._seconds:g} seconds of the processor: write fewer or shorter "
+                "expressions")
+
+
 class Budget:
     """What several evaluations may take together: cost, and seconds of the processor; `within` a larger one."""
 

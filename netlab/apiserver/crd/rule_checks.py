@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from netlab.apiserver.cel import CelError, Environment, WrongType, types
+from netlab.apiserver.cel import CelError, Environment, Patience, WrongType, types
 from netlab.apiserver.cel.types import Type
 from netlab.apiserver.crd.declared import cardinality, declared
 from netlab.apiserver.crd.structural import EMBEDDED, Schema
@@ -25,6 +25,7 @@ class _Total:
 
     cost: int = 0
     parts: list[tuple[int, str]] = field(default_factory=list)
+    patience: Patience = field(default_factory=Patience)
 
     def add(self, path: str, cost: int) -> None:
         self.cost = min(_MANY, self.cost + cost)
@@ -41,9 +42,9 @@ class _Total:
                                         "entire OpenAPIv3 schema", self.cost, _PER_SCHEMA))
 
 
-def check(schema: Schema, path: str) -> Iterator[FieldError]:
-    """Yield what is wrong with the rules of a whole structural schema."""
-    total = _Total()
+def check(schema: Schema, path: str, patience: Patience | None = None) -> Iterator[FieldError]:
+    """Yield what is wrong with the rules of a whole structural schema, until patience is spent."""
+    total = _Total(patience=patience or Patience())
     yield from _walk(schema, path, 1, total, root=True, known="")
     yield from total.errors(path)
 
@@ -75,6 +76,9 @@ def _part(schema: Schema, path: str, times: int | None, total: _Total, *, root: 
     found = declared(schema, root=root)
     seen: set[str] = set()
     for at, rule in enumerate(schema[RULES]):
+        if said := total.patience.spent():
+            yield forbidden(f"{path}.{RULES}[{at}]", said)
+            return
         place, text = f"{path}.{RULES}[{at}]", str(rule.get("rule", "")).strip()
         yield from _texts(rule, place, text)
         if not text:

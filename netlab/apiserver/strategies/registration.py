@@ -36,7 +36,7 @@ class WebhooksStrategy(Strategy):
         """Check every webhook, and its conditions."""
         hooks = obj.get("webhooks") or []
         return [*super().validate(obj), *checks.webhooks(hooks, "webhooks", mutating=_mutating(self.resource)),
-                *(error for at, hook in enumerate(hooks) for error in expressions.webhook(hook, f"webhooks[{at}]"))]
+                *expressions.webhooks(hooks)]
 
 
 class PolicyStrategy(Strategy):

@@ -16,6 +16,7 @@ from netlab.apiserver.validation.errors import (
     invalid,
     not_supported,
     required,
+    too_many,
 )
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
@@ -28,6 +29,8 @@ _ACTIONS = ("Audit", "Deny", "Warn")
 _REVIEWS = ("v1", "v1beta1")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
 _PATCHES = ("ApplyConfiguration", "JSONPatch")
+
+_MOST_CONDITIONS = 64
 
 
 def webhooks(hooks: list[Any], path: str, *, mutating: bool) -> list[FieldError]:
@@ -138,7 +141,7 @@ def _rule(rule: Object, path: str) -> list[FieldError]:
 
 
 def _conditions(conditions: list[Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
+    errors = [too_many(path, len(conditions), _MOST_CONDITIONS)] if len(conditions) > _MOST_CONDITIONS else []
     seen: set[str] = set()
     for at, condition in enumerate(conditions):
         field, name = f"{path}[{at}]", condition.get("name", "")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netlab.apiserver.admission import expressions
-from netlab.apiserver.cel import CelError, Environment
+from netlab.apiserver.cel import CelError, Environment, Patience
 from netlab.apiserver.crd import rule_checks
 from netlab.apiserver.crd.declared import declared
 
@@ -173,6 +173,19 @@ def test_policies(spec: dict, said: str) -> None:
 def test_mutations(part: str, text: str, said: str) -> None:
     found = [str(error) for error in expressions.policy({"mutations": [{part: {"expression": text}}]}, mutating=True)]
     assert said in found[0] if said else not found, found
+
+
+def test_checks_end() -> None:
+    """As many as fit into a request would take minutes; and an error does not repeat a long line."""
+    spent = Patience(-1)
+    schema = {"type": "object", "x-kubernetes-validations": [{"rule": "nope"}] * 3}
+    said = "the check takes more than -1 seconds of the processor: write fewer or shorter expressions"
+    assert [str(error) for error in rule_checks.check(schema, "s", spent)] == [f"s.x-kubernetes-validations[0]: Forbidden: {said}"]
+    errors = expressions.policy({"validations": [{"expression": "nope"}] * 3}, mutating=False, patience=spent)
+    assert {str(error) for error in errors} == {f"spec.validations: Forbidden: {said}"}
+    long = wrong(" || ".join(f"a{number} == 1" for number in range(3000)))
+    assert long.count("ERROR") == 100
+    assert len(long) < 20000
 
 
 def test_kinds_that_policies_are_about() -> None:
