@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -128,21 +129,39 @@ def _pieces(form: str, args: Iterator[Any]) -> Iterator[str]:
 
 
 def _shown(value: Any, _precision: int | None, depth: int = 0) -> str:
-    if depth > 32:
-        raise ValueError("values nested too deeply")
+    if isinstance(value, (list, Mapping)):
+        return _structure(value, depth)
     if value is None:
         return "null"
-    if isinstance(value, list):
-        parts = [_shown(one, None, depth + 1) for one in value]
-        fits(sum(map(len, parts)))
-        return f"[{', '.join(parts)}]"
-    if isinstance(value, Mapping):
-        parts = [f"{_shown(key, None)}: {_shown(value[key], None, depth + 1)}" for key in sorted(value, key=str)]
-        fits(sum(map(len, parts)))
-        return f"{{{', '.join(parts)}}}"
     if kind(value) in ("string", "bool", "int", "uint", "double", "bytes", "timestamp", "duration", "type"):
         return value.name if isinstance(value, Kind) else text(value)
     raise ValueError(f"error during formatting: string clause can not be used with {kind(value)}")
+
+
+def _structure(value: Any, depth: int) -> str:
+    """Return a list or map as text, what is in it as literals."""
+    if depth > 32:
+        raise ValueError("values nested too deeply")
+    if isinstance(value, list):
+        parts = [_literal(one, depth) for one in value]
+    else:
+        parts = [f"{key}:{inner}" for key, inner in sorted(
+            (_literal(key, depth), _literal(value[key], depth)) for key in value)]
+    fits(sum(map(len, parts)))
+    return f"[{', '.join(parts)}]" if isinstance(value, list) else f"{{{', '.join(parts)}}}"
+
+
+def _literal(value: Any, depth: int) -> str:
+    match kind(value):
+        case "string":
+            return _quote(value)
+        case "bytes":
+            return f"b{_quote(text(value))}"
+        case "timestamp" | "duration":
+            return f'{kind(value)}("{value}")'
+        case "double":
+            return f"{value:.6f}" if math.isfinite(value) else f'"{number(value)}"'
+    return _shown(value, None, depth + 1)
 
 
 def _decimal(value: Any, _precision: int | None) -> str:

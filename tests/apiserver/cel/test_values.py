@@ -69,7 +69,8 @@ def test_comprehensions_of_two_variables(text: str, wanted: Any) -> None:
     # sets, text, optional values, patches
     ("sets.contains([1, 2], [])", True), ("sets.equivalent([1], [1, 1])", True), ("sets.intersects([1], [2])", False), ("sets.contains([1.0], [dyn(1)])", True),
     ("'%s %d %.2f %x %o %b %e %%'.format([dyn([1, 2]), dyn(7), dyn(2.5), dyn(255), dyn(8), dyn(5), dyn(1234.5)])", "[1, 2] 7 2.50 ff 10 101 1.234500e+03 %"),
-    ("'%s'.format([{'b': dyn(1), 'a': dyn(timestamp('2020-01-01T00:00:00Z'))}])", "{a: 2020-01-01T00:00:00Z, b: 1}"), ("'a,b,c'.split(',', 2)", ["a", "b,c"]),
+    ("'%s'.format([{'b': dyn(1), 'a': dyn(timestamp('2020-01-01T00:00:00Z'))}])", '{"a":timestamp("2020-01-01T00:00:00Z"), "b":1}'), ("'%s'.format([[dyn('x'), dyn(1.5), dyn(b'y'), dyn(null), dyn(duration('90s')), dyn(['z'])]])", '["x", 1.500000, b"y", null, duration("90s"), ["z"]]'),
+    ("'a,b,c'.split(',', 2)", ["a", "b,c"]),
     ("'hello'.substring(1, 3) + 'x'.charAt(1) + ' ab '.trim() + 'aB'.upperAscii() + 'É'.lowerAscii()", "elabABÉ"), ("'hello hello'.replace('he', 'we', 1)", "wello hello"),
     ("'hello mellow'.lastIndexOf('ello', 6)", 1), ("['a', 'b'].join('-')", "a-b"), ("strings.quote('a\"\\n')", '"a\\"\\n"'), ("'abc'.charAt(4)", "index out of range: 4"),
     ("self.?m.?q.orValue('none')", "none"), ("self.?m.x.value()", 1), ("self.a[?9].hasValue()", False), ("self.?nil.hasValue()", False), ("has(self.nil)", False),
