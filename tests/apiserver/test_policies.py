@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from netlab.api.kinds import RESOURCES
+from netlab.apiserver.admission.policies import Bound, failed
+from netlab.apiserver.cel import Budget
 from tests.apiserver.conftest import Client, config_map, pod
 
 API = "/apis/admissionregistration.k8s.io/v1"
@@ -169,6 +172,7 @@ def test_what_does_not_fit_the_kind_is_told(client: Client, ns: str, policy: Any
     assert observed(client, f"typed-{ns}", 2)["typeChecking"] == {}
 
 
+@pytest.mark.soak
 def test_all_policies_of_a_request_share_their_time(client: Client, ns: str, policy: Any) -> None:
     loop = "[" + ", ".join(map(str, range(250))) + "]"
     slow = {"expression": f"{loop}.all(x, {loop}.all(y, x != 5000 || y > 5000 || x + y + x > 0))"}
@@ -177,6 +181,16 @@ def test_all_policies_of_a_request_share_their_time(client: Client, ns: str, pol
     answer = client.post(maps(ns), config_map("a"))
     assert answer.status == 422
     assert "running out of cost budget" in answer.json["message"]
+
+
+@pytest.mark.parametrize(("policy_", "failures"), [("Fail", 1), ("Ignore", 0)])
+def test_what_finds_no_time_left_fails(policy_: str, failures: int) -> None:
+    spec = {"failurePolicy": policy_, "validations": [{"expression": "[1, 2].all(x, x > 0)"}]}
+    spent = Budget(10**7, within=Budget(10**9, seconds=-1.0))
+    bound = Bound({"kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}, {"metadata": {"name": "b"}}, {}, RESOURCES[0], spent)
+    found = failed(bound, None)  # type: ignore[arg-type] # no expression here asks about the write
+    assert [reason for _, reason in found] == ["Invalid"] * failures
+    assert all("running out of cost budget" in said for said, _ in found)
 
 
 def test_conditions_of_webhooks_are_checked(client: Client) -> None:

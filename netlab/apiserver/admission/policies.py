@@ -185,15 +185,16 @@ class ValidatingPolicies(_Policies):
         """Refuse, or warn of, what a policy does not let pass."""
         async for found in self.bound(attempt, _total()):
             actions = found.binding["spec"].get("validationActions") or ()
-            for said, reason in _failures(found, attempt):
+            for said, reason in failed(found, attempt):
                 if "Deny" in actions:
                     raise _denied(found, attempt, said, reason)
                 if "Warn" in actions:
                     attempt.call.request.warnings.append(f"Validation failed for {found.title}: {said}")
 
 
-def _failures(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
-    failed: list[tuple[str, str]] = []
+def failed(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
+    """Return what a policy's validations say against a write, and the reasons that they give."""
+    said: list[tuple[str, str]] = []
     with conditions.answering(attempt):
         for check in found.policy["spec"].get("validations") or ():
             text = str(check["expression"])
@@ -201,11 +202,11 @@ def _failures(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
                 holds = compile_dynamic(text, NAMES).evaluate(found.values, found.budget)
             except CelError as error:
                 if not found.open:
-                    failed.append((f"expression '{text}' resulted in error: {error}", "Invalid"))
+                    said.append((f"expression '{text}' resulted in error: {error}", "Invalid"))
                 continue
             if holds is not True:
-                failed.append((_message(check, found), str(check.get("reason") or "Invalid")))
-    return failed
+                said.append((_message(check, found), str(check.get("reason") or "Invalid")))
+    return said
 
 
 def _message(check: Mapping[str, Any], found: Bound) -> str:
