@@ -94,8 +94,8 @@ def command(asked: Asked, service: str, table: str, chain: str, grep: str, outpu
         raise UsageError("the past has no counters and no connections", hint="--at shows rules alone")
     key = services.full_name(service) if service else ""
     source = asked.source()
-    if asked.at and source.objects() and output not in ("json", "yaml"):
-        click.echo(f"Worked out for revision {asked.at}, not observed:\n")
+    if isinstance(source, rules_source.Past) and output not in ("json", "yaml"):
+        click.echo("\n".join((*source.words(), "")))
     if watch:
         from netlab.cli import rules_watch
 
@@ -141,7 +141,8 @@ def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
             continue
         found = found if asked.at else _with_connections(source, held, found, key, names)
         data += [{"node": node, "family": "IPv6" if ipv6 else "IPv4", "backend": held[node].backend,
-                  "ports": show.ports_data(ports)} for node, ports in found.items()]
+                  **rules_source.observed(source, node), "ports": show.ports_data(ports)}
+                 for node, ports in found.items()]
         texts += [show.tree(nodes, held[nodes[0]].backend, ports, service, wide=output == "wide") if ports else
                   f"{key}, {show.places(nodes)}: no rules here" for nodes, ports in merge.alike(found)]
     if not data:
@@ -149,7 +150,7 @@ def _show_service(source: Source, asked: Asked, key: str, output: str) -> None:
             there = dict.fromkeys(name for each in rules_source.holdings(source) for name in each.services())
         raise NotFound(_why_none(key, names), hint=f"rules are there for: {', '.join(there) or 'none'}")
     if output in ("json", "yaml"):
-        emit({"service": key, **({"at": asked.at, "observed": False} if asked.at else {}), "nodes": data}, output)
+        emit({"service": key, **({"at": asked.at} if asked.at else {}), "nodes": data}, output)
     else:
         click.echo("\n\n".join(texts))
 

@@ -32,13 +32,20 @@ def pairs(one: str, other: str, asked: Asked) -> Iterator[tuple[str, Holding, Ho
     source = replace(asked, node=asked.node or place).source()
     ipv6 = asked.families == (True,)
     listed = {side: source.objects(side[1:] if side.startswith("@") else "") for side in (one, other) if _made(side)}
+    recorded = {side: source.recorded(side[1:]) for side in listed
+                if side.startswith("@") and isinstance(source, rules_source.LabSource)}
     from netlab.inspect import expected
 
     for held in rules_source.holdings(source, ipv6=ipv6):
-        sides = [_expected(side, held, listed[side]) if _made(side) else
+        then = {side: found[held.node] for side, found in recorded.items() if held.node in found}
+        sides = [then[side].holding(held.node, held) if side in then else
+                 _expected(side, held, listed[side]) if _made(side) else
                  (held if side.startswith("node/") else _fixed(side, asked)) for side in (one, other)]
-        sides = [expected.only_proxys(side) for side in sides]  # what others wrote is no difference there
-        yield f"{one} → {other}{'' if place else f' on node/{held.node}'}", sides[0], sides[1]
+        if any(_made(side) and side not in then for side in (one, other)):
+            sides = [expected.only_proxys(side) for side in sides]  # what others wrote is no difference there
+        called = [f"{side} ({then[side].words})" if side in then else
+                  f"{side} (recomputed)" if side.startswith("@") else side for side in (one, other)]
+        yield f"{' → '.join(called)}{'' if place else f' on node/{held.node}'}", sides[0], sides[1]
 
 
 def names(sides: Sequence[str], asked: Asked) -> Names:

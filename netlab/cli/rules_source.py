@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netlab.inspect.holding import Holding
     from netlab.inspect.names import Names
     from netlab.kernel.conntrack import Flow
+    from netlab.lab.history import Held
     from netlab.lab.state import LabRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,7 +107,7 @@ def options(function: F) -> F:
 
 
 at_option = click.option("--at", metavar="REVISION", default="", help=(
-    "As kube-proxy would have written them for the objects of this resourceVersion."))
+    "As they were at this resourceVersion: as recorded, or worked out from the objects of that time."))
 
 
 def holdings(source: Source, *, ipv6: bool = False, both: bool = False, only: str = "") -> Iterator[Holding]:
@@ -114,12 +115,25 @@ def holdings(source: Source, *, ipv6: bool = False, both: bool = False, only: st
     from netlab.inspect import expected, reading
 
     if isinstance(source, Past):
-        objects = source.objects()
+        objects, recorded = source.objects(), source.recorded()
         for held in holdings(source.now, ipv6=ipv6):
-            yield expected.expected(held, objects, held.mode or "iptables")
+            then = recorded.get(held.node)
+            yield (then.holding(held.node, held) if then is not None else
+                   expected.expected(held, objects, held.mode or "iptables"))
         return
     for node, netns in source.namespaces():
         yield reading.read(node, netns, ipv6=ipv6, both=both, only=only)
+
+
+def observed(source: Source, node: str) -> dict[str, Any]:
+    """Return the fields that say of a node's past rules whether they were recorded; nothing for the present."""
+    if not isinstance(source, Past):
+        return {}
+    held = source.recorded().get(node)
+    if held is None:
+        return {"observed": False}
+    return {"observed": True, "from": {"at": held.moment.at, "revision": held.moment.revision},
+            "until": {"at": held.until.at, "revision": held.until.revision} if held.until else None}
 
 
 def flows(source: Source, *, ipv6: bool = False) -> dict[str, list[Flow]]:
@@ -131,14 +145,30 @@ def flows(source: Source, *, ipv6: bool = False) -> dict[str, list[Flow]]:
 
 @dataclass
 class Past:
-    """The rules of a source's nodes worked out for the objects of an earlier revision, with the settings of today.
+    """The rules of a source's nodes at an earlier revision.
 
-    Nothing of it was observed: what netd, CNI plugins and people wrote then is not among them.
+    Of a lab, as they were recorded. What was not is worked out for the objects as they were, with the settings of
+    today: what netd, CNI plugins and people wrote then is not among that.
     """
 
     now: Source
     revision: str
     _objects: list[Object] | None = None
+    _recorded: Mapping[str, Held] | None = None
+
+    def recorded(self) -> Mapping[str, Held]:
+        """Return what was recorded, by node."""
+        if self._recorded is None:
+            self._recorded = self.now.recorded(self.revision) if isinstance(self.now, LabSource) else {}
+        return self._recorded
+
+    def words(self) -> list[str]:
+        """Return for each node since when its rules were held, or that they were not recorded."""
+        self.objects()  # a revision that is compacted is refused first
+        found = self.recorded()
+        return [f"node/{node}: {found[node].words}" if node in found else
+                f"node/{node}: not recorded; recomputed from the objects of that revision, with today's settings"
+                for node in self.nodes()]
 
     def nodes(self) -> list[str]:
         """Return the names of the nodes."""
@@ -187,6 +217,12 @@ class LabSource:
         """Return the names of the nodes."""
         return [each.name for each in self.lab.nodes if self.only in ("", each.name)]
 
+    def recorded(self, revision: str) -> Mapping[str, Held]:
+        """Return what the nodes held at a revision, as far as it was recorded."""
+        from netlab.lab import history
+
+        return history.at(self.lab, int(revision))
+
     def namespaces(self) -> Iterator[tuple[str, int]]:
         """Yield the nodes' namespaces. For a rootless lab this process moves into it for good."""
         from netlab.lab.places import Places, closing, enter_lab
@@ -206,7 +242,9 @@ class LabSource:
         """
         from netlab.lab.places import Places
 
-        return asyncio.run(listed(Places(self.lab).client, revision))
+        if revision:
+            return list(asyncio.run(_then(Places(self.lab).client, revision)))
+        return asyncio.run(listed(Places(self.lab).client))
 
     def names(self, key: str = "") -> Names:
         """Return what the API calls addresses."""
@@ -285,6 +323,17 @@ async def listed(client: Callable[[], Any], revision: str = "") -> list[Object]:
     except TimeoutError:
         raise TemporaryError("the API server does not answer: there is nothing to compare the rules with") from None
     return [{**item, "kind": kind} for kind, (items, _) in zip(KINDS.values(), lists, strict=True) for item in items]
+
+
+async def _then(client: Callable[[], Any], revision: str) -> Sequence[Object]:
+    from netlab.errors import TemporaryError
+    from netlab.lab import past
+
+    try:
+        async with asyncio.timeout(20), client() as api:
+            return await past.objects(api, revision)
+    except TimeoutError:
+        raise TemporaryError("the API server does not answer: only it knows the objects of that time") from None
 
 
 async def _exact(api: Any, resource: str, revision: str) -> Sequence[Object]:

@@ -12,7 +12,7 @@ from netlab.errors import TemporaryError, UsageError
 from netlab.inspect import guess, nft_world, whatif
 from netlab.inspect.nft_world import NftWorld
 from netlab.inspect.world import World as Cluster
-from netlab.lab import past, tracing
+from netlab.lab import history, past, tracing
 from netlab.lab.places import Places, closing, enter_lab
 from netlab.lab.state import LabRecord
 from netlab.lab.tracing import Wish
@@ -27,7 +27,7 @@ from netlab.trace.branch import Prediction, Question
 from netlab.trace.listen import Tap
 from netlab.trace.predict import predict
 from netlab.trace.target import names, resolve
-from netlab.trace.world import World
+from netlab.trace.world import Route, World
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ async def foretell(lab: LabRecord, wish: Wish, change: Change, *, revision: str 
         family = look.family_of(target.address)
         world = await asyncio.to_thread(look.world, taps, names(known), family=family)
     if then is not None:
-        world = _as_of(world, then, objects, family, revision)
+        world = _as_of(world, then, objects, family, revision, history.at(lab, int(revision)))
     protocol = "icmpv6" if wish.protocol == "icmp" and family == 6 else wish.protocol
     question = Question(here, target.address, target.port, protocol, wish.source_address)
     now = predict(world, question, target=target.label)
@@ -110,12 +110,27 @@ async def _objects(places: Places, revision: str = "") -> tuple[Object, ...]:
         raise TemporaryError("the API server does not answer: it has to tell which objects there are") from None
 
 
-def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], family: int,
-           revision: str) -> World:
+def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], family: int, revision: str,
+           recorded: Mapping[str, history.Held]) -> World:
+    """Return the world with the nodes' rules and routes as they were: recorded, else worked out."""
     made = _changed(world, then, objects, family)
-    note = (f"kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; links, routes and "
-            "other rules are those of now")
-    return replace(made, notes=(*made.notes, note))
+    spaces, notes = dict(made.spaces), [*made.notes]
+    for place, space in world.spaces.items():
+        kind, _, name = place.partition("/")
+        if kind != "node":
+            continue
+        held = recorded.get(name)
+        if held is None:
+            notes.append(f"{place}: kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; "
+                         "routes and other rules are those of now")
+            continue
+        routes = tuple(Route(*each) for *each, table in held.routes() if table in look.MAIN_TABLES)
+        beside = space.beside.get(family) or Beside()
+        rules, beside = held.rules(family, beside.created)
+        spaces[place] = replace(space, rules={family: rules} if rules is not None else {}, beside={family: beside},
+                                routes=routes)
+        notes.append(f"{place}: rules and routes as recorded, {held.words}")
+    return replace(made, spaces=spaces, notes=(*notes, "links, Pods and the kernel's settings are those of now"))
 
 
 def _changed(world: World, objects: Sequence[Object], before: Sequence[Object], family: int,

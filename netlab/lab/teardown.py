@@ -92,7 +92,8 @@ def remove_files(record: LabRecord) -> None:
     for folder in (record.run_dir, record.state_dir):
         while folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
             if time.monotonic() > deadline:
                 shutil.rmtree(folder)
-            elif folder.exists():
-                time.sleep(0.05)
+            time.sleep(0.05)

@@ -20,6 +20,7 @@ from netlab.flags import Flag, Flags, parse, usage
 from netlab.netd import plan
 from netlab.netd.configuration import Configuration
 from netlab.netd.node import Node
+from netlab.netd.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ FLAGS: Final = (
     Flag("cni-conf-dir", "string", "/etc/cni/net.d", "where the CNI configuration goes"),
     Flag("cni-bin-dir", "string", "/opt/cni/bin", "where the CNI plugins go"),
     Flag("cni-state-dir", "string", "/var/lib/cni", "where it is kept what was written"),
+    Flag("history-dir", "string", "", "where it is kept which rules and routes the kernel held; without, nowhere"),
     Flag("masquerade", "bool", True, "give Pods the node's address for what they send out of the cluster"),
     Flag("sync-period", "duration", 30.0, "how often rules are looked at, changes or not"),
     Flag("v", "int", 0, "log verbosity"),
@@ -62,7 +64,17 @@ async def run(flags: Flags, stop: asyncio.Event) -> None:
         nodes = Informer(client, "nodes", transform=_slim)
         netd = Netd(flags, nodes, client)
         nodes.add_handler(netd.node_changed)
-        await daemon.first(stop.wait(), nodes.run(stop), netd.run())
+        works = [stop.wait(), nodes.run(stop), netd.run()]
+        if flags["history-dir"]:
+            works.append(Recorder(Path(flags["history-dir"]), lambda: _revision(client)).run())
+        await daemon.first(*works)
+
+
+async def _revision(client: Client) -> int:
+    """Return the revision that the store is at."""
+    async with asyncio.timeout(2):
+        _, revision = await client.list("nodes")
+    return int(revision)
 
 
 class Netd:

@@ -25,7 +25,7 @@ from netlab.trace.world import End, Link, Route, Space, World
 Family = Literal["IPv4", "IPv6"]
 _FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _INCOMPATIBLE: Final = re.compile(r"^# Table `(\w+)' (?:is|contains) incompatible", re.MULTILINE)
-_MAIN_TABLES: Final = (253, 254)
+MAIN_TABLES: Final = (253, 254)
 
 
 class Listeners(Container[tuple[str, int]]):
@@ -81,7 +81,7 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
             read.rp_filter.get(each.ifindex, 0))
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
                          entry.kind)  # type: ignore[arg-type]
-                   for entry in read.routes if entry.table in _MAIN_TABLES)
+                   for entry in read.routes if entry.table in MAIN_TABLES)
     unsaid = [*has.doubts]
     if read.policies:
         unsaid.append(f"{tap.place} has routing rules (ip rule), which are not followed here")

@@ -143,9 +143,8 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
                 break
             quiet_until = now + QUIET
             continue
-        if now >= end:
-            break
-        for key, _ in loop.select(max(min(quiet_until if sender.answered else end, end) - now, 0.001)):
+        late = now >= end  # what came while this process had to wait for a processor counts
+        for key, _ in loop.select(0 if late else max(min(quiet_until if sender.answered else end, end) - now, 0.001)):
             if key.data is None:
                 was = sender.answered
                 sender.ready()
@@ -156,6 +155,8 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
         if isinstance(sender, Crafted) and not sender.answered:
             sender.observe(ears.heard.seen)
             quiet_until = time.monotonic() + QUIET
+        if late:
+            break
         if not sender.answered and ears.heard.dropped(sender.is_first):  # nobody will answer: no need to wait for that
             end = min(end, time.monotonic() + 2 * QUIET)
     ears.take_all()

@@ -102,7 +102,8 @@ def _sender(first: Hop, names: Mapping[str, str]) -> str:
 def _unknown(request: Sequence[Hop], reply: Sequence[Hop]) -> Cause | None:
     """Return what is wrong with an answer that came to the sender from somewhere it never asked."""
     asked, back = request[0].packet, reply[-1].packet
-    if reply[-1].place != request[0].place or (back.source, back.sport) == (asked.destination, asked.dport):
+    same = back.is_icmp or back.sport == asked.dport
+    if reply[-1].place != request[0].place or (same and back.source == asked.destination):
         return None
     return Cause(f"the answer came from {join(back.source, back.sport)} where {asked.to} was asked: nothing took the "
                  f"DNAT back, and {reply[-1].place} knows no such connection",

@@ -50,14 +50,6 @@ def test_what_a_change_would_do_is_told_and_nothing_is_touched(netlab, lab):
     assert netlab.kubectl("--context", f"netlab-{lab}", "get", "svc", "web", "-o", "yaml") == before
 
 
-def test_the_past_is_recomputed_and_said_so(netlab, lab):
-    revision = netlab.kubectl("--context", f"netlab-{lab}", "get", "svc", "web", "-o",
-                              "jsonpath={.metadata.resourceVersion}")
-    found = told(netlab, "--name", lab, "--predict", "--at", revision, "pod/client", "svc/web", code=1)
-    assert {each["outcome"]["status"] for each in found["branches"]} == {"refused"}, "its Pods were not there yet"
-    assert any(f"resourceVersion {revision}" in note for note in found["assumed"])
-
-
 def test_saved_rules_and_objects_need_neither_a_lab_nor_root(netlab, lab):
     saved, objects = netlab.home / "saved.txt", netlab.home / "cluster.json"
     saved.write_text(subprocess.run(["ip", "netns", "exec", f"{lab}-worker1", "iptables-save"], capture_output=True,

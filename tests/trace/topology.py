@@ -101,12 +101,19 @@ class Network:
 
 def build(family: int = 4) -> Network:
     net = Network(family)
-    net.places["fabric"] = fabric = netns.new_netns()
+
+    def place(name: str) -> int:
+        fd = net.places[name] = netns.new_netns()
+        # before an address is known to be nobody else's, an IPv6 neighbour is not asked for
+        net.sh(name, "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
+        return fd
+
+    fabric = place("fabric")
     with Rtnl(fabric) as sock:
         link.set_up(sock, "lo")
         link.add_bridge(sock, "br0")
     for node, (ip, gateway) in NODES.items():
-        fd = net.places[f"node/{node}"] = netns.new_netns()
+        fd = place(f"node/{node}")
         with Rtnl(fabric) as sock:
             link.add_veth(sock, node, "eth0", peer_netns=fd, master="br0")
         with Rtnl(fd) as sock:
@@ -122,7 +129,7 @@ def build(family: int = 4) -> Network:
             sock.send(route.new_route(route.Route(net.at(NODES[other][1].rsplit(".", 1)[0] + ".0/24"), net.at(NODES[other][0]), index)))
             sock.send(route.new_route(route.Route(net.at("0.0.0.0/0"), net.at("172.18.0.1"), index)))
     for pod, (node, ip) in PODS.items():
-        fd = net.places[f"pod/default/{pod}"] = netns.new_netns()
+        fd = place(f"pod/default/{pod}")
         with Rtnl(net.places[f"node/{node}"]) as sock:
             link.add_veth(sock, f"v-{pod}", "eth0", peer_netns=fd, master="cni0")
             sock.send(link.change_port(f"v-{pod}", hairpin=True))

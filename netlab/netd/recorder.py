@@ -1,0 +1,154 @@
+"""Netd's flight recorder: which rules and routes this node's kernel held, beside the store's revisions.
+
+It looks twice a second whether something may have changed, and reads only then; reading takes at most a twentieth of
+the time, so states that last shorter than that are missed where rules are many. What has changed goes to a file, with
+the time and the revision that the API server was at just then. Files begin with a whole state; the oldest go when they
+are too old or too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Literal
+
+from netlab.errors import NetlabError
+from netlab.kernel import iptables, nft_listing, survey
+from netlab.kernel.netns import OWN, open_netns
+from netlab.kernel.rulewatch import RuleWatch
+from netlab.netfilter import history
+from netlab.netfilter.model import HOOKS
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.5
+PATIENCE: Final = 20
+"""For each second of reading, so many seconds pass before the next one."""
+MOST_BYTES: Final = 16 << 20
+MOST_SECONDS: Final = 3600.0
+_FRESH: Final = 1 << 18
+"""A file is long enough for the next one to begin when it has so many bytes and eight times those of a whole state."""
+_TRACERS: Final = "netlab-trace"
+_TRACED_SECONDS: Final = 5.0
+
+
+class Recorder:
+    """Writes the history of the network namespace that it runs in.
+
+    Args:
+        folder: where the files go.
+        revision: asks the API server for the revision that it is at.
+        most_bytes: of all files together.
+    """
+
+    def __init__(self, folder: Path, revision: Callable[[], Awaitable[int]], *, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._revision, self._most = folder, revision, most_bytes
+        self._known: dict[str, int] = {}
+        self._file: Path | None = None
+        self._whole = self._last = 0
+        self._said = ""
+
+    async def run(self) -> None:
+        """Look and write, until cancelled."""
+        watch = RuleWatch()
+        netns = open_netns(OWN)
+        seen: object = None
+        traced = 0.0
+        try:
+            while True:
+                now = time.monotonic()
+                stamp = watch.stamp(now)
+                cost = 0.0
+                if stamp != seen and not (traced := await self._tracers(traced, now)):
+                    seen = stamp
+                    try:
+                        cost = await self.look(netns)
+                        self._say("")
+                    except (NetlabError, OSError, ValueError) as error:
+                        self._say(f"history: {error}")
+                await asyncio.sleep(max(LOOK_SECONDS, cost * PATIENCE))
+        finally:
+            watch.close()
+
+    async def _tracers(self, since: float, now: float) -> float:
+        """Return since when somebody traces here, 0 for nobody or for too long: those tables are no news."""
+        there = any(name.startswith(_TRACERS) for _, name in await asyncio.to_thread(nft_listing.names))
+        if not there or (since and now - since > _TRACED_SECONDS):
+            return 0.0
+        return since or now
+
+    async def look(self, netns: int) -> float:
+        """Read what is held, and write what of it is new; return the seconds that reading took."""
+        began, now = time.monotonic(), time.time()
+        state = await asyncio.to_thread(read, netns)
+        hashes = {key: hash(text) for key, text in state.items()}
+        change: dict[str, str | None] = {key: text for key, text in state.items()
+                                         if self._known.get(key) != hashes[key]}
+        change |= dict.fromkeys(self._known.keys() - hashes.keys())
+        cost = time.monotonic() - began
+        if change or self._file is None:
+            with contextlib.suppress(NetlabError, TimeoutError):  # without the API server as it was last known
+                self._last = max(self._last, await self._revision())
+            await asyncio.to_thread(self._write, now, state, change)
+            self._known = hashes
+        return cost
+
+    def _write(self, now: float, state: dict[str, str], change: dict[str, str | None]) -> None:
+        if self._file is None or self._file.stat().st_size > max(_FRESH, 8 * self._whole):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._folder / f"{int(now * 1000):015d}"
+            whole = history.record(now, self._last, state)
+            self._whole = len(whole)
+            self._file.write_bytes(whole)
+        else:
+            with self._file.open("ab") as file:
+                file.write(history.record(now, self._last, change))
+        self._prune(now)
+
+    def _prune(self, now: float) -> None:
+        """Remove the oldest files while all are too big, or they ended too long ago; the newest stays."""
+        files = sorted(self._folder.iterdir())
+        sizes = [each.stat() for each in files]
+        total = sum(each.st_size for each in sizes)
+        for file, told in list(zip(files, sizes, strict=True))[:-1]:
+            if total <= self._most and now - told.st_mtime <= MOST_SECONDS:
+                break
+            file.unlink()
+            total -= told.st_size
+
+    def _say(self, words: str) -> None:
+        if words and words != self._said:
+            log.warning("%s", words)
+        self._said = words
+
+
+def read(netns: int) -> dict[str, str]:
+    """Return what a namespace holds, as the parts of a history: iptables of both backends, nftables, routes."""
+    tables = [each for each in nft_listing.names(netns) if not each[1].startswith(_TRACERS)]
+    legacy = iptables.tables_in_use(netns)
+    state: dict[str, str] = {}
+    own = []
+    families: tuple[tuple[Literal["IPv4", "IPv6"], str], ...] = (("IPv4", "ip"), ("IPv6", "ip6"))
+    for family, word in families:
+        mine = [each for each in tables if each[0] == word and each[1] in HOOKS]
+        own += mine
+        backends: tuple[tuple[Literal["nft", "legacy"], bool], ...] = (
+            ("nft", bool(mine)), ("legacy", bool(legacy[family])))
+        for backend, there in backends:
+            if there:
+                tool = iptables.find(family, backend)
+                state |= history.parts(iptables.save(tool, netns=netns), f"{family} {backend}")
+    for table in tables:
+        if table not in own:
+            state[history.nft_part(*table)] = nft_listing.listing([table], netns)
+    found = survey.survey(netns)
+    names = {port.link.ifindex: port.link.name for port in found.ports}
+    state[history.ROUTES] = json.dumps([
+        [each.dst, names.get(each.ifindex, ""), each.gateway, each.source, each.metric, each.kind, each.table]
+        for each in found.routes])
+    return state

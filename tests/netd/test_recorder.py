@@ -1,0 +1,119 @@
+"""The recorder against the kernel: what changes in a namespace is in its files, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netlab.errors import TemporaryError
+from netlab.kernel import link, netns, nft
+from netlab.kernel.rtnl import Rtnl
+from netlab.kernel.rulewatch import RuleWatch
+from netlab.netd.recorder import Recorder
+from netlab.netfilter import history
+from netlab.netfilter.history import Moment
+from netlab.netfilter.parse import parse
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def space() -> Iterator[int]:
+    fd = netns.new_netns()
+    with Rtnl(fd) as sock:
+        link.set_up(sock, "lo")
+    yield fd
+    os.close(fd)
+
+
+def sh(space: int, command: str) -> None:
+    with netns.inside(space):
+        subprocess.run(command, shell=True, check=True)
+
+
+class Store:
+    """A store's revision: it goes up by itself; 0 while it is away."""
+
+    revision = 100
+
+    async def __call__(self) -> int:
+        if not self.revision:
+            raise TemporaryError("away")
+        self.revision += 1
+        return self.revision
+
+
+def told(folder: Path) -> list[Moment]:
+    return [moment for file in sorted(folder.iterdir()) for moment in history.moments(file.read_bytes())]
+
+
+def test_hand_made_rules_of_both_backends_tables_of_nft_and_routes_are_kept(space: int, tmp_path: Path) -> None:
+    store = Store()
+    recorder = Recorder(tmp_path, store)
+    steps = ("true", "iptables-nft -A FORWARD -s 10.9.0.0/16 -j DROP", "ip6tables-nft -P INPUT DROP",
+             "nft add table inet mine; nft 'add chain inet mine c { type filter hook forward priority 0; }'",
+             "ip route add blackhole 203.0.113.0/24", "iptables-legacy -A INPUT -j ACCEPT", "iptables-nft -D FORWARD 1")
+    for step in steps:
+        sh(space, step)
+        asyncio.run(recorder.look(space))
+    found = told(tmp_path)
+    assert [each.revision for each in found] == [101 + number for number in range(len(steps))]
+    forward = [[rule.match for rule in parse(each.iptables("IPv4", "nft")).chain("filter", "FORWARD").rules] for each in found]
+    assert forward == [[], *[["-s 10.9.0.0/16"]] * 5, []]
+    assert parse(found[2].iptables("IPv6", "nft")).chain("filter", "INPUT").policy == "DROP"
+    assert "table inet mine" not in found[2].nft()
+    assert "table inet mine" in found[3].nft()
+    assert "203.0.113.0/24" not in {each[0] for each in json.loads(found[3].parts[history.ROUTES])}
+    assert "203.0.113.0/24" in {each[0] for each in json.loads(found[4].parts[history.ROUTES])}
+    assert parse(found[5].iptables("IPv4", "legacy")).chain("filter", "INPUT").rules
+
+
+def test_what_did_not_change_is_not_written_nor_is_a_tracers_table(space: int, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Store())
+    asyncio.run(recorder.look(space))
+    before = [(file.name, file.stat().st_size) for file in tmp_path.iterdir()]
+    armed = nft.arm(space, "meta l4proto tcp")
+    asyncio.run(recorder.look(space))
+    armed.close()
+    asyncio.run(recorder.look(space))
+    assert [(file.name, file.stat().st_size) for file in tmp_path.iterdir()] == before
+
+
+def test_without_the_api_server_the_last_known_revision_serves(space: int, tmp_path: Path) -> None:
+    store = Store()
+    recorder = Recorder(tmp_path, store)
+    asyncio.run(recorder.look(space))
+    store.revision = 0
+    sh(space, "iptables-nft -A INPUT -j ACCEPT")
+    asyncio.run(recorder.look(space))
+    assert [each.revision for each in told(tmp_path)] == [101, 101]
+
+
+def test_the_oldest_files_go_and_the_newest_stays_whole(space: int, tmp_path: Path) -> None:
+    (tmp_path / "000000000000001").write_bytes(history.record(1, 1, {"a": "x"}) + bytes(3000))
+    (tmp_path / "000000000000002").write_bytes(history.record(2, 2, {"a": "y"}))
+    os.utime(tmp_path / "000000000000002", (2, 2))
+    recorder = Recorder(tmp_path, Store(), most_bytes=2500)
+    asyncio.run(recorder.look(space))
+    assert [each.revision for each in told(tmp_path)] == [101]
+
+
+def test_a_look_at_what_stayed_as_it_was_gives_the_same_stamp(space: int) -> None:
+    with netns.inside(space):
+        watch = RuleWatch()
+        first = watch.stamp(0)
+        assert watch.stamp(1) == first
+        for change in ("iptables-nft -A INPUT -j ACCEPT", "ip route add blackhole 203.0.113.0/24"):
+            subprocess.run(change, shell=True, check=True)
+            after = watch.stamp(1)
+            assert after != first
+            first = after
+        subprocess.run("iptables-legacy -A INPUT -j ACCEPT", shell=True, check=True)
+        assert watch.stamp(1) != watch.stamp(7), "legacy tables have to be read now and then"
+        watch.close()
