@@ -143,8 +143,9 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
                 break
             quiet_until = now + QUIET
             continue
-        late = now >= end  # what came while this process had to wait for a processor counts
-        for key, _ in loop.select(0 if late else max(min(quiet_until if sender.answered else end, end) - now, 0.001)):
+        if now >= end:
+            break
+        for key, _ in loop.select(max(min(quiet_until if sender.answered else end, end) - now, 0.001)):
             if key.data is None:
                 was = sender.answered
                 sender.ready()
@@ -155,11 +156,12 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
         if isinstance(sender, Crafted) and not sender.answered:
             sender.observe(ears.heard.seen)
             quiet_until = time.monotonic() + QUIET
-        if late:
-            break
         if not sender.answered and ears.heard.dropped(sender.is_first):  # nobody will answer: no need to wait for that
             end = min(end, time.monotonic() + 2 * QUIET)
     ears.take_all()
+    if not sender.answered and any(key.data is None for key, _ in loop.select(0)):
+        sender.ready()  # it came while this process had to wait for a processor
+        ears.take_all()
 
 
 def _matches(number: int, request: Request) -> list[str]:
