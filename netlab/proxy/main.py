@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import sys
@@ -37,6 +38,9 @@ from netlab.proxy.sync import Sync
 from netlab.proxy.user_proxier import LABEL, UserProxier
 
 log = logging.getLogger(__name__)
+
+_AGAIN = 5.0
+"""Seconds between two tries to serve on a port that somebody else has, as upstream's."""
 
 
 def main(argv: list[str]) -> int:
@@ -105,9 +109,11 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
     metrics, health = Metrics(config.mode), ProxyHealth(2 * config.sync_period())
     proxiers: list[AnyProxier] = []
     hard = bool(config["bindAddressHardFail"])
-    runners = [await _serve(config["healthzBindAddress"], application(health, metrics), hard=hard),
-               await _serve(config["metricsBindAddress"], status.application(config, metrics, proxiers), hard=hard)]
+    servers = contextlib.AsyncExitStack()
     try:
+        for field, app in (("healthzBindAddress", application(health, metrics)),
+                           ("metricsBindAddress", status.application(config, metrics, proxiers))):
+            await _serve(config[field], app, hard=hard, servers=servers)
         where = _client_config(config)
         async with Client(where, PROGRAM, tell=metrics.exchanges(where.server.partition("://")[2])) as client:
             node = await host.own_node(client, config.node, stop)
@@ -138,9 +144,7 @@ async def _run(config: Config, stop: asyncio.Event) -> int:
     finally:
         for proxier in proxiers:
             await proxier.close()
-        for runner in runners:
-            if runner is not None:
-                await runner.cleanup()
+        await servers.aclose()
     return code
 
 
@@ -220,22 +224,38 @@ def _client_config(config: Config) -> client_config.Config:
     return client_config.Config(server=config.master.rstrip("/"))
 
 
-async def _serve(address: str, app: web.Application, *, hard: bool) -> web.AppRunner | None:
-    """Serve on `host:port`; a port that is taken is said and done without, as upstream does, unless `hard`."""
+async def _serve(address: str, app: web.Application, *, hard: bool, servers: contextlib.AsyncExitStack) -> None:
+    """Serve on `host:port` until `servers` is closed; a port that is taken is tried again and again, unless `hard`."""
     if not address:
-        return None
+        return
     name, _, port = address.rpartition(":")
     if not port.isdigit():
         raise NotFound(f"{address!r} is no address and port", hint="such as 127.0.0.1:10249")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
+    servers.push_async_callback(runner.cleanup)
+
+    async def start() -> None:
+        site = web.TCPSite(runner, daemon.listen_host(name), int(port))
+        try:
+            await site.start()
+        except OSError:
+            await site.stop()  # or the runner keeps it
+            raise
+
+    async def start_later() -> None:
+        while True:
+            await asyncio.sleep(_AGAIN)
+            with contextlib.suppress(OSError):
+                await start()
+                log.info("serving on %s now", address)
+                return
+
     try:
-        await web.TCPSite(runner, daemon.listen_host(name), int(port)).start()
+        await start()
     except OSError as error:
-        await runner.cleanup()
+        said = f"cannot serve on {address}: {error.strerror or error}"
         if hard:
-            raise Unsupported(f"cannot serve on {address}: {error.strerror or error}",
-                              hint="without --bind-address-hard-fail it is done without") from None
-        log.error("cannot serve on %s: %s", address, error.strerror or error)
-        return None
-    return runner
+            raise Unsupported(said, hint="without --bind-address-hard-fail it is tried again") from None
+        log.error("%s; it is tried again", said)
+        servers.callback(asyncio.create_task(start_later()).cancel)

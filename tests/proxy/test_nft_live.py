@@ -199,3 +199,37 @@ def test_it_says_its_mode_and_counts():
                     assert answer.status == 200
 
     run(body)
+
+
+def test_a_port_that_somebody_has_is_served_once_it_is_free(capfd):
+    async def body() -> None:
+        async with machine(a_service(), a_slice()) as it:
+            with netns.inside(it.fd):
+                other = [socket.create_server(("127.0.0.1", port)) for port in (10256, 10249)]
+            it.start("nftables", "--healthz-bind-address=127.0.0.1:10256", first="import netlab.proxy.main as made\nmade._AGAIN = 0.1\n")
+            await it.settles()
+            for sock in other:
+                sock.close()
+            await until(lambda: answers(it, "10256/livez") and answers(it, "10249/proxyMode"), 20)
+
+    def answers(it: Machine, path: str) -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return bool(it.get(f"127.0.0.1:{path}"))
+        return False
+
+    run(body)
+    assert capfd.readouterr().err.count("it is tried again") == 2
+
+
+def test_with_hard_fail_it_ends_instead(capfd):
+    async def body() -> None:
+        async with machine() as it:
+            with netns.inside(it.fd):
+                other = socket.create_server(("127.0.0.1", 10249))
+            it.start("nftables", "--bind-address-hard-fail")
+            assert await asyncio.to_thread(it.process.wait, 20) == 1
+            it.process = None
+            other.close()
+
+    run(body)
+    assert "cannot serve on 127.0.0.1:10249" in capfd.readouterr().err
