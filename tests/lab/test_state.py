@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from netlab.errors import NotFound, UsageError
-from netlab.lab import state
+from netlab.lab import state, teardown
 from netlab.lab.state import LabRecord, NodeRecord, Process
 
 
@@ -94,3 +95,13 @@ def test_a_half_written_record_is_no_lab():
     (record("one").run_dir / "lab.json").write_text('{"name": "one"')
     assert state.load("one") is None
     assert state.all_labs() == []
+
+
+def test_files_that_take_their_time_to_go_are_gone_all_the_same(monkeypatch):
+    made = record("one")
+    made.state_dir.mkdir(parents=True)
+    clock = itertools.count(step=10)  # each look at it finds the time for a busy mount over
+    monkeypatch.setattr(teardown.time, "monotonic", lambda: next(clock))
+    teardown.remove_files(made)
+    assert not made.run_dir.exists()
+    assert not made.state_dir.exists()
