@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.proxy.addresses import Family, is_everything, network, networks_of_family, of_family
+from netlab.proxy.addresses import Family, address, is_everything, network, networks_of_family, of_family
 
 _OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 SELECTOR = f"!{_OTHER_PROXY}"
@@ -93,10 +93,9 @@ def service_ports(service: Object, family: Family) -> tuple[ServicePort, ...]:
 def bad_addresses(service: Object) -> tuple[str, ...]:
     """Return the addresses and networks of a Service that are none, in order, for the log."""
     spec = service.get("spec") or {}
-    every = list(spec.get("externalIPs") or ())
-    every += [ingress["ip"] for ingress in _ingress(service) if ingress.get("ip")]
-    bad = [text for text in every if not (of_family([text], "IPv4") or of_family([text], "IPv6"))]
-    return (*bad, *(text for text in spec.get("loadBalancerSourceRanges") or () if not network(text)))
+    every = [*(spec.get("externalIPs") or ()), *[each["ip"] for each in _ingress(service) if each.get("ip")]]
+    return tuple([text for text in every if not address(text)]
+                 + [text for text in spec.get("loadBalancerSourceRanges") or () if not network(text)])
 
 
 def _ingress(service: Object) -> list[Object]:

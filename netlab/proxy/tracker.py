@@ -54,10 +54,10 @@ class Tracker:
         owner = service_of(slice_) if slice_ is not None else ""
         found = slice_endpoints(slice_, self.family) if slice_ is not None and owner else {}
         former = self._owner.get(key, "")
-        if found == self._slices.get(former, {}).get(key, {}) and (owner == former or not found):
+        old = self._slices[former][key] if former else {}
+        if found == old and (owner == former or not found):
             return False
-        self.udp_changed |= any(protocol == "udp" for each in (found, self._slices.get(former, {}).get(key, {}))
-                                for _, protocol in each)
+        self.udp_changed = self.udp_changed or "udp" in [protocol for _, protocol in (*found, *old)]
         if former:
             del self._slices[former][key]
             self.changed.add(former)
