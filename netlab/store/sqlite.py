@@ -27,7 +27,10 @@ from netlab.store.model import Event, KeyValue, Lease
 Synchronous: TypeAlias = Literal["normal", "full"]
 
 FORMAT = 2
-CHECKPOINT_BYTES = 4 << 20
+CHECKPOINT_BYTES = 8 << 20
+ROOM_BYTES = 4 << 20
+_COMMIT_BYTES = 8192
+"""What a commit takes of the WAL besides its values: the pages that say where they are."""
 _BITS = {1: 16, 2: 24}
 """By format: bits of a row's number that say its place in its transaction. For one deletion 65,536 were too few."""
 
@@ -54,7 +57,7 @@ class Sqlite:
         self.path = path
         self.blocking = synchronous == "full"
         self._lock = lock(path)
-        self._written, self._format = 0, FORMAT
+        self._written, self._room, self._format = 0, 0, FORMAT
         try:
             self._db = _connect(path)
             self._db.execute(f"PRAGMA synchronous={synchronous}")
@@ -82,14 +85,20 @@ class Sqlite:
         return kept
 
     def _lengthen(self) -> None:
-        """Give the WAL its room before anybody writes: an fsync is half as long when the file does not grow by it.
+        """Give the WAL room before it is written: an fsync is half as long when the file does not grow by it.
 
-        SQLite takes no zeros for its own: every frame of a WAL has a checksum, and so has its head.
+        Only between two commits. SQLite takes no zeros for its own: frames of a WAL have checksums, and so has its head.
         """
-        with suppress(OSError), Path(f"{self.path}-wal").open("ab") as wal:  # a full disk: it grows when it can
-            wal.write(bytes(max(CHECKPOINT_BYTES - wal.tell(), 0)))
-            wal.flush()
-            os.fdatasync(wal.fileno())
+        path = f"{self.path}-wal"
+        with suppress(OSError):
+            size = os.stat(path).st_size
+            if self._room and size <= self._room:
+                return
+            self._room = size + ROOM_BYTES
+            with open(path, "ab", buffering=0) as wal:
+                if wal.write(bytes(ROOM_BYTES)) < ROOM_BYTES:  # the disk is full: what is left is for what counts
+                    wal.truncate(size)
+                os.fdatasync(wal.fileno())
 
     def _upgrade(self, kept: Kept) -> None:
         """Write a file of an older format anew."""
@@ -131,7 +140,7 @@ class Sqlite:
         try:
             if len(batch.events) == 1 and not (batch.leases or batch.ended or batch.compacted):
                 db.execute(_INSERT, _row(batch.events[0].kv))  # one statement is its own transaction, in half the time
-                self._written += len(batch.events[0].kv.value) + 64
+                self._wrote(batch)
                 return
             db.execute("BEGIN IMMEDIATE")
             if batch.events:
@@ -147,7 +156,13 @@ class Sqlite:
         except sqlite3.Error as error:
             self._roll_back()
             raise _refused(self.path, error) from error
-        self._written += sum(len(event.kv.value) for event in batch.events) + 64 * (len(batch.events) + len(batch.dead))
+        self._wrote(batch)
+
+    def _wrote(self, batch: Batch) -> None:
+        self._written += _COMMIT_BYTES + sum(len(event.kv.value) for event in batch.events) + 64 * (
+            len(batch.events) + len(batch.dead))
+        if self.blocking:
+            self._lengthen()
 
     def checkpoint_due(self) -> bool:
         """Tell whether the WAL has grown enough to be moved into the file."""
@@ -155,7 +170,7 @@ class Sqlite:
 
     def ahead(self) -> bool:
         """Tell whether the WAL would become many times what it should be: the disk keeps up with it no more."""
-        return self._written >= 4 * CHECKPOINT_BYTES
+        return self._written > 3 * CHECKPOINT_BYTES
 
     def checkpoint(self) -> None:
         """Move the WAL into the file, on a connection of its own, so that writers go on meanwhile."""
@@ -166,7 +181,7 @@ class Sqlite:
     def finish_checkpoint(self) -> None:
         """Move the rest, so that the WAL can begin anew: under steady writing it would grow without end."""
         with suppress(sqlite3.Error, FileNotFoundError):
-            if Path(f"{self.path}-wal").stat().st_size > 4 * CHECKPOINT_BYTES:
+            if Path(f"{self.path}-wal").stat().st_size > 2 * CHECKPOINT_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def size(self) -> int:

@@ -45,7 +45,7 @@ async def test_a_wal_that_has_its_room_already_is_read_up_to_the_last_write(tmp_
     async with await Store.open(tmp_path / "db", synchronous="full") as store:
         for number in range(1, 4):
             kv = await store.put(b"k", b"%d" % number)
-            assert (tmp_path / "db-wal").stat().st_size == sqlite.CHECKPOINT_BYTES
+            assert sqlite.ROOM_BYTES <= (tmp_path / "db-wal").stat().st_size < 2 * sqlite.ROOM_BYTES
             copy = tmp_path / str(number)
             copy.mkdir()
             for name in ("db", "db-wal"):
