@@ -14,6 +14,7 @@ from netlab.kernel import link, rtnl
 from netlab.kernel.rtnl import Message, Rtnl, attribute, attributes
 
 _DST, _SRC, _IIF, _OIF, _GATEWAY, _PREFSRC, _TABLE, _MARK, _VIA = 1, 2, 3, 4, 5, 7, 15, 16, 18
+_PROTOCOL, _SPORT, _DPORT = 27, 28, 29
 _FIB_MATCH: Final = 0x2000
 _TYPES: Final = {1: "unicast", 2: "local", 3: "broadcast", 5: "multicast", 6: "blackhole", 7: "unreachable",
                  8: "prohibit", 9: "throw"}
@@ -73,21 +74,29 @@ class Lookup:
                 self._links = {entry.ifindex: entry for entry in link.links(sock)}
         return self._links
 
-    def route(self, destination: str, *, source: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
+    def route(self, destination: str, *, source: str = "", iif: str = "", mark: int = 0, oif: str = "", tos: int = 0,
+              protocol: int = 0, sport: int = 0, dport: int = 0) -> RouteAnswer:
         """Return the route that a packet would take; `iif` makes it one that comes in by an interface."""
         indexes = {entry.name: index for index, entry in self.links.items()}
         family, raw = link.pack_ip(destination)
         bits = len(raw) * 8
         given = attribute(_DST, raw)
-        if source and iif:
+        sourced = bool(source) and bool(iif or oif or protocol or tos)
+        if sourced:
             given += attribute(_SRC, link.pack_ip(source)[1])
+        if oif in indexes:
+            given += attribute(_OIF, struct.pack("=I", indexes[oif]))
+        if protocol:
+            given += attribute(_PROTOCOL, bytes((protocol,)))
+        for kind, port in ((_SPORT, sport), (_DPORT, dport)):
+            given += attribute(kind, struct.pack("!H", port)) if port else b""
         if iif in indexes:
             given += attribute(_IIF, struct.pack("=I", indexes[iif]))
         if mark:
             given += attribute(_MARK, struct.pack("=I", mark))
 
         def ask(flags: int) -> list[bytes]:
-            body = struct.pack("=BBBBBBBBI", family, bits, bits if source and iif else 0, 0, 0, 0, 0, 0, flags) + given
+            body = struct.pack("=BBBBBBBBI", family, bits, bits if sourced else 0, tos, 0, 0, 0, 0, flags) + given
             return sock.ask(Message(rtnl.GETROUTE, 0, body, f"ask for the route to {destination}"))
 
         with Rtnl(self._netns) as sock:

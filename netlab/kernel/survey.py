@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -26,6 +27,12 @@ _NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _ALL: Final = -1
 _KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _LISTEN: Final = "0A"
+_ACTIONS: Final = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_INVERTED: Final = 2
+_RULE_IIF, _RULE_GOTO, _RULE_PRIORITY, _RULE_MARK, _RULE_SUPPRESS_GROUP, _RULE_SUPPRESS = 3, 4, 6, 10, 13, 14
+_RULE_TABLE, _RULE_MASK, _RULE_OIF, _RULE_PROTOCOL, _RULE_SPORT, _RULE_DPORT, _RULE_DSCP = 15, 16, 17, 22, 23, 24, 25
+_RULE_STRANGE: Final = {12: "tun_id", 13: "suppress_ifgroup", 19: "l3mdev", 20: "uidrange", 26: "flowlabel",
+                        28: "a mask of sport", 29: "a mask of dport", 30: "a mask of dscp"}
 _NFT_GETTABLE: Final = 1
 
 
@@ -38,7 +45,10 @@ class Port(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One route of the main and other tables, whatever its kind; `ifindex` 0 for one that refuses."""
+    """One route of the main and other tables, whatever its kind; `ifindex` 0 for one that refuses.
+
+    `origin` is the network that packets must come from, "" for any.
+    """
 
     dst: str
     kind: str
@@ -47,12 +57,38 @@ class Entry(NamedTuple):
     table: int
     metric: int
     source: str
+    origin: str
+
+
+class Policy(NamedTuple):
+    """One routing rule (ip-rule(8)). `mark` is value and mask, ports are from and to; "", 0 and None ask for nothing.
+
+    `action` is lookup, goto, nop, blackhole, unreachable or prohibit, `suppress` -1 where no answer is. `strange` are
+    the names of conditions that are not read here.
+    """
+
+    priority: int
+    action: str
+    table: int
+    target: int
+    source: str
+    destination: str
+    mark: tuple[int, int] | None
+    iif: str
+    oif: str
+    tos: int
+    protocol: int
+    sport: tuple[int, int] | None
+    dport: tuple[int, int] | None
+    suppress: int
+    inverted: bool
+    strange: tuple[str, ...]
 
 
 class Survey(NamedTuple):
     """One namespace. `rp_filter` is by ifindex, the stricter of the interface's and that of all.
 
-    `policies` counts routing rules beyond the kernel's own three.
+    `policies` are the routing rules by family (4, 6), in order.
     """
 
     ports: tuple[Port, ...]
@@ -61,7 +97,7 @@ class Survey(NamedTuple):
     rp_filter: Mapping[int, int]
     forwards: frozenset[int]
     bridge_calls: frozenset[int]
-    policies: int
+    policies: Mapping[int, tuple[Policy, ...]]
 
 
 def survey(netns: int) -> Survey:
@@ -78,8 +114,9 @@ def survey(netns: int) -> Survey:
             rtnl.GETROUTE, rtnl.DUMP, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list the routes"))
             if (entry := _entry(answer)) is not None)
         conf = {family: _netconf(sock, family) for family in (socket.AF_INET, socket.AF_INET6)}
-        policies = max(0, len(sock.ask(Message(_GETRULE, rtnl.DUMP, _RTMSG.pack(
-            socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), "list the routing rules"))) - 3)
+        policies = {version: tuple(policy(answer) for answer in sock.ask(Message(
+            _GETRULE, rtnl.DUMP, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list the routing rules")))
+            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6))}
     four = conf[socket.AF_INET]
     everywhere = four.get(_ALL, {}).get(_NETCONF_RP_FILTER, 0)
     rp_filter = {index: max(everywhere, values.get(_NETCONF_RP_FILTER, 0)) for index, values in four.items()
@@ -151,18 +188,47 @@ def _port(answer: bytes) -> Port:
 
 
 def _entry(answer: bytes) -> Entry | None:
-    family, prefix, _, _, table, _, _, kind, flags = _RTMSG.unpack_from(answer)
+    family, prefix, origin, tos, table, _, _, kind, flags = _RTMSG.unpack_from(answer)
     parts = attributes(answer, _RTMSG.size)
     number = int.from_bytes(parts[15], "little") if 15 in parts else table
-    if kind not in _KINDS or family not in (socket.AF_INET, socket.AF_INET6) or flags & 0x200 or number == 255:
-        return None
+    if kind not in _KINDS or family not in (socket.AF_INET, socket.AF_INET6) or flags & 0x200 or number == 255 or tos:
+        return None  # what is for packets of another type of service only is for none that is asked for here
     dst = parts.get(1, bytes(4 if family == socket.AF_INET else 16))
     oif, gateway = parts.get(4), parts.get(5)
     if kind == 1 and oif is None and 9 in parts:  # several next hops: the first stands for all
         oif, gateway = parts[9][4:8], attributes(parts[9][8:]).get(5)
     return Entry(f"{socket.inet_ntop(family, dst)}/{prefix}", _KINDS[kind],
                  socket.inet_ntop(family, gateway) if gateway else "", int.from_bytes(oif or b"", "little"), number,
-                 int.from_bytes(parts.get(6, b""), "little"), socket.inet_ntop(family, parts[7]) if 7 in parts else "")
+                 int.from_bytes(parts.get(6, b""), "little"), socket.inet_ntop(family, parts[7]) if 7 in parts else "",
+                 f"{socket.inet_ntop(family, parts[2])}/{origin}" if origin and 2 in parts else "")
+
+
+def policy(answer: bytes) -> Policy:
+    """Return one routing rule of a dump (<linux/fib_rules.h>)."""
+    family, to_bits, from_bits, tos, table, _, _, action, flags = _RTMSG.unpack_from(answer)
+    parts = attributes(answer, _RTMSG.size)
+
+    def number(kind: int, otherwise: int = 0) -> int:
+        return int.from_bytes(parts[kind], sys.byteorder) if kind in parts else otherwise
+
+    def network(kind: int, bits: int) -> str:
+        return f"{socket.inet_ntop(family, parts[kind])}/{bits}" if kind in parts else ""
+
+    def span(kind: int) -> tuple[int, int] | None:
+        return struct.unpack("=HH", parts[kind]) if kind in parts else None
+
+    def name(kind: int) -> str:
+        return parts.get(kind, b"").rstrip(b"\0").decode(errors="replace")
+
+    mark = (number(_RULE_MARK), number(_RULE_MASK, 0xFFFFFFFF)) if number(_RULE_MARK) or number(_RULE_MASK) else None
+    limit = number(_RULE_SUPPRESS, 0xFFFFFFFF)
+    strange = [word for kind, word in _RULE_STRANGE.items() if kind in parts and any(parts[kind]) and not (
+        kind == _RULE_SUPPRESS_GROUP and number(kind) == 0xFFFFFFFF)]
+    return Policy(number(_RULE_PRIORITY), _ACTIONS.get(action, str(action)), number(_RULE_TABLE, table),
+                  number(_RULE_GOTO), network(2, from_bits), network(1, to_bits), mark, name(_RULE_IIF),
+                  name(_RULE_OIF),
+                  number(_RULE_DSCP) << 2 if _RULE_DSCP in parts else tos, number(_RULE_PROTOCOL), span(_RULE_SPORT),
+                  span(_RULE_DPORT), -1 if limit == 0xFFFFFFFF else limit, bool(flags & _INVERTED), tuple(strange))
 
 
 def _netconf(sock: Rtnl, family: int) -> dict[int, dict[int, int]]:

@@ -26,8 +26,9 @@ from netlab.trace import assume, look
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.listen import Tap
 from netlab.trace.predict import predict
+from netlab.trace.routing import Route
 from netlab.trace.target import names, resolve
-from netlab.trace.world import Route, World
+from netlab.trace.world import World
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,14 @@ def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], fami
             notes.append(f"{place}: kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; "
                          "routes and other rules are those of now")
             continue
-        routes = tuple(Route(*each) for *each, table in held.routes() if table in look.MAIN_TABLES)
+        routes = tuple(Route(*each) for each in held.routes())
         beside = space.beside.get(family) or Beside()
         rules, beside = held.rules(family, beside.created)
         spaces[place] = replace(space, rules={family: rules} if rules is not None else {}, beside={family: beside},
                                 routes=routes)
         notes.append(f"{place}: rules and routes as recorded, {held.words}")
-    return replace(made, spaces=spaces, notes=(*notes, "links, Pods and the kernel's settings are those of now"))
+    notes.append("links, Pods, routing rules and the kernel's settings are those of now")
+    return replace(made, spaces=spaces, notes=tuple(notes))
 
 
 def _changed(world: World, objects: Sequence[Object], before: Sequence[Object], family: int,

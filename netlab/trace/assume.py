@@ -19,8 +19,9 @@ from netlab.netfilter.model import Ruleset
 from netlab.netfilter.nft import NftTable
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.stations import Beside
+from netlab.trace.routing import Route
 from netlab.trace.target import Objects, names
-from netlab.trace.world import End, Link, Route, Space, World
+from netlab.trace.world import End, Link, Space, World
 
 NETWORK: Final = "network"
 OUTSIDE: Final = "outside"
@@ -147,8 +148,8 @@ def _node(name: str, address: str, nodes: Mapping[str, str], ranges: Mapping[str
         elif node in nodes and not _holds(ranges.get(node, ""), ip):
             routes.append(Route(f"{ip}/{bits}", "eth0", nodes[node]))
     made = cache(rules)
-    return Space(f"node/{name}", links, tuple(routes), Lazy(family, lambda: _iptables(made())),
-                 Lazy(family, lambda: _nftables(made())), bridge_calls=frozenset({4, 6}))
+    return Space(f"node/{name}", links, tuple(routes), rules=Lazy(family, lambda: _iptables(made())),
+                 beside=Lazy(family, lambda: _nftables(made())), bridge_calls=frozenset({4, 6}))
 
 
 def _iptables(made: Ruleset | NftTable) -> Ruleset:

@@ -10,11 +10,15 @@ from netlab.netfilter.matching import Packet as Flowing
 from netlab.netfilter.nft_eval import Learnt
 from netlab.trace.event import Direction, Hop, Outcome
 from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
+from netlab.trace.routing import Asked
 
 NUMBERS: Final[Mapping[str, int]] = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "sctp": SCTP}
 Role = Literal["request", "answer", "reset", "error"]
 UNREACHABLE_PORT: Final = {4: (3, 3), 6: (1, 4)}
 UNREACHABLE_HOST: Final = {4: (3, 1), 6: (1, 3)}
+NO_HOST: Final = {4: (3, 1), 6: (1, 0)}
+"""What an `unreachable` route is answered with; IPv6 has "no route" for it (ip6_pkt_discard)."""
+
 UNREACHABLE_NET: Final = {4: (3, 0), 6: (1, 0)}
 PROHIBITED: Final = {4: (3, 13), 6: (1, 1)}
 EXPIRED: Final = {4: (11, 0), 6: (3, 0)}
@@ -67,7 +71,8 @@ class Going:
     """A packet on its way, and all that happened to it. `ended` holds the request's hops once the answer is on its way.
 
     `flow` is the conntrack entry in hand, `backward` whether the packet is its answer. `port` is the bridge's port that
-    it came in by where br_netfilter is on. `learnt` are elements that rules added to nftables' sets, by place; `reject`
+    it came in by where br_netfilter is on. `asked` is what routing was last asked for a packet of the place's own.
+    `learnt` are elements that rules added to nftables' sets, by place; `reject`
     is how REJECT answers.
     """
 
@@ -89,6 +94,12 @@ class Going:
     port: str = ""
     learnt: frozenset[tuple[str, Learnt]] = frozenset()
     reject: str = ""
+    asked: Asked | None = None
+
+    @property
+    def tos(self) -> int:
+        """Return the type of service: ICMP errors are sent with precedence 6 (icmp_send)."""
+        return 0xC0 if self.role == "error" and self.family == 4 else 0
 
     @property
     def direction(self) -> Direction:

@@ -12,7 +12,7 @@ from netlab.netfilter.matching import State
 from netlab.netfilter.stations import CONNTRACK, Station, bindings
 from netlab.netfilter.terms import comment
 from netlab.netfilter.walk import Walking
-from netlab.trace import nftwords
+from netlab.trace import nftwords, routing
 from netlab.trace.branch import Flow, Going, back
 from netlab.trace.correlate import CONTINUING, FINAL, NAT_TARGETS
 from netlab.trace.event import Hop
@@ -26,9 +26,16 @@ UNROUTED: Final = "UNROUTED"
 """The verdict on a packet of this place's own that nat OUTPUT has sent where no route leads."""
 
 
-def _leads(space: Space, address: str) -> bool:
-    way = space.route(address)
+def _leads(space: Space, going: Going) -> bool:
+    way = space.route(going.packet.dst, going.asked)
     return way is not None and way.kind in ("unicast", "local")
+
+
+def _routed_anew(station: Station, before: Flowing, after: Flowing) -> bool:
+    """Tell whether a packet of this host's own is routed again: what filter chains change does not count."""
+    if station.kind == "nat":
+        return after.dst != before.dst
+    return station.kind == "route" and (after.dst, after.src, after.mark) != (before.dst, before.src, before.mark)
 
 
 class Hooks:
@@ -48,6 +55,10 @@ class Hooks:
     def add(self, going: Going, place: str, kind: str, text: str, **more: str) -> Going:
         hop = Hop(None, place, going.direction, kind, text, going.seen(), **more)  # type: ignore[arg-type]
         return replace(going, hops=(*going.hops, hop))
+
+    def asked(self, going: Going, iif: str = "lo") -> Going:
+        """Ask routing for a packet as it is now."""
+        return replace(going, asked=routing.of_packet(going.packet, iif=iif, tos=going.tos))
 
     # --- rules -------------------------------------------------------------------------------------------------------
 
@@ -89,9 +100,11 @@ class Hooks:
             if dead:
                 yield each.verdict, after
                 continue
-            if hook == "OUTPUT" and after.packet.dst != going.packet.dst and not _leads(space, after.packet.dst):
-                yield UNROUTED, after  # ip_route_me_harder fails, and no later chain sees the packet
-                continue
+            if hook == "OUTPUT" and _routed_anew(station, going.packet, after.packet):
+                after = self.asked(after)
+                if not _leads(space, after):
+                    yield UNROUTED, after  # ip_route_me_harder fails, and no later chain sees the packet
+                    continue
             if station.kind == "nat":
                 after = self._settled(self._told(after, space, going.packet, hops), hook)
             yield from self._stations(after, space, hook, rest)

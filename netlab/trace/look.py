@@ -18,14 +18,14 @@ from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside
-from netlab.trace import lan
+from netlab.trace import lan, routing
 from netlab.trace.listen import Tap
-from netlab.trace.world import End, Link, Route, Space, World
+from netlab.trace.routing import Route
+from netlab.trace.world import End, Link, Space, World
 
 Family = Literal["IPv4", "IPv6"]
 _FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _INCOMPATIBLE: Final = re.compile(r"^# Table `(\w+)' (?:is|contains) incompatible", re.MULTILINE)
-MAIN_TABLES: Final = (253, 254)
 
 
 class Listeners(Container[tuple[str, int]]):
@@ -80,13 +80,14 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
             far.get(End(tap.place, each.name)), tuple(cidrs.get(each.ifindex, ())),
             read.rp_filter.get(each.ifindex, 0))
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
-                         entry.kind)  # type: ignore[arg-type]
-                   for entry in read.routes if entry.table in MAIN_TABLES)
+                         entry.kind, entry.table, entry.origin)  # type: ignore[arg-type]
+                   for entry in read.routes)
+    policies = {version: tuple(routing.Rule(*each) for each in listed) for version, listed in read.policies.items()}
     unsaid = [*has.doubts]
-    if read.policies:
-        unsaid.append(f"{tap.place} has routing rules (ip rule), which are not followed here")
+    unsaid += [f"{', '.join(rule.strange)} of ip rule {rule.priority} is not followed here"
+               for rule in policies[family] if rule.strange]
     listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
-    return Space(tap.place, links, routes, {family: has.rules} if has.rules else {}, {family: has.beside},
+    return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
                  read.forwards, read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
                  doubts=tuple(f"{tap.place}: {text}" for text in unsaid))

@@ -16,7 +16,8 @@ from netlab.netfilter.nft import NftTable
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside
-from netlab.trace.world import Link, Route, Space, World
+from netlab.trace.routing import Route
+from netlab.trace.world import Link, Space, World
 
 PLACE = "the node"
 _KINDS = ("blackhole", "unreachable", "prohibit", "throw", "local", "broadcast", "multicast", "unicast", "anycast")
@@ -66,8 +67,8 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
         notes.append("of base chains with the same priority the one listed later runs first, and iptables' run last")
     doubts = tuple(f"the nftables table {each.family} {each.name} is not followed here" for each in tables
                    if each.family in ("bridge", "netdev"))
-    space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), {4: saved, 6: saved},
-                  {4: beside, 6: beside}, edge=True, complete=bool(own), doubts=doubts)
+    space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), rules={4: saved, 6: saved},
+                  beside={4: beside, 6: beside}, edge=True, complete=bool(own), doubts=doubts)
     return World({PLACE: space}, names or {}, tuple(notes))
 
 

@@ -22,7 +22,8 @@ from netlab.trace.branch import Branch, Going, Prediction, Question
 from netlab.trace.endings import Endings
 from netlab.trace.hooks import UNROUTED, Only
 from netlab.trace.packet import join
-from netlab.trace.world import Route, Space, World
+from netlab.trace.routing import Asked, Route
+from netlab.trace.world import Space, World
 
 MOST: Final = 256
 """Ways that are followed at most."""
@@ -81,23 +82,27 @@ class _Predictor(Endings):
         """Let a place send a packet of its own."""
         space = self._world.spaces[place]
         going = replace(going, packet=replace(going.packet, iif="", oif=""), port="")
-        route = space.route(going.packet.dst)
-        if route is None or route.kind not in ("unicast", "local"):
+        going = self.asked(going)
+        route = space.route(going.packet.dst, going.asked)
+        source = going.packet.src or (space.source(route, going.packet.dst) if _leads(route) and route else "")
+        if source and not going.packet.src and going.packet.protocol in ("tcp", "udp"):  # connect asks twice
+            going = self.asked(replace(going, packet=replace(going.packet, src=source)))
+            route = space.route(going.packet.dst, going.asked) if going.family == 4 else route
+        if route is None or not _leads(route):
             yield self.die(going, place, f"{place} has {_refusal(route)} for {going.packet.dst}", "unreachable",
                             "give it a route")
             return
-        source = going.packet.src or space.source(route, going.packet.dst)
         if not source:
             yield self.die(going, place, f"{place} has no address to send from to {going.packet.dst}", "unreachable",
                             "give it an address of that family")
             return
         going = replace(going, packet=replace(going.packet, src=source, oif=route.interface))
         for verdict, after in self.hook(self.tracked(going, space), space, "OUTPUT"):
-            way = space.route(after.packet.dst)  # nat OUTPUT may have changed it; the source stays
+            way = space.route(after.packet.dst, after.asked)  # nat OUTPUT may have changed it; the source stays
             if verdict and verdict != UNROUTED:
                 yield from self.stopped(after, space, verdict)
                 continue
-            if verdict or way is None or way.kind not in ("unicast", "local"):
+            if verdict or way is None or not _leads(way):
                 yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}", "unreachable",
                                 "give it a route")
                 continue
@@ -125,7 +130,7 @@ class _Predictor(Endings):
             if verdict:
                 yield from self.stopped(after, space, verdict)
             elif calls and after.packet.dst != before:
-                way = space.route(after.packet.dst)
+                way = space.route(after.packet.dst, self.asked(after, logical).asked)
                 routable = going.family == 6 or going.family in space.forwards  # br_netfilter: IPv4 needs a whole route
                 if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
                     yield from self._bridged(after, space, bridge, interface, way.gateway or after.packet.dst)
@@ -140,13 +145,14 @@ class _Predictor(Endings):
         """Decide about a packet that came in: for this host, on to another, or not at all."""
         place, packet = space.place, going.packet
         link = space.links.get(interface)
-        route = space.route(packet.dst)
+        route = space.route(packet.dst, self.asked(going, interface).asked)
         if interface != "lo" and space.local(packet.src):
             yield self.die(going, place, f"{place} drops what comes in from outside with its own address "
                             f"{packet.src} (martian source)", "timeout", "the source must be rewritten on the way")
             return
         if link is not None and link.rp_filter and interface != "lo" and going.family == 4:
-            home = space.route(packet.src)
+            home = space.route(packet.src, Asked(packet.src, packet.dst, tos=going.tos, protocol=packet.protocol,
+                                                 sport=packet.sport, dport=packet.dport))
             if home is None or home.kind != "unicast" or (link.rp_filter == 1 and home.interface != interface):
                 yield self.die(going, place, f"{place} drops it by its reverse path filter: {packet.src} is not behind "
                                 f"{interface}", "timeout", f"sysctl net.ipv4.conf.{interface}.rp_filter=0 or 2")
@@ -190,8 +196,8 @@ class _Predictor(Endings):
         if route is not None and route.kind == "blackhole":
             yield self.die(going, space.place, why, "timeout", "remove the route")
             return
-        kind = {"prohibit": branch.PROHIBITED, "unreachable": branch.UNREACHABLE_HOST}.get(
-            route.kind if route else "", branch.UNREACHABLE_NET)
+        refused = route.kind if route is not None and (route.rule < 0 or route.kind == "prohibit") else ""
+        kind = {"prohibit": branch.PROHIBITED, "unreachable": branch.NO_HOST}.get(refused, branch.UNREACHABLE_NET)
         fix = f"has {name} that port, and an endpoint?" if name.startswith("svc/") else "give it a route"
         yield from self.error(going, space, kind, why, fix)
 
@@ -346,7 +352,13 @@ class _Predictor(Endings):
 
 
 def _refusal(route: Route | None) -> str:
-    return f"a `{route.kind}` route" if route is not None else "no route"
+    if route is None:
+        return "no route"
+    return f"a `{route.kind}` route" if route.rule < 0 else f"a rule that says {route.kind} (ip rule {route.rule})"
+
+
+def _leads(route: Route | None) -> bool:
+    return route is not None and route.kind in ("unicast", "local")
 
 
 __all__ = ["MOST", "Question", "predict"]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 from netlab.netfilter import matching
 from netlab.netfilter.model import Ruleset
 from netlab.netfilter.stations import Beside, Order
-
-RouteKind = Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"]
+from netlab.trace import routing
+from netlab.trace.routing import LOCAL, USUAL, Asked, Route
 
 
 @dataclass(frozen=True)
@@ -46,22 +45,11 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Route:
-    """One route. `kind` other than unicast refuses or ends the search; `gateway` "" is on the link itself."""
-
-    dst: str
-    interface: str = ""
-    gateway: str = ""
-    source: str = ""
-    metric: int = 0
-    kind: RouteKind = "unicast"
-
-
-@dataclass(frozen=True)
 class Space:
     """One network namespace.
 
-    `rules` are its iptables tables by family (4, 6), `beside` what else has rules there. `forwards` and `bridge_calls`
+    `policies` are its routing rules by family (4, 6), where these are not the usual ones; `rules` its iptables tables
+    by family, `beside` what else has rules there. `forwards` and `bridge_calls`
     name the families that it forwards, and whose bridged packets meet its rules. `listeners` are (protocol, port) of
     its sockets, None when not known; `recent` the entries of `-m recent` lists.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
@@ -72,6 +60,7 @@ class Space:
     place: str
     links: Mapping[str, Link] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    policies: Mapping[int, tuple[routing.Rule, ...]] = field(default_factory=dict)
     rules: Mapping[int, Ruleset] = field(default_factory=dict)
     beside: Mapping[int, Beside] = field(default_factory=dict)
     forwards: frozenset[int] = frozenset({4, 6})
@@ -91,12 +80,8 @@ class Space:
     @cached_property
     def broadcasts(self) -> frozenset[str]:
         """Return the broadcast addresses of its IPv4 networks."""
-        networks = [
-            ipaddress.ip_interface(cidr).network
-            for link in self.links.values()
-            for cidr in link.cidrs
-            if ":" not in cidr
-        ]
+        networks = [ipaddress.ip_interface(cidr).network for link in self.links.values() for cidr in link.cidrs
+                    if ":" not in cidr]
         return frozenset(str(each.broadcast_address) for each in networks if each.prefixlen < 31)
 
     def order(self, family: int) -> Order:
@@ -120,18 +105,21 @@ class Space:
         """Tell whether an address is this namespace's own."""
         return address in self.owned or ipaddress.ip_address(address).is_loopback
 
-    def route(self, address: str) -> Route | None:
-        """Return the route to an address: the local table first, then the longest prefix with the lowest metric."""
-        if self.local(address):
-            return Route(f"{address}/{128 if ':' in address else 32}", "lo", source=address, kind="local")
-        best: tuple[int, int] | None = None
-        found = None
-        for route in self.routes:
-            if route.kind != "throw" and matching.within(address, route.dst):
-                rank = int(route.dst.partition("/")[2] or 128), -route.metric
-                if best is None or rank > best:
-                    best, found = rank, route
-        return found
+    def route(self, address: str, asked: Asked | None = None) -> Route | None:
+        """Return the route to an address, by the routing rules where there are others than usual.
+
+        Args:
+            address: the destination.
+            asked: the packet, of which rules may ask more; None for one of this host's own without anything special.
+        """
+        own = Route(f"{address}/{128 if ':' in address else 32}", "lo", source=address, kind="local", table=LOCAL)
+        rules = self.policies.get(6 if ":" in address else 4) or USUAL
+        return routing.decide(rules, self._tables, replace(asked, destination=address) if asked else Asked(address),
+                              local=own if self.local(address) else None)
+
+    @cached_property
+    def _tables(self) -> Mapping[int, list[Route]]:
+        return routing.by_table(self.routes)
 
     def source(self, route: Route, towards: str) -> str:
         """Return the address that a packet on this route is sent from: the route's own, or the interface's.
@@ -188,13 +176,20 @@ class SpaceHost(matching.Host):
             return "unicast" if found is not None and found.kind == "unicast" else "unreachable"
         return super().kind(address, device)
 
+    def way(self, address: str, source: str, mark: int = 0, iif: str = "") -> str | None:
+        """Return the interface that `fib` finds for an address."""
+        space: Space = self._space  # type: ignore[attr-defined]
+        found = space.route(address, Asked(address, source, iif or "lo", mark=mark))
+        return found.interface if found is not None and found.kind == "unicast" else ""
+
     def masquerade(self, interface: str, towards: str) -> str:
         """Return the address that masquerading gives: the interface's own, whatever the route's source is."""
         space: Space = self._space  # type: ignore[attr-defined]
-        found = space.route(towards)
-        if found is None or found.interface != interface or found.kind == "local":
+        if interface not in space.links or interface == "lo":
             return super().masquerade(interface, towards)
-        return space.primary(interface, found.gateway or towards)
+        gateway = next((route.gateway for route in routing.sorted_routes(space.routes) if route.interface == interface
+                        and matching.within(towards, route.dst)), "")
+        return space.primary(interface, gateway or towards)
 
     def primary(self, interface: str, like: str) -> str:
         """Return the address of an interface that REDIRECT takes."""
