@@ -9,17 +9,19 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.client import config
-from netlab.client.client import Client
 from netlab.errors import ApiError, KernelError, NetlabError, NotFound, UsageError
 from netlab.kernel import libc
 from netlab.lab import control, plan, state
 from netlab.lab.state import LabRecord
 from netlab.runtime.shimclient import ShimClient
+
+if TYPE_CHECKING:
+    from netlab.client.client import Client
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Places:
     def __init__(self, lab: LabRecord) -> None:
         self._lab = lab
 
-    async def resolve(self, text: str) -> Place:
-        """Return the place that `text` means.
+    async def resolve(self, text: str, pods: Sequence[Object] = ()) -> Place:
+        """Return the place that `text` means; Pods that are at hand already are not asked for again.
 
         Raises:
             UsageError: it is no place.
@@ -67,9 +69,12 @@ class Places:
         if kind in ("pod", "pods", "po", "deploy", "deployment", "deployments") and rest and rest.count("/") <= 1:
             space, slash, name = rest.partition("/")
             namespace, name = (space, name) if slash else ("default", space)
-            async with self.client() as client:
-                pod = await (_pod(client, namespace, name) if kind.startswith("po") else
-                             _pod_of_deployment(client, namespace, name))
+            known = {meta.key(each): each for each in pods} if kind.startswith("po") else {}
+            pod = known.get(f"{namespace}/{name}")
+            if pod is None:
+                async with self.client() as client:
+                    pod = await (_pod(client, namespace, name) if kind.startswith("po") else
+                                 _pod_of_deployment(client, namespace, name))
             if not pod["spec"].get("nodeName"):
                 raise NotFound(f"pod/{meta.key(pod)} is on no node yet")
             return Place(f"pod/{meta.key(pod)}", pod["spec"]["nodeName"])
@@ -142,13 +147,19 @@ class Places:
                 return record.socket
         raise NotFound(f'lab "{self._lab.name}" has no node "{node}"')
 
-    def client(self) -> Client:
-        """Return a client of the lab's API server as its administrator: through the gate, from inside directly."""
+    def config(self) -> config.Config:
+        """Return the way to the lab's API server for its administrator: through the gate, from inside directly."""
         found = config.load(str(self._lab.admin_conf))
         if inside_lab(self._lab):
             control_plane = next(node for node in self._lab.nodes if node.role == "control-plane")
             found = replace(found, server=f"https://{plan.bracketed(control_plane.ip)}:{plan.API_PORT}")
-        return Client(found, "netlab")
+        return found
+
+    def client(self) -> Client:
+        """Return a client of the lab's API server as its administrator."""
+        from netlab.client.client import Client  # it takes a while to import, and not every command asks
+
+        return Client(self.config(), "netlab")
 
 
 @contextlib.contextmanager

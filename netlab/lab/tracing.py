@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlab.api.meta import Object
+from netlab.client import oneshot
 from netlab.errors import NetlabError, UsageError
 from netlab.kernel import link
 from netlab.kernel.netns import OWN, open_netns
@@ -18,8 +19,7 @@ from netlab.lab import fromhost
 from netlab.lab.places import Namespace, Place, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.runtime.shimclient import ShimClient
-from netlab.trace import byname, foresee, look, run
-from netlab.trace import resolve as resolvers
+from netlab.trace import foresee, look, run
 from netlab.trace.agree import Agreement
 from netlab.trace.craft import Craft
 from netlab.trace.event import Trace
@@ -68,11 +68,10 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         NotFound: no such place, or a destination that has no address.
     """
     places = Places(lab)
-    source = Place("host") if wish.source == "host" else await places.resolve(wish.source)
     known = await objects(lab, places)
+    source = Place("host") if wish.source == "host" else await places.resolve(wish.source, known.pods)
     on = {f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"].get("nodeName", "")
           for pod in known.pods}
-    conf = resolvers.parse(await resolv_conf(places, source))
     if source.name == "host" and lab.rootless:
         raise UsageError("a trace from the host listens in the host's own network, which takes root",
                          hint="this lab is rootless: trace from outside, a host beyond the cluster")
@@ -96,6 +95,10 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         world = (await asyncio.to_thread(look.world, taps, names(known), family=family, lazy=True)
                  if wish.predict and not own and wish.craft is None else None)
         if target.name and not (source.name in BARE and target.address):
+            from netlab.trace import byname  # with a DNS library, which other traces do without
+            from netlab.trace import resolve as resolvers
+
+            conf = resolvers.parse(await resolv_conf(places, source))
             traced = await asyncio.to_thread(byname.trace, request, target.name, conf, taps, names(known),
                                              target=target.label, ipv6=wish.ipv6)
         else:
@@ -128,12 +131,10 @@ def _payload(wish: Wish, target: Target) -> bytes:
 async def objects(lab: LabRecord, places: Places) -> Objects:
     """Return the Services, Pods and Nodes that the API server knows; nothing at all while it is away."""
     try:
-        async with places.client() as client:
-            services, _ = await client.list("services")
-            pods, _ = await client.list("pods")
-            nodes, _ = await client.list("nodes")
+        lists = await oneshot.get(places.config(), ("/api/v1/services", "/api/v1/pods", "/api/v1/nodes"))
     except NetlabError:  # a trace by address works without the control plane, and may be wanted just then
         return Objects(nodes=[_node(node) for node in lab.nodes])
+    services, pods, nodes = (each.get("items") or () for each in lists)
     return Objects(services, pods, nodes)
 
 
