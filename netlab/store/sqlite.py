@@ -30,7 +30,7 @@ FORMAT = 2
 CHECKPOINT_BYTES = 8 << 20
 ROOM_BYTES = 4 << 20
 _COMMIT_BYTES = 8192
-"""What a commit takes of the WAL besides its values: the pages that say where they are."""
+"""What a commit takes of the WAL besides its values, and each row that goes: the pages that say where they are."""
 _BITS = {1: 16, 2: 24}
 """By format: bits of a row's number that say its place in its transaction. For one deletion 65,536 were too few."""
 
@@ -87,7 +87,7 @@ class Sqlite:
     def _lengthen(self) -> None:
         """Give the WAL room before it is written: an fsync is half as long when the file does not grow by it.
 
-        Only between two commits. SQLite takes no zeros for its own: frames of a WAL have checksums, and so has its head.
+        Only between two commits. SQLite takes no zeros for its own: the frames and the head of a WAL have checksums.
         """
         path = f"{self.path}-wal"
         with suppress(OSError):
@@ -159,8 +159,7 @@ class Sqlite:
         self._wrote(batch)
 
     def _wrote(self, batch: Batch) -> None:
-        self._written += _COMMIT_BYTES + sum(len(event.kv.value) for event in batch.events) + 64 * (
-            len(batch.events) + len(batch.dead))
+        self._written += _COMMIT_BYTES * (1 + len(batch.dead)) + sum(len(event.kv.value) + 64 for event in batch.events)
         if self.blocking:
             self._lengthen()
 
@@ -170,7 +169,7 @@ class Sqlite:
 
     def ahead(self) -> bool:
         """Tell whether the WAL would become many times what it should be: the disk keeps up with it no more."""
-        return self._written > 3 * CHECKPOINT_BYTES
+        return self._written > 2 * CHECKPOINT_BYTES
 
     def checkpoint(self) -> None:
         """Move the WAL into the file, on a connection of its own, so that writers go on meanwhile."""

@@ -218,11 +218,17 @@ class LocalStore(Store):
                                     self._log.revision_over(self._retainer.retention.bytes))
         if target:
             await self.compact(target)
-        if self._backend.checkpoint_due() and (self._checkpoint is None or self._checkpoint.done()):
-            self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
-            self._checkpoint.add_done_callback(self._finish_checkpoint)
+        if self._backend.checkpoint_due():
+            self._tidy()
         for _ in self._log.pack():
             await asyncio.sleep(0)
+
+    def _tidy(self) -> asyncio.Future[None]:
+        """Begin a checkpoint, unless one runs; returns it."""
+        if self._checkpoint is None or self._checkpoint.done():
+            self._checkpoint = self._loop.run_in_executor(self._threads, self._backend.checkpoint)
+            self._checkpoint.add_done_callback(self._finish_checkpoint)
+        return self._checkpoint
 
     def _finish_checkpoint(self, _: asyncio.Future[None]) -> None:
         if not self._committing and not self._closed:
@@ -250,8 +256,8 @@ class LocalStore(Store):
 
     def _commit(self) -> None:
         """Decide and commit all that is queued."""
-        if self._checkpoint is not None and not self._checkpoint.done() and self._backend.ahead():
-            self._checkpoint.add_done_callback(lambda _: self._commit())
+        if self._backend.ahead():
+            self._tidy().add_done_callback(lambda _: self._commit())
             return
         queue, self._queue = self._queue, []
         draft = Draft(self._log, self._leases, self._clock())
