@@ -27,6 +27,8 @@ _NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _ALL: Final = -1
 _KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _LISTEN: Final = "0A"
+_SCTP: Final = "/proc/thread-self/net/sctp"
+_SCTP_LISTENING: Final = "10"
 _ACTIONS: Final = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _INVERTED: Final = 2
 _RULE_IIF, _RULE_GOTO, _RULE_PRIORITY, _RULE_MARK, _RULE_SUPPRESS_GROUP, _RULE_SUPPRESS = 3, 4, 6, 10, 13, 14
@@ -154,7 +156,15 @@ def listeners(netns: int) -> frozenset[tuple[str, int]]:
                     found |= set(_sockets(protocol, lines))
             except OSError:
                 continue
+        with contextlib.suppress(OSError), open(f"{_SCTP}/eps", encoding="ascii") as lines:
+            found |= {("sctp", int(words[5])) for line in lines if (words := line.split())[3:4] == [_SCTP_LISTENING]}
     return frozenset(found)
+
+
+def lacks(netns: int) -> frozenset[str]:
+    """Return the transport protocols that the kernel cannot hand to anybody in this namespace: SCTP may be absent."""
+    with inside(netns):
+        return frozenset() if os.path.isdir(_SCTP) else frozenset({"sctp"})
 
 
 def recent(netns: int) -> frozenset[tuple[str, str]]:

@@ -19,6 +19,7 @@ UNREACHABLE_HOST: Final = {4: (3, 1), 6: (1, 3)}
 NO_HOST: Final = {4: (3, 1), 6: (1, 0)}
 """What an `unreachable` route is answered with; IPv6 has "no route" for it (ip6_pkt_discard)."""
 
+NO_PROTOCOL: Final = {4: (3, 2), 6: (4, 1)}
 UNREACHABLE_NET: Final = {4: (3, 0), 6: (1, 0)}
 PROHIBITED: Final = {4: (3, 13), 6: (1, 1)}
 EXPIRED: Final = {4: (11, 0), 6: (3, 0)}
@@ -121,12 +122,18 @@ class Going:
         """Return the packet as a trace shows it."""
         return Packet(2 if self.family == 4 else 10, NUMBERS.get(self.packet.protocol, 0), self.packet.src,
                       self.packet.dst, self.packet.sport, self.packet.dport, self.flags, ttl=self.ttl,
-                      length=self.length, icmp=self.said, tunnel=self.tunnel)
+                      length=self.length, payload=self._chunk, icmp=self.said, tunnel=self.tunnel)
 
     @property
     def flags(self) -> int:
         """Return TCP's flags, 0 for what is no TCP."""
         return {"request": 2, "answer": 18, "reset": 20}.get(self.role, 0) if self.packet.protocol == "tcp" else 0
+
+    @property
+    def _chunk(self) -> bytes:
+        """Return the kind of SCTP's chunk: INIT, INIT ACK, ABORT."""
+        return {"request": b"\1", "answer": b"\2", "reset": b"\6"}.get(self.role, b"") \
+            if self.packet.protocol == "sctp" else b""
 
     @property
     def said(self) -> Said:

@@ -15,6 +15,7 @@ from netlab.trace.hooks import Hooks, Only
 from netlab.trace.packet import join
 from netlab.trace.world import Space, World
 
+NOT_TAKEN: Final = "no program and no kernel part there takes its protocol"
 NOBODY: Final = "nobody answers"
 """The kernel asks for a neighbour three times, a second apart, before it tells the sender."""
 
@@ -40,9 +41,13 @@ class Endings(Hooks, ABC):
         if going.ended is not None:
             yield self._answered(going, space)
             return
-        going = self.add(going, space.place, "deliver", f"arrived at {space.place}")
         protocol, port = going.packet.protocol, going.packet.dport
-        open_ = (space.listeners is None or protocol not in ("tcp", "udp") or (protocol, port) in space.listeners)
+        if protocol in space.lacks:
+            yield from self.error(going, space, branch.NO_PROTOCOL, f"{space.place}: {NOT_TAKEN}",
+                                  "is the protocol's module loaded?")
+            return
+        going = self.add(going, space.place, "deliver", f"arrived at {space.place}")
+        open_ = space.listeners is None or protocol not in ("tcp", "udp", "sctp") or (protocol, port) in space.listeners
         turned = Flowing(going.packet.dst, going.packet.src, protocol, going.packet.dport, going.packet.sport)
         reply = replace(going, packet=turned, ended=going.hops, hops=(), ttl=64, length=0, flow=None, backward=False,
                         role="answer" if open_ else "reset")

@@ -11,7 +11,16 @@ from netlab.trace.predict import predict
 from netlab.trace.run import Request
 from netlab.trace.world import World
 
-PREDICTED = ("tcp", "udp", "icmp")
+PREDICTED = ("tcp", "udp", "icmp", "sctp")
+
+
+def _followed(request: Request, *, crafted: bool) -> bool:
+    """Tell whether a prediction knows such packets: made by hand, only SCTP's INIT as any kernel would send it."""
+    craft = request.craft
+    if not crafted:
+        return request.protocol in PREDICTED
+    return (craft is not None and request.protocol == "sctp" and craft.count == 1 and not craft.fragment
+            and not craft.size and not request.source_address)
 
 
 def compared(world: World, request: Request, observed: Trace) -> Agreement:
@@ -22,8 +31,8 @@ def compared(world: World, request: Request, observed: Trace) -> Agreement:
         request: what was sent.
         observed: what the kernel told of it.
     """
-    if request.protocol not in PREDICTED or observed.crafted:
-        return Agreement("skipped", "only ordinary TCP, UDP and ICMP are")
+    if not _followed(request, crafted=bool(observed.crafted)):
+        return Agreement("skipped", "only ordinary TCP, UDP, ICMP and SCTP's INIT are")
     if request.source not in world.spaces:
         return Agreement("skipped", f"{request.source} could not be read")
     address, port = request.address, request.port
@@ -38,5 +47,5 @@ def compared(world: World, request: Request, observed: Trace) -> Agreement:
         return (packet.dst, packet.dport) in seen
 
     question = Question(request.source, address, 0 if request.protocol == "icmp" else port, protocol,
-                        request.source_address)
+                        request.source_address, ttl=(request.craft.ttl if request.craft else 0) or 64)
     return agree.compare(predict(world, question, only=only), observed, world)

@@ -90,7 +90,7 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
     return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
                  read.forwards, read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
-                 doubts=tuple(f"{tap.place}: {text}" for text in unsaid))
+                 survey.lacks(tap.netns_fd), doubts=tuple(f"{tap.place}: {text}" for text in unsaid))
 
 
 @dataclass(frozen=True)

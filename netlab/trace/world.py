@@ -51,7 +51,8 @@ class Space:
     `policies` are its routing rules by family (4, 6), where these are not the usual ones; `rules` its iptables tables
     by family, `beside` what else has rules there. `forwards` and `bridge_calls`
     name the families that it forwards, and whose bridged packets meet its rules. `listeners` are (protocol, port) of
-    its sockets, None when not known; `recent` the entries of `-m recent` lists.
+    its sockets, None when not known; `recent` the entries of `-m recent` lists; `lacks` the transport protocols that
+    its kernel does not have.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
     when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
     words for what is not modelled here.
@@ -67,6 +68,7 @@ class Space:
     bridge_calls: frozenset[int] = frozenset()
     listeners: Container[tuple[str, int]] | None = None
     recent: frozenset[tuple[str, str]] = frozenset()
+    lacks: frozenset[str] = frozenset()
     edge: bool = False
     complete: bool = True
     unseen: bool = False

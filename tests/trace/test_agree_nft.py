@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from netlab.kernel import netns
 from netlab.proxy.nft_render import nft_wanted_for, text
 from netlab.proxy.settings import LocalDetector
 from netlab.trace import foresee, look
+from netlab.trace.craft import Craft
 from netlab.trace.run import trace
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 from tests.trace import topology
@@ -87,13 +89,15 @@ def written(net: Network, family: str, body: str) -> str:
 
 
 def prepare(net: Network, cluster: dict[str, Any]) -> None:
+    sctp = [a_port(80, "sctp", "SCTP")] if "sctp" in cluster else []
     service = a_service(ip=net.at("10.96.0.10"), type="NodePort",
-                        ports=[a_port(node_port=30080), a_port(53, "dns", "UDP", 30053)],
+                        ports=[a_port(node_port=30080), a_port(53, "dns", "UDP", 30053), *sctp],
                         externalTrafficPolicy=cluster["external"], internalTrafficPolicy=cluster["internal"],
                         sessionAffinity=cluster["affinity"])
     listed = [{**each, "addresses": [net.at(each["addresses"][0])]} for each in cluster["endpoints"]]
     family = "IPv6" if net.family == 6 else "IPv4"
-    objects = (service, a_slice(endpoints=listed, ports=SLICE_PORTS, family=family))
+    ports = [*SLICE_PORTS, {"name": "sctp", "port": cluster.get("sctp", 0), "protocol": "SCTP"}]
+    objects = (service, a_slice(endpoints=listed, ports=ports[:2 + len(sctp)], family=family))
     for node, (ip, _) in NODES.items():
         made = text(nft_wanted_for(objects, a_settings(
             family=family, node=node, node_ip=net.at(ip), detector=LocalDetector(net.at(cluster["detector"])),
@@ -144,6 +148,21 @@ def test_routing_rules_lead_as_predicted(net: Network, kernel: str, wish: Try) -
     cluster = {**PLAIN, "node": "node1", "family": "inet", "foreign": foreign, "kernel": kernel,
                "endpoints": [an_endpoint("10.244.1.3", "node1"), an_endpoint("10.244.2.3", "node2")]}
     check(net, cluster, [wish])
+
+
+@pytest.mark.parametrize("foreign", ["", "chain f { type filter hook forward priority filter; sctp dport { 9000-9999 } drop; }",
+                                     "chain o { type filter hook output priority filter; ip daddr 10.96.0.10 sctp dport 80 drop; }"])
+def test_an_sctp_init_goes_as_predicted_whether_the_kernel_has_sctp_or_not(net: Network, foreign: str) -> None:
+    cluster = {**PLAIN, "node": "node1", "family": "inet", "foreign": foreign, "sctp": 9899,
+               "endpoints": [an_endpoint("10.244.2.3", "node2")]}
+    prepare(net, cluster)
+    for place in ("pod/default/client", "node/node1"):
+        request = replace(asked(net, Try(place, "10.96.0.10", 80, "sctp")), craft=Craft(ttl=30))
+        world = look.world(net.taps(), net.names(), family=net.family)
+        observed = trace(request, net.taps(), net.names())
+        found = foresee.compared(world, request, observed)
+        assert found.status == "agrees" or observed.lost, (found, observed.outcome)
+        assert foreign or observed.request[-1].place == "pod/default/web-2"
 
 
 @pytest.mark.soak
