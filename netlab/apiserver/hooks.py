@@ -19,12 +19,12 @@ Lookup = Callable[[str, str, str], Awaitable[Object | None]]
 """(plural, namespace, name) → the object."""
 
 
-class BadBundle(ValueError):
-    """A caBundle holds no certificates."""
-
-
 class HookFailed(Exception):
     """A webhook could not be called, or its answer is none. Not a refusal: that is an answer."""
+
+
+class NoClient(HookFailed):
+    """What says how it is called can't be used."""
 
 
 class Hooks:
@@ -45,28 +45,34 @@ class Hooks:
         Raises:
             HookFailed: nobody is there, it took too long, or the answer is no JSON object.
         """
-        url, host = await self._where(config)
+        service = config.get("service") or {}
+        host = "" if config.get("url") else f"{service.get('name', '')}.{service.get('namespace', '')}.svc"
+        port = service.get("port", 443)
+        base = str(config.get("url") or f"https://{host}:{port}{service.get('path') or '/'}")
+        shown = f"{base}{'&' if '?' in base else '?'}timeout={seconds:g}s"
+        url = shown
         if self._session is None:
             self._session = aiohttp.ClientSession(  # no limit of connections: those that hang would hold up all others
                 cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0))
-        url = f"{url}{'&' if '?' in url else '?'}timeout={seconds:g}s"
-        shown = f"https://{host}/{url.partition('://')[2].partition('/')[2]}" if host else url
-        name = host.partition(":")[0]
         try:
+            trust = _trust(str(config.get("caBundle") or ""))
+        except (ValueError, ssl.SSLError):
+            raise NoClient("unable to load root certificates: unable to parse bytes as PEM block") from None
+        try:
+            if host:
+                url = shown.replace(f"{host}:{port}", f"{await self._address(service, port)}:{port}", 1)
             async with self._session.post(
-                    url, data=orjson.dumps(review), ssl=_trust(str(config.get("caBundle") or "")),
-                    server_hostname=name or None, allow_redirects=False,
+                    url, data=orjson.dumps(review), ssl=trust, server_hostname=host or None, allow_redirects=False,
                     headers={"Content-Type": "application/json", "Accept": "application/json",
-                             **({"Host": host} if host else {})},
+                             **({"Host": f"{host}:{port}"} if host else {})},
                     timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
                 raw = await whole(answer)
                 if answer.status != 200:
-                    raise HookFailed(f"failed to call webhook: {_refused(answer.status, raw)}")
-        except BadBundle as error:
-            raise HookFailed(str(error)) from None
+                    raise HookFailed(_refused(answer.status, raw))
+        except LookupError as error:
+            raise HookFailed(f'Post "{shown}": {error.args[0]}') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            said = await words.explained(error, url, name)
-            raise HookFailed(f'failed to call webhook: Post "{shown}": {said}') from None
+            raise HookFailed(f'Post "{shown}": {await words.explained(error, url, host)}') from None
         try:
             found = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -75,26 +81,23 @@ class Hooks:
             raise HookFailed("expected a review in JSON, got something else")
         return found
 
-    async def _where(self, config: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the URL to dial, and the host name to ask for when it is not the URL's."""
-        if config.get("url"):
-            return str(config["url"]), ""
-        service = config.get("service") or {}
+    async def _address(self, service: Mapping[str, Any], port: Any) -> str:
+        """Return what to dial for a Service.
+
+        Raises:
+            LookupError: there is no such Service, port, or address.
+        """
         namespace, name = service.get("namespace", ""), service.get("name", "")
         found = await self._lookup("services", namespace, name)
         if found is None:
-            raise HookFailed(f'failed to call webhook: service "{name}" not found')
-        spec, port = found.get("spec") or {}, service.get("port", 443)
+            raise LookupError(f'service "{name}" not found')
+        spec = found.get("spec") or {}
         if not any(entry.get("port") == port for entry in spec.get("ports") or []):
-            raise HookFailed(f'failed to call webhook: no service port {port} found for service "{name}"')
-        address = spec.get("clusterIP", "")
-        if spec.get("type") == "ExternalName":
-            address = spec.get("externalName", "")
-        if not address or address == "None":
-            raise HookFailed(f'failed to call webhook: service "{name}" has no cluster IP')
-        host = f"{name}.{namespace}.svc"
-        place = f"[{address}]" if ":" in address else address
-        return f"https://{place}:{port}{service.get('path') or '/'}", f"{host}:{port}"
+            raise LookupError(f'no service port {port} found for service "{name}"')
+        address = str(spec.get("externalName" if spec.get("type") == "ExternalName" else "clusterIP") or "None")
+        if address == "None":
+            raise LookupError(f'service "{name}" has no cluster IP')
+        return f"[{address}]" if ":" in address else address
 
 
 async def whole(answer: aiohttp.ClientResponse) -> bytes:
@@ -132,7 +135,4 @@ def _refused(code: int, body: bytes) -> str:
 def _trust(bundle: str) -> ssl.SSLContext:
     if not bundle:
         return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
-    except (ValueError, ssl.SSLError):
-        raise BadBundle("unable to load root certificates: unable to parse bytes as PEM block") from None
+    return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())

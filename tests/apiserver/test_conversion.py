@@ -211,6 +211,19 @@ def test_what_hangs_or_babbles_is_said_and_holds_up_nobody(client: Client, ns: s
         assert said in answer.json["message"]
 
 
+def test_a_webhook_that_is_not_there(client: Client, ns: str) -> None:
+    made = definition("lonelies", version("v1beta1", storage=False, schema=PORT), version("v1", schema=APART))
+    made["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/convert"}}}
+    established(client, made)
+    answer = client.post(f"/apis/example.com/v1beta1/namespaces/{ns}/lonelies", {"metadata": {"name": "a"}, "spec": {"hostPort": "h:1"}})
+    assert answer.status == 500
+    assert answer.json["message"] == (
+        "Internal error occurred: conversion webhook for example.com/v1beta1, Kind=Lonelie failed: "
+        'Post "https://127.0.0.1:1/convert?timeout=30s": dial tcp 127.0.0.1:1: connect: connection refused')
+    client.delete(f"{CRDS}/lonelies.example.com")
+
+
 def test_a_long_list_is_asked_for_in_pieces(client: Client, ns: str, kind: Any, hook: HookServer) -> None:
     for number in range(260):
         client.post(path("v1", ns), {"metadata": {"name": f"l{number}"}, "spec": {"host": "h", "port": str(number)}})

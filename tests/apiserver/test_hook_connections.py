@@ -54,7 +54,10 @@ def test_certificates_that_are_wrong(client: Client, ns: str, pki: Pki, tmp_path
         url = f"https://127.0.0.1:{server.port}/"
         assert said(client, ns, {"url": url, "caBundle": stranger}) == failed(url, f"{verify}certificate signed by unknown authority")
         assert said(client, ns, {"url": url}) == failed(url, f"{verify}certificate signed by unknown authority")
-        assert "unable to load root certificates: unable to parse bytes as PEM block" in said(client, ns, {"url": url, "caBundle": "bm8="})
+        assert said(client, ns, {"url": url, "caBundle": "bm8="}) == (
+            'Internal error occurred: failed calling webhook "x.example.com": could not get REST client: unable to load root certificates: unable to parse bytes as PEM block')
+        absent = {"name": "absent", "namespace": ns, "path": "/check"}
+        assert said(client, ns, {"service": absent}) == failed(f"https://absent.{ns}.svc:443/check", 'service "absent" not found')
         client.post(f"/api/v1/namespaces/{ns}/services", {"metadata": {"name": "hook"}, "spec": {
             "type": "ExternalName", "externalName": "localhost", "ports": [{"port": server.port}]}})
         service = {"name": "hook", "namespace": ns, "port": server.port, "path": "/check"}

@@ -128,13 +128,13 @@ def test_what_does_not_answer(client: Client, ns: str, register: Any, policy: st
 
 
 def test_answers_that_are_none(client: Client, ns: str, register: Any, hooks: HookServer) -> None:
-    for name, body in (("uid", {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": "x", "allowed": True}}),
-                       ("kind", {"kind": "Pod"}), ("list", [])):
+    for name, body, said in (("uid", {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": "x", "allowed": True}}, "received invalid webhook response: "),
+                             ("kind", {"kind": "Pod"}, "received invalid webhook response: "), ("list", [], "failed to call webhook: ")):
         hooks.raw[f"/{ns}/{name}"] = lambda review, body=body: body
         register("validating", name, None)
         answer = client.post(maps(ns), config_map("a"))
         assert answer.status == 500, name
-        assert f'failed calling webhook "{name}.example.com"' in answer.json["message"]
+        assert f'failed calling webhook "{name}.example.com": {said}' in answer.json["message"]
         client.delete(f"{API}/validatingwebhookconfigurations/{name}-{ns}")
 
 

@@ -19,7 +19,7 @@ from netlab.apiserver import status
 from netlab.apiserver.admission import matching, review
 from netlab.apiserver.admission.base import Attempt, Step
 from netlab.apiserver.admission.conditions import ConditionFailed, hold, shown
-from netlab.apiserver.hooks import HookFailed
+from netlab.apiserver.hooks import HookFailed, NoClient
 from netlab.apiserver.mirror import Mirror
 from netlab.errors import ApiError
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GROUP = "admissionregistration.k8s.io"
+_WHAT = {HookFailed: "failed to call webhook", NoClient: "could not get REST client",
+         review.BadAnswer: "received invalid webhook response"}
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class _Webhooks(Step):
                                         seconds=float(spec.get("timeoutSeconds") or 10))
             answer = review.answer(said, asked)
         except (HookFailed, review.BadAnswer) as error:
+            why = f"{_WHAT[type(error)]}: {error}"
             if spec.get("failurePolicy") == "Ignore":
-                log.warning("failed calling webhook, failing open %s: %s", hook.name, error)
+                log.warning("failed calling webhook, failing open %s: %s", hook.name, why)
                 return None
-            raise status.internal(f'failed calling webhook "{hook.name}": {error}') from None
+            raise status.internal(f'failed calling webhook "{hook.name}": {why}') from None
         attempt.call.request.warnings += [text for text in answer.warnings
                                           if text not in attempt.call.request.warnings]
         if not answer.allowed:
