@@ -24,7 +24,7 @@ def said(client: Client, ns: str, config: dict[str, Any], **spec: Any) -> str:
     """Return what a write ends with when this webhook has a say in it."""
     answer = client.post(API, {"metadata": {"name": f"bad-{ns}"}, "webhooks": [{
         "name": "x.example.com", "clientConfig": config, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}}, "timeoutSeconds": 2,
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}}, "timeoutSeconds": 10,
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}], **spec}]})
     assert answer.status == 201, answer.json
     try:
@@ -43,7 +43,7 @@ def tls(pki: Pki, certificate: str) -> Iterator[HookServer]:
 
 
 def failed(url: str, why: str) -> str:
-    return f'Internal error occurred: failed calling webhook "x.example.com": failed to call webhook: Post "{url}?timeout=2s": {why}'
+    return f'Internal error occurred: failed calling webhook "x.example.com": failed to call webhook: Post "{url}?timeout=10s": {why}'
 
 
 def test_certificates_that_are_wrong(client: Client, ns: str, pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -94,7 +94,7 @@ def test_servers_that_speak_something_else(client: Client, ns: str) -> None:
             listening.shutdown(socket.SHUT_RDWR)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
-        assert said(client, ns, {"url": url}, timeoutSeconds=1) == failed(url, "context deadline exceeded").replace("2s", "1s")
+        assert said(client, ns, {"url": url}, timeoutSeconds=1) == failed(url, "context deadline exceeded").replace("10s", "1s")
     assert "dial tcp: lookup nowhere.invalid: no such host" in said(client, ns, {"url": "https://nowhere.invalid/"})
 
 

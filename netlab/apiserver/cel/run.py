@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from netlab.apiserver.cel.ast import CelError
@@ -46,24 +46,27 @@ class Budget:
     def __init__(self, cost: int, seconds: float = 1.0, within: Budget | None = None) -> None:
         self.cost, self.seconds, self.within = cost, seconds, within
         self._started = 0.0
+        self._before: list[tuple[Budget, float]] = []
 
     def run(self, values: Mapping[str, Any]) -> Run:
         """Begin an evaluation."""
         self._started = time.thread_time()
-        seconds = min(self.seconds, self.within.seconds) if self.within is not None else self.seconds
-        return Run(values, PER_CALL, self._started + seconds)
+        self._before = [(one, one.seconds) for one in self._all()]
+        return Run(values, PER_CALL, self._started + min(seconds for _, seconds in self._before))
 
     def take(self, run: Run) -> bool:
         """Take what an evaluation took; return whether there was enough."""
         cost, seconds = PER_CALL - max(run.left, 0), time.thread_time() - self._started
+        for one, before in self._before:
+            one.cost -= cost
+            one.seconds = before - seconds  # not less what is left: evaluations inside of this one took of it, too
+        return all(one.cost >= 0 and one.seconds >= 0 for one, _ in self._before)
+
+    def _all(self) -> Iterator[Budget]:
         budget: Budget | None = self
-        enough = True
         while budget is not None:
-            budget.cost -= cost
-            budget.seconds -= seconds
-            enough = enough and budget.cost >= 0 and budget.seconds >= 0
+            yield budget
             budget = budget.within
-        return enough
 
 
 class Run:
