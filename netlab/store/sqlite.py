@@ -59,14 +59,15 @@ class Sqlite:
         self._lock = lock(path)
         self._written, self._room, self._format = 0, 0, FORMAT
         try:
+            _present(path, durable=self.blocking)
             self._db = _connect(path)
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute("PRAGMA wal_autocheckpoint=0")
             self._checkpointer = _connect(path)
             self._checkpointer.execute(f"PRAGMA synchronous={synchronous}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Corrupt) as error:
             os.close(self._lock)
-            raise _damaged(path, error) from error
+            raise (error if isinstance(error, Corrupt) else _damaged(path, error)) from error
 
     def load(self) -> Kept:
         """Read the whole file, and check it.
@@ -209,6 +210,33 @@ class Sqlite:
         with suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+
+def _present(path: Path, *, durable: bool) -> None:
+    """Make the file if it is not there. It appears with its content, so an empty one is one that has lost it.
+
+    Raises:
+        Corrupt: it is empty, or gone while what was last written to it is there.
+    """
+    if path.exists():
+        if not path.stat().st_size:
+            raise Corrupt(f"{path}: the file is empty", hint="restore a copy of it, or remove it to start empty")
+        return
+    if (wal := Path(f"{path}-wal")).exists() and wal.stat().st_size:
+        raise Corrupt(f"{path}: the file is gone, but {wal} is there",
+                      hint=f"restore a copy of it, or remove {wal} to start empty")
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    db = _connect(fresh)
+    db.executescript(_SCHEMA)
+    db.close()
+    fresh.rename(path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
