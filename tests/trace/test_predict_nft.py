@@ -10,10 +10,14 @@ import pytest
 
 from netlab.errors import UsageError
 from netlab.inspect import offline, whatif
+from netlab.lab import predicting
 from netlab.netfilter import nft, nft_json
+from netlab.netfilter.nft_eval import Book
+from netlab.netfilter.stations import Beside
 from netlab.trace import assume, foretell, machine, refusals
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.predict import predict
+from netlab.trace.world import World
 from tests.proxy.builders import recorded
 from tests.trace.test_predict import OBJECTS, ROUTES
 
@@ -159,3 +163,25 @@ def test_a_change_keeps_what_affinity_has_remembered() -> None:
     name = next(each for each in live.sets if each.startswith("affinity-"))
     held = replace(live, sets={**live.sets, name: replace(live.sets[name], elements={"10.0.0.1": nft.NftElement("10.0.0.1")})})
     assert set(whatif.with_table(held, live).elements(name)) == {"10.0.0.1"}
+
+
+def test_a_change_in_a_lab_of_nftables_mode_is_worked_out_for_its_nodes() -> None:
+    def rules(node: str) -> nft.NftTable:
+        return nft.parse(offline.render_nft(OBJECTS, [f"--hostname-override={node}", "--cluster-cidr=10.244.0.0/16"]).text)[0]
+
+    def ask(made: World) -> Prediction:
+        return predict(made, Question("pod/default/client", "10.96.0.10", 80))
+
+    guard = Book(nft.parse(table(base("f", "tcp dport 8080 drop")))[0])
+    live = assume.world(OBJECTS, rules)
+    spaces = {place: replace(space, beside={4: Beside(books=(*space.beside[4].books, guard))}) if place.startswith("node/")
+              else space for place, space in live.spaces.items()}
+    now = replace(live, spaces=spaces)
+    assert {each.outcome.why for each in ask(now).branches} == {"dropped by guard f: tcp dport 8080 drop"}
+    service = next(each for each in OBJECTS if each["kind"] == "Service")
+    moved = {**service, "spec": {**service["spec"], "ports": [{**service["spec"]["ports"][0], "targetPort": 9090}]}}
+    slices = [{**each, "ports": [{**each["ports"][0], "port": 9090}]} for each in OBJECTS if each["kind"] == "EndpointSlice"]
+    others = [each for each in OBJECTS if each["kind"] not in ("Service", "EndpointSlice")]
+    then = ask(predicting._changed(now, [*others, moved, *slices], OBJECTS, 4))
+    assert {each.outcome.endpoint for each in then.branches} == {"10.244.1.5:9090", "10.244.2.5:9090"}
+    assert {each.outcome.status for each in then.branches} == {"connected"}
