@@ -155,6 +155,8 @@ class Endings(Hooks, ABC):
     def _as_error(self, reply: Going, cause: Going, space: Space, kind: dict[int, tuple[int, int]]) -> Going:
         """Return the ICMP error that answers a packet; it comes from the packet's destination where that is local."""
         source = cause.packet.dst if space.local(cause.packet.dst) else ""
+        if not source and cause.family == 6:
+            source = _six_source(cause, space)
         protocol = "icmp" if cause.family == 4 else "icmpv6"
         return replace(reply, packet=Flowing(source, cause.packet.src, protocol, state="RELATED"), role="error", ttl=64,
                        icmp=kind[cause.family], inner=cause.tuple, flow=cause.flow, backward=True)
@@ -172,3 +174,15 @@ class Endings(Hooks, ABC):
     def _end(self, going: Going, outcome: Outcome) -> Branch:
         request, reply = (going.hops, ()) if going.ended is None else (going.ended, going.hops)
         return Branch(request, reply, outcome, going.probability, going.certain, going.doubts)
+
+
+def _six_source(cause: Going, space: Space) -> str:
+    """Return where an ICMPv6 error comes from: the interface that the packet came in by (icmp6_send).
+
+    That is taken for the way out where a bridge has routed the packet already, as DNAT gave it another destination
+    (ip6_rcv_core).
+    """
+    packet, flow = cause.packet, cause.flow
+    turned = bool(cause.port) and flow is not None and not cause.backward and packet.dst != flow.original[3]
+    device = packet.oif if turned and packet.oif else packet.iif
+    return space.primary(device, packet.src) if device in space.links else ""

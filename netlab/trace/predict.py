@@ -131,6 +131,10 @@ class _Predictor(Endings):
                 yield from self.stopped(after, space, verdict)
             elif calls and after.packet.dst != before:
                 way = space.route(after.packet.dst, self.asked(after, logical).asked)
+                if after.family == 6 and not _leads(way):  # br_nf_pre_routing_finish_ipv6 frees it without a word
+                    yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}, and a bridge "
+                                   "tells nobody of what DNAT sent there", "timeout", "give it a route")
+                    continue
                 routable = going.family == 6 or going.family in space.forwards  # br_netfilter: IPv4 needs a whole route
                 if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
                     yield from self._bridged(after, space, bridge, interface, way.gateway or after.packet.dst)

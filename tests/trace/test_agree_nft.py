@@ -108,7 +108,7 @@ def prepare(net: Network, cluster: dict[str, Any]) -> None:
         with netns.inside(net.places[f"node/{node}"]):
             subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + made, text=True, check=True)
         lines = ["sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
-                 "ip route flush type blackhole", "ip route flush table 100", "ip rule del priority 10",
+                 "ip route flush type blackhole", "ip route flush type prohibit", "ip route flush table 100", "ip rule del priority 10",
                  "ip rule del priority 11"]
         net.sh(f"node/{node}", "conntrack -F; " + "; ".join(ruled(net, line) for line in lines) + "; true")
     if cluster["kernel"]:
@@ -148,6 +148,15 @@ def test_routing_rules_lead_as_predicted(net: Network, kernel: str, wish: Try) -
     cluster = {**PLAIN, "node": "node1", "family": "inet", "foreign": foreign, "kernel": kernel,
                "endpoints": [an_endpoint("10.244.1.3", "node1"), an_endpoint("10.244.2.3", "node2")]}
     check(net, cluster, [wish])
+
+
+@pytest.mark.parametrize(("foreign", "kernel"), [
+    ("chain f { type filter hook forward priority filter; ip daddr 10.244.2.3 reject; }", ""),
+    ("", "ip route add prohibit 10.244.2.3/32")], ids=["reject", "prohibit"])
+def test_an_error_about_what_dnat_turned_on_a_bridge_is_as_predicted(net: Network, foreign: str, kernel: str) -> None:
+    cluster = {**PLAIN, "node": "node1", "family": "inet", "foreign": foreign, "kernel": kernel,
+               "endpoints": [an_endpoint("10.244.2.3", "node2")]}
+    check(net, cluster, [Try("pod/default/client", "10.96.0.10", 53, "udp")])
 
 
 @pytest.mark.parametrize("foreign", ["", "chain f { type filter hook forward priority filter; sctp dport { 9000-9999 } drop; }",
