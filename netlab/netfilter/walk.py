@@ -326,8 +326,11 @@ def _snat(wanted: Target, going: Walking, _: Host) -> _Step:
     return "ACCEPT", sourced(_ranged(going, wanted, text), address, port)
 
 
-def _masquerade(_: Target, going: Walking, host: Host) -> _Step:
-    return "ACCEPT", sourced(going, host.masquerade(going.packet.oif, going.packet.dst), 0)
+def _masquerade(wanted: Target, going: Walking, host: Host) -> _Step:
+    done = sourced(going, host.masquerade(going.packet.oif, going.packet.dst), 0)
+    if any(wanted.option(each) is not None for each in ("--random", "--random-fully")):
+        done = replace(done, packet=replace(done.packet, snat=True))  # the port is another, whatever the address
+    return "ACCEPT", done
 
 
 def _redirect(wanted: Target, going: Walking, host: Host) -> _Step:

@@ -43,6 +43,14 @@ def test_a_node_port_is_masqueraded_for_a_client_from_outside():
         ("10.244.1.1", "10.244.1.5", 8080), ("172.30.0.11", "10.244.2.5", 8080)}
 
 
+@pytest.mark.parametrize(("flag", "rewritten"), [("", False), (" --random", True), (" --random-fully", True)])
+def test_masquerade_by_the_address_that_it_has_rewrites_a_connection_where_its_port_is_thrown_for(flag: str, rewritten: bool):
+    """nf_nat_core.c: a connection whose tuple stays as it was is none with source NAT."""
+    rules = f"*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j MASQUERADE{flag}\nCOMMIT"
+    (only,) = send(parse.parse(rules), Packet("", "192.0.2.9", dport=80), HOST)
+    assert (only.packet.src, only.packet.snat) == ("172.30.0.11", rewritten)
+
+
 def test_no_endpoint_is_rejected_in_the_filter_table():
     (only,) = receive(RECORDED, Packet("10.244.1.9", "10.96.0.12", dport=80, iif="cni0"), HOST)
     assert (only.verdict, only.where) == ("REJECT", "filter KUBE-SERVICES")
