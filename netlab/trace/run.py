@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from netlab.errors import NotFound
+from netlab.errors import NotFound, UsageError
 from netlab.kernel import counters, link
 from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import port_filter, protocol_filter
@@ -77,6 +78,7 @@ def exchange(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | N
     by_place = {tap.place: tap.netns_fd for tap in taps}
     if request.source not in by_place:
         raise NotFound(f"no place {request.source} to send from", hint=f"places: {', '.join(sorted(by_place))}")
+    _check_source(request)
     if request.craft is None and request.source_address and not _own(by_place[request.source], request.source_address):
         request = replace(request, craft=Craft())
     with ExitStack() as stack:
@@ -99,6 +101,16 @@ def exchange(request: Request, taps: Sequence[Tap], names: Mapping[str, str] | N
         closing.join()
     crafted = request.craft.words(request.protocol, request.source_address) if request.craft is not None else ""
     return replace(told, bpf=bpf, crafted=crafted), sender.answer
+
+
+def _check_source(request: Request) -> None:
+    try:
+        six = request.source_address and ipaddress.ip_address(request.source_address).version == 6
+    except ValueError:
+        raise UsageError(f"--source {request.source_address}: no IP address") from None
+    if request.source_address and request.address and six != (":" in request.address):
+        raise UsageError(f"--source {request.source_address} and the destination {request.address} are of two families",
+                         hint="-6 chooses the IPv6 address of what has both")
 
 
 def _sender(netns: int, request: Request) -> Sender | Crafted:

@@ -11,6 +11,7 @@ from importlib import resources
 import jsonschema
 import pytest
 
+from netlab.errors import UsageError
 from netlab.kernel import netns
 from netlab.trace.document import as_json
 from netlab.trace.event import Hop, Trace
@@ -117,6 +118,12 @@ def test_a_policy_that_drops_is_named(network: Network, request: pytest.FixtureR
     result = run(network, "10.244.2.3", 8080, timeout=0.5, bpf=False)
     assert result.outcome.why == "no rule accepted it, and the policy of filter FORWARD is DROP"
     assert {(h.table, h.chain) for h in result.request if h.kind == "policy" and h.verdict != "ACCEPT"} == {("filter", "FORWARD")}
+
+
+@pytest.mark.parametrize(("source", "words"), [("what", "no IP address"), ("fd00::1", "two families")])
+def test_a_source_that_fits_no_packet_is_refused(network: Network, source: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        run(network, "10.244.1.3", 8080, source_address=source)
 
 
 def test_ping(network: Network) -> None:
