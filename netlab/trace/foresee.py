@@ -40,6 +40,8 @@ def compared(world: World, request: Request, observed: Trace) -> Agreement:
         address, port = observed.request[0].packet.destination, observed.request[0].packet.dport
     if not address:
         return Agreement("skipped", "nothing was sent")
+    if request.address and (":" in address) != (":" in request.address):
+        return Agreement("skipped", "the name led to an address of the other family")
     protocol = "icmpv6" if request.protocol == "icmp" and ":" in address else request.protocol
     seen = agree.addresses(observed)
 

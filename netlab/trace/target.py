@@ -73,7 +73,7 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
     except ValueError:
         pass
     if re.fullmatch(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", name):
-        return _named(text, name, port, known, protocol, namespace)
+        return _named(text, name, port, known, protocol, namespace, ipv6=ipv6)
     raise UsageError(f"{text}: not a destination",
                      hint="write svc/NAME, pod/NAME, node/NAME, outside or an address, with :PORT where it needs one")
 
@@ -96,14 +96,15 @@ def names(known: Objects) -> dict[str, str]:
     return found
 
 
-def _named(text: str, name: str, port: int, known: Objects, protocol: str, namespace: str) -> Target:
+def _named(text: str, name: str, port: int, known: Objects, protocol: str, namespace: str, *, ipv6: bool) -> Target:
     """Return a target whose name is to be resolved; the Service that it means, if it does, gives its port."""
     found = re.fullmatch(r"([a-z0-9-]+)(?:\.([a-z0-9-]+))?(?:\.svc(?:\.[a-z0-9.-]+)?)?\.?", name)
     service = next((service for service in known.services if found and service["metadata"]["name"] == found[1] and
                     service["metadata"].get("namespace") == (found[2] or namespace)), None)
     if service is None:
         return Target("", port, text, name)
-    address = service.get("spec", {}).get("clusterIP", "")
+    spec = service.get("spec", {})
+    address = _pick(spec.get("clusterIPs") or [spec.get("clusterIP", "")], ipv6=ipv6)
     if not port and protocol != "icmp":
         port = _first_port(service, protocol, text)
     return Target("" if address == "None" else address, port, text, name, http=_speaks_http(service, port))
@@ -132,7 +133,7 @@ def _service(text: str, rest: str, port: int, known: Objects, protocol: str, nam
     service = find(known.services, space or namespace, name, "Service")
     spec = service.get("spec", {})
     if kind:
-        address, port = _way_in(kind, service, port, known, protocol, text)
+        address, port = _way_in(kind, service, port, known, protocol, text, ipv6=ipv6)
         return Target(address, port, text, http=_speaks_http(service, port))
     own = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip and ip != "None"]
     address = _pick(own, ipv6=ipv6) if own else ""
@@ -145,7 +146,8 @@ def _service(text: str, rest: str, port: int, known: Objects, protocol: str, nam
     return Target(address, port, text, http=_speaks_http(service, port))
 
 
-def _way_in(kind: str, service: Object, port: int, known: Objects, protocol: str, text: str) -> tuple[str, int]:
+def _way_in(kind: str, service: Object, port: int, known: Objects, protocol: str, text: str, *,
+            ipv6: bool) -> tuple[str, int]:
     """Return another address of a Service than its own: load balancer, external IP, node port."""
     meta, spec = service["metadata"], service.get("spec", {})
     name = f"Service {meta.get('namespace', '')}/{meta['name']}"
@@ -156,7 +158,7 @@ def _way_in(kind: str, service: Object, port: int, known: Objects, protocol: str
                  if a["type"] == "InternalIP"]
         if not any(ports) or not nodes:
             raise NotFound(f"{name} has no node port for {protocol}", hint="is its type NodePort or LoadBalancer?")
-        return nodes[0], next(p for p in ports if p)
+        return _pick(nodes, ipv6=ipv6), next(p for p in ports if p)
     if kind == "lb":
         found = [entry.get("ip", "") for entry in
                  service.get("status", {}).get("loadBalancer", {}).get("ingress") or []]
@@ -165,7 +167,7 @@ def _way_in(kind: str, service: Object, port: int, known: Objects, protocol: str
         found, hint = list(spec.get("externalIPs") or []), "spec.externalIPs names none"
     if not any(found):
         raise NotFound(f"{name} has no {'load balancer address' if kind == 'lb' else 'external IP'}", hint=hint)
-    return next(ip for ip in found if ip), port or _first_port(service, protocol, text)
+    return _pick([ip for ip in found if ip], ipv6=ipv6), port or _first_port(service, protocol, text)
 
 
 def _first_port(service: Object, protocol: str, text: str) -> int:

@@ -68,6 +68,20 @@ def test_the_other_addresses_of_a_service() -> None:
     assert names(known)["203.0.113.7"] == "svc/default/web"
 
 
+def test_every_way_to_a_service_of_two_families_heeds_the_one_that_is_asked_for() -> None:
+    node = {"metadata": {"name": "worker1"}, "status": {"addresses": [
+        {"type": "InternalIP", "address": "172.18.0.3"}, {"type": "InternalIP", "address": "fd00:18::3"}]}}
+    web = {"metadata": {"name": "web", "namespace": "default"},
+           "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10", "fd00::10"],
+                    "externalIPs": ["198.51.100.1", "2001:db8::1"], "ports": [{"port": 80, "nodePort": 30080}]},
+           "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}, {"ip": "2001:db8::7"}]}}}
+    known = Objects([web], nodes=[node])
+    for text, four, six in (("svc/web", "10.96.0.10", "fd00::10"), ("lb/web", "203.0.113.7", "2001:db8::7"),
+                            ("externalip/web", "198.51.100.1", "2001:db8::1"), ("web.default", "10.96.0.10", "fd00::10"),
+                            ("nodeport/web", "172.18.0.3", "fd00:18::3")):
+        assert [resolve(text, known, ipv6=ipv6).address for ipv6 in (False, True)] == [four, six]
+
+
 @pytest.mark.parametrize(("text", "error", "words"), [
     ("svc/nobody", NotFound, "no Service nobody in namespace default"),
     ("svc/shop/none", UsageError, "headless"),
