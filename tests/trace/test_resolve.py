@@ -14,11 +14,13 @@ import pytest
 
 from netlab.errors import NotFound
 from netlab.kernel import netns
-from netlab.trace import byname
+from netlab.trace import byname, foresee
 from netlab.trace.document import as_json
+from netlab.trace.event import Outcome, Part, Trace
 from netlab.trace.render import as_text
 from netlab.trace.resolve import ResolvConf, parse, resolve
 from netlab.trace.run import Request
+from netlab.trace.world import Space, World
 from tests.trace.topology import Network
 
 CONF = "search default.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5 edns0\n# nothing\n"
@@ -96,3 +98,13 @@ def test_a_name_without_an_address_of_the_family_is_said_to_be_there(network: Ne
                         network.names(), target="web")
     assert told.outcome.why == "web has no IPv4 address: web.default.svc.cluster.local A → no such record"
     assert "ipFamilies" in told.outcome.fix
+
+
+def test_a_name_that_led_nowhere_is_no_difference_to_what_the_api_server_knows() -> None:
+    place = "pod/default/client"
+    asked = Trace(place, "dns", "udp", "10.96.0.10:53", (), (), Outcome("replied"))
+    observed = Trace(place, "six.default", "tcp", "six.default", (), (), Outcome("unreachable"),
+                     parts=(Part("resolution", "six.default A", asked),))
+    world = World({place: Space(place)})
+    found = foresee.compared(world, Request(place, "fd00:96::1", 80), observed)
+    assert (found.status, found.words) == ("skipped", "nothing was sent")
