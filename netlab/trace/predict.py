@@ -85,9 +85,9 @@ class _Predictor(Endings):
         going = self.asked(going)
         route = space.route(going.packet.dst, going.asked)
         source = going.packet.src or (space.source(route, going.packet.dst) if _leads(route) and route else "")
-        if source and not going.packet.src and going.packet.protocol in ("tcp", "udp"):  # connect asks twice
-            going = self.asked(replace(going, packet=replace(going.packet, src=source)))
-            route = space.route(going.packet.dst, going.asked) if going.family == 4 else route
+        if source and not going.packet.src and going.packet.protocol in ("tcp", "udp") and going.family == 4:
+            going = self.asked(replace(going, packet=replace(going.packet, src=source)))  # ip_route_connect asks twice
+            route = space.route(going.packet.dst, going.asked)
         if route is None or not _leads(route):
             yield self.die(going, place, f"{place} has {_refusal(route)} for {going.packet.dst}", "unreachable",
                             "give it a route")

@@ -75,7 +75,10 @@ class Sender:
                 elif protocol == "udp":
                     self._socket.connect((address, port))
         except OSError as error:
-            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            refused = {errno.ENETUNREACH, errno.EHOSTUNREACH}
+            if protocol == "udp" and not source:  # connect says it of `prohibit` and `blackhole`
+                refused |= {errno.EACCES, errno.EINVAL}
+            if error.errno in refused:
                 self.answer, self._phase = Answer("unreachable", error.errno, 0.0), "over"
                 return
             if error.errno == errno.EPROTONOSUPPORT:

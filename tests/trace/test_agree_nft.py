@@ -150,6 +150,11 @@ def test_routing_rules_lead_as_predicted(net: Network, kernel: str, wish: Try) -
     check(net, cluster, [wish])
 
 
+def test_what_a_node_sends_is_routed_before_it_has_a_source_in_ipv6(net: Network) -> None:
+    check(net, {**PLAIN, "node": "node1", "family": "inet", "kernel": RULES[1]},
+          [Try("node/node1", "10.244.1.3", 8080, "tcp"), Try("node/node1", "10.244.1.3", 5353, "udp")])
+
+
 @pytest.mark.parametrize(("foreign", "kernel"), [
     ("chain f { type filter hook forward priority filter; ip daddr 10.244.2.3 reject; }", ""),
     ("", "ip route add prohibit 10.244.2.3/32")], ids=["reject", "prohibit"])
