@@ -22,6 +22,7 @@ CONNTRACK: Final = -200
 """Where a packet gets its connection; chains up to here see none (NF_IP_PRI_CONNTRACK, asked after its equals)."""
 
 _NAMED: Final = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
+_HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _NAT: Final = {"PREROUTING": -100, "OUTPUT": -100, "INPUT": 100, "POSTROUTING": 100}
 
 Run = Callable[[Walking, Host], Iterator[Outcome]]
@@ -64,6 +65,7 @@ class _Found:
     age: tuple[int, int]
     kind: str
     chain: BaseChain
+    idle: bool = False
 
 
 @dataclass
@@ -90,6 +92,20 @@ class Order:
             self._kept[hook] = tuple(stations)
         return self._kept[hook]
 
+    def ties(self) -> tuple[str, ...]:
+        """Return the hooks at which the order is not known, in words.
+
+        nftables' tables tell their age, those of iptables-legacy do not: they came when they were first asked for.
+        """
+        told: dict[str, None] = {}
+        for hook in _HOOKS:
+            found = [each for each in (*self._iptables(hook), *self._native(hook)) if not each.idle]
+            dated = {each.priority for each in found if each.age[0] >= 0}
+            told |= dict.fromkeys(f"{hook} of iptables-legacy's {each.chain.table} and of nftables have one priority, "
+                                  "and the kernel does not tell which is asked first"
+                                  for each in found if each.age[0] < 0 and each.priority in dated)
+        return tuple(told)
+
     def _iptables(self, hook: str) -> Iterator[_Found]:
         for which, rules in enumerate((self.rules, *self.beside.others)):
             for table, hooks in HOOKS.items():
@@ -98,7 +114,9 @@ class Order:
                 priority = _NAT[hook] if table == "nat" else _NAMED[table]
                 kind = "nat" if table == "nat" else "route" if (table, hook) == ("mangle", "OUTPUT") else "filter"
                 age = self._age(f"{'ip' if self.family == 4 else 'ip6'} {table}") if which == 0 else -1
-                yield _Found(priority, (age, 0), kind, BaseChain(table, hook, _through(rules, table, hook)))
+                chain = rules.table(table).chains[hook]
+                yield _Found(priority, (age, 0), kind, BaseChain(table, hook, _through(rules, table, hook)),
+                             idle=not chain.rules and chain.policy != "DROP")
 
     def _native(self, hook: str) -> Iterator[_Found]:
         wanted = ("ip" if self.family == 4 else "ip6", "inet")
@@ -111,6 +129,7 @@ class Order:
                         (self._age(f"{table.family} {table.name}"), number),
                         chain.type,
                         BaseChain(table.name, chain.name, _native_run(book, chain.name)),
+                        idle=not chain.rules and chain.policy != "drop",
                     )
 
     def _age(self, name: str) -> int:

@@ -17,7 +17,7 @@ from netlab.netfilter import nft
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
-from netlab.netfilter.stations import Beside
+from netlab.netfilter.stations import Beside, Order
 from netlab.trace import lan, routing
 from netlab.trace.listen import Tap
 from netlab.trace.routing import Route
@@ -131,8 +131,9 @@ def _rules(netns: int, family: int) -> _Read:
             books = tuple(Book(table) for table in nft.parse(nft_listing.listing(native, netns)))
     except (KernelError, Unsupported, NetnsGone, nft.NotNft) as error:
         return _Read(doubts=(f"its rules cannot be read: {error}",))
-    return _Read(parts[0] if parts else None,
-                 Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables)), tuple(doubts))
+    beside = Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables))
+    first = parts[0] if parts else None
+    return _Read(first, beside, (*doubts, *Order(first or Ruleset(), family, beside).ties()))
 
 
 def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End]:

@@ -13,7 +13,8 @@ from netlab.inspect import offline, whatif
 from netlab.lab import predicting
 from netlab.netfilter import nft, nft_json
 from netlab.netfilter.nft_eval import Book
-from netlab.netfilter.stations import Beside
+from netlab.netfilter.parse import parse
+from netlab.netfilter.stations import Beside, Order
 from netlab.trace import assume, foretell, machine, refusals
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.predict import predict
@@ -50,6 +51,21 @@ def test_the_recorded_table_of_kube_proxy_leads_to_endpoints() -> None:
     assert refused.outcome.why == "rejected by kube-proxy reject-chain: default/none:http has no endpoints"
     (wrong,) = through(recorded("nft-ruleset.txt"), "10.96.0.10", 81).branches
     assert "Reject traffic to invalid ports of ClusterIPs" in wrong.outcome.why
+
+
+SAVED = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD {policy} [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules}COMMIT\n"
+
+
+@pytest.mark.parametrize(("mine", "legacy", "hooks"), [
+    pytest.param("-A FORWARD -j ACCEPT\n", "-A FORWARD -j DROP\n", ["FORWARD"], id="both have rules there"),
+    pytest.param("-A INPUT -j ACCEPT\n", "-A FORWARD -j DROP\n", [], id="at different hooks"),
+    pytest.param("-A FORWARD -j ACCEPT\n", "", [], id="one has none")])
+def test_which_backend_comes_first_is_not_known_of_two_with_one_priority(mine: str, legacy: str, hooks: list[str]) -> None:
+    one, other = (parse(SAVED.format(policy="ACCEPT", rules=rules)) for rules in (mine, legacy))
+    ties = Order(one, 4, Beside((other,), created=("ip filter",))).ties()
+    assert [each.partition(" ")[0] for each in ties] == hooks
+    guard = nft.parse(table(base("late", "counter drop", priority="filter + 5"), family="ip"))
+    assert Order(other, 4, Beside(books=tuple(map(Book, guard)), created=("ip guard",))).ties() == (), "5 comes behind 0"
 
 
 @pytest.mark.parametrize(("rules", "chains", "status"), [
