@@ -232,13 +232,19 @@ def _unreachable(table: Table, found: shadow.Hidden, world: World) -> Finding:
                    found.rule.text)
 
 
-def foreign_drops(kernel: Ruleset, *, everywhere: bool = False) -> Iterator[Finding]:
-    """Yield foreign rules that refuse packets before those of kube-proxy, or `everywhere`: when its are not here."""
+def foreign_drops(kernel: Ruleset, *, everywhere: str = "", tool: str = "iptables") -> Iterator[Finding]:
+    """Yield foreign rules that refuse packets before those of kube-proxy.
+
+    Args:
+        kernel: the rules.
+        everywhere: kube-proxy's are not among these rules; in words where these are.
+        tool: the program that removes a rule.
+    """
     for name, hook in _HOOKS:
         table = kernel.table(name)
         chain = kernel.chain(name, hook)
         if everywhere:
-            last, before = len(chain.rules), "beside kube-proxy's table"
+            last, before = len(chain.rules), everywhere
         elif (name, hook) in layout.JUMPS:
             last = max((at for at, rule in enumerate(chain.rules) if rule.jump.startswith("KUBE-")), default=-1)
             before = "before the rules of kube-proxy below it"
@@ -250,7 +256,7 @@ def foreign_drops(kernel: Ruleset, *, everywhere: bool = False) -> Iterator[Find
                 yield Finding("foreign-drop", name, place, at, "",
                               f"a foreign rule refuses packets {before}: {name} {place} rule {at}{through}: "
                               f"{words.explain(refusing)}", refusing.text,
-                              f"iptables -t {name} -D {refusing.text.removeprefix('-A ')}")
+                              f"{tool} -t {name} -D {refusing.text.removeprefix('-A ')}")
 
 
 def _refusals(table: Table, rule: Rule, number: int, seen: frozenset[str]) -> Iterator[tuple[str, int, Rule]]:
@@ -262,27 +268,33 @@ def _refusals(table: Table, rule: Rule, number: int, seen: frozenset[str]) -> It
             yield from _refusals(table, inner, at, seen | {rule.jump})
 
 
-def policies(kernel: Ruleset) -> Iterator[Finding]:
-    """Yield the built-in chains that drop by their policy."""
+def policies(kernel: Ruleset, *, tool: str = "iptables") -> Iterator[Finding]:
+    """Yield the built-in chains that drop by their policy. `tool` is the program that shows them."""
+    of = "" if tool == "iptables" else f"{tool} has more rules, and their "
     for name, table in kernel.tables.items():
         for chain in table.chains.values():
             if chain.policy == "DROP":
                 what = "what is forwarded to and from Pods" if chain.name == "FORWARD" else "packets"
                 yield Finding("policy-drop", name, chain.name, 0, "",
-                              f"{name} {chain.name} has policy DROP: {what} passes only where a rule accepts it",
-                              hint=f"iptables -t {name} -P {chain.name} ACCEPT, or rules that accept the Pods' traffic")
+                              f"{of}{name} {chain.name} has policy DROP: {what} passes only where a rule accepts it",
+                              hint=f"{tool} -t {name} -P {chain.name} ACCEPT, or rules that accept the Pods' traffic")
 
 
 def _mixed(kernel: Ruleset, other: Ruleset | None) -> Iterator[Finding]:
     if other is None or names.SERVICES not in other.table("nat").chains:
         return
-    here = kernel.backend or "nf_tables"
-    there = other.backend or ("legacy" if here == "nf_tables" else "nf_tables")
+    here, there = backends(kernel, other)
     if names.SERVICES in kernel.table("nat").chains:
         yield Finding("mixed-backends", "nat", names.SERVICES, 0, "",
                       f"both backends hold chains of kube-proxy's, {here} and {there}: packets go through both, and "
                       "nobody looks after the older ones",
                       hint="kube-proxy keeps one backend; remove the other's chains, or restart the node")
+
+
+def backends(kernel: Ruleset, other: Ruleset) -> tuple[str, str]:
+    """Return the names of two sets' backends, nf_tables and legacy."""
+    here = kernel.backend or "nf_tables"
+    return here, other.backend or ("legacy" if here == "nf_tables" else "nf_tables")
 
 
 def _about(service: str) -> str:

@@ -16,6 +16,8 @@ from netlab.proxy.addresses import family
 
 IP_FORWARD: Final = {False: "net.ipv4.ip_forward", True: "net.ipv6.conf.all.forwarding"}
 BRIDGE: Final = {False: "net.bridge.bridge-nf-call-iptables", True: "net.bridge.bridge-nf-call-ip6tables"}
+_BESIDE: Final = "beside kube-proxy's table"
+_TOOLS: Final = {"nf_tables": "iptables-nft", "legacy": "iptables-legacy"}
 _CANARY: Final = "KUBE-KUBELET-CANARY"
 _CANARY_TABLES: Final = ("mangle", "nat", "filter")
 SYSCTLS: Final = (*IP_FORWARD.values(), *BRIDGE.values(), "net.netfilter.nf_conntrack_tcp_be_liberal")
@@ -35,16 +37,16 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
     if held.mode == NFTABLES and held.nft is not None:
         if nft_world is not None:
             found += nft_check.check(held.nft, nft_world)
-        found += [*check.foreign_drops(held.rules, everywhere=True), *check.policies(held.rules)]
+        found += [*check.foreign_drops(held.rules, everywhere=_BESIDE), *check.policies(held.rules)]
         found += _leftovers(held)
     elif held.mode == USERSPACE and world is not None:
         found += user_mode.check(held.rules, world.services.values(), world.settings.family)
-        found += [*check.foreign_drops(held.rules, everywhere=True), *check.policies(held.rules)]
+        found += [*check.foreign_drops(held.rules, everywhere=_BESIDE), *check.policies(held.rules)]
     elif world is not None:
         found += check.check(held.rules, world, other=held.other)
     elif held.mode == IPTABLES:
-        found += [*check.foreign_drops(held.rules, everywhere=True), *check.policies(held.rules)]
-    found += [*nft_check.foreign_drops(held.native), *_canaries(held.rules)]
+        found += [*check.foreign_drops(held.rules, everywhere=_BESIDE), *check.policies(held.rules)]
+    found += [*nft_check.foreign_drops(held.native), *_canaries(held.rules), *_second_backend(held)]
     if held.other is not None and not held.in_iptables and held.mode == NFTABLES and (
             names.SERVICES in held.other.table("nat").chains):
         found.append(_both("legacy" if held.rules.backend != "legacy" else "nf_tables"))
@@ -53,6 +55,14 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
         found += _masquerade(held)
     unique = {(each.kind, each.table, each.chain, each.number, each.text, each.words): each for each in found}
     return tuple(sorted(unique.values(), key=lambda each: (not each.service, each.service)))
+
+
+def _second_backend(held: Holding) -> Iterator[Finding]:
+    """Yield what refuses packets among the rules of the other backend: the kernel asks both."""
+    if held.other is not None:
+        tool = _TOOLS[check.backends(held.rules, held.other)[1]]
+        yield from check.foreign_drops(held.other, everywhere=f"among the rules of {tool}", tool=tool)
+        yield from check.policies(held.other, tool=tool)
 
 
 def _ipv6_only(world: World | None) -> bool:

@@ -137,10 +137,10 @@ def _iptables(netns: int, ipv6: bool, both: bool, only: str) -> tuple[Ruleset, R
         main = iptables.find(family)
     except Unsupported:
         return Ruleset(), None
-    legacy = "nat" in iptables.tables_in_use(netns)[family]
+    legacy = iptables.tables_in_use(netns)[family]
     first = _rules(main, netns, only)
     second: Ruleset | None = None
-    if main.backend == "nft" and legacy and (both or not _kubes(first)):
+    if main.backend == "nft" and (legacy if both else "nat" in legacy and not _kubes(first)):
         second = _rules(iptables.find(family, "legacy"), netns, only)
     elif main.backend == "legacy" and (both or not _kubes(first)):
         second = _other(family, netns, only)

@@ -94,6 +94,18 @@ def test_every_view_of_a_machine_that_is_no_lab(node, capsys, tmp_path):
     assert sides(reading.read("node1", fd), holding.Holding()) != ()
 
 
+def test_check_finds_what_refuses_packets_by_the_other_backend(node, capsys):
+    """The kernel asks both: a DROP that some other program made by iptables-legacy is met by kube-proxy's packets."""
+    fd, mode, attach = node
+    other = "nft" if mode == "legacy" else "legacy"
+    iptables.restore(iptables.find("IPv4", other), "*filter\n:FORWARD DROP [0:0]\n-I FORWARD -p tcp --dport 9 -j DROP\n"
+                     "COMMIT\n", netns=fd)
+    found = asked(capsys, "check", *attach, code=1)["findings"]
+    assert {(each["kind"], each["chain"]) for each in found} == {("foreign-drop", "FORWARD"), ("policy-drop", "FORWARD")}
+    if mode != "nftables":
+        assert all(each["hint"].startswith(f"iptables-{other} -t filter") for each in found)
+
+
 def test_check_finds_what_was_done_by_hand(node, capsys):
     fd, mode, attach = node
     if mode == "nftables":
