@@ -248,6 +248,8 @@ class Writer:
                 answer = self._sock.recv(1 << 20)
             except BlockingIOError:
                 break
+            except OSError as error:  # more was refused than the queue holds
+                raise KernelError(f"nftables: {error.strerror}", errno=error.errno or 0) from None
             for kind, _, sequence, payload in nfnetlink.messages(answer):
                 number = -struct.unpack_from("=i", payload)[0] if kind == nfnetlink.NLMSG_ERROR else 0
                 if number:

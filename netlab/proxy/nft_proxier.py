@@ -135,11 +135,16 @@ class NftProxier(FamilyProxier[Change]):
         """Run transactions, and then delete what chains are left empty."""
         # One socket for all syncs: to close it, the kernel waits until all that was deleted is freed, 5 to 20 ms.
         nft = self._writer = self._writer or Writer(self.netns)
-        for batch in batches:
-            if batch.data is None:
-                self._run_by_library(batch.text)
-            else:
-                nft.send(batch.data, batch.text)
+        try:
+            for batch in batches:
+                if batch.data is None:
+                    self._run_by_library(batch.text)
+                else:
+                    nft.send(batch.data, batch.text)
+        except BaseException:
+            nft.close()  # what else it was told is of no more interest
+            self._writer = None
+            raise
         if not self._stale:
             return
         try:
