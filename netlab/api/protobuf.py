@@ -199,4 +199,4 @@ def _time(parts: dict[int, int | bytes], *, micro: bool) -> str | None:
         return None
     seconds, nanos = _value(Type("int64"), parts.get(1, 0)), _value(Type("int32"), parts.get(2, 0))
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=nanos // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.year:04}" + moment.strftime("-%m-%dT%H:%M:%S.%fZ" if micro else "-%m-%dT%H:%M:%SZ")

@@ -24,6 +24,9 @@ _VALIDATION: dict[str, Strictness] = {"": "Warn", "Ignore": "Ignore", "Warn": "W
 _AGENT = re.compile(r"[^/\s]+")
 
 
+_OPTIONS = {"PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
+
+
 @dataclass(slots=True)
 class Call:
     """What the verbs work on. `now` is the request's one reading of the clock (Unix seconds)."""
@@ -58,10 +61,10 @@ class Call:
         """Tell whether nothing is to be stored.
 
         Raises:
-            ApiError: 400 for a value other than All.
+            ApiError: 422 for a value other than All.
         """
         values = self.request.query.get("dryRun", [])
-        return is_dry_run(values)
+        return is_dry_run(values, _OPTIONS.get(self.request.method, "CreateOptions"))
 
     def manager(self) -> str:
         """Return the field manager: the parameter, or the user agent's first word, as upstream.
@@ -161,15 +164,15 @@ class Call:
         return obj
 
 
-def is_dry_run(values: list[str]) -> bool:
-    """Tell what dryRun parameters (or DeleteOptions.dryRun) ask for.
+def is_dry_run(values: list[str], kind: str) -> bool:
+    """Tell what dryRun parameters (or DeleteOptions.dryRun) ask for; `kind` is that of the options they belong to.
 
     Raises:
-        ApiError: 400 for a value other than All.
+        ApiError: 422 for a value other than All.
     """
-    for value in values:
-        if value != "All":
-            raise status.bad_request(f'dryRun: Unsupported value: "{value}": supported values: "All"')
+    if any(value != "All" for value in values):
+        raise status.bad_options(kind, "dryRun", "FieldValueNotSupported", "Unsupported value: "
+                                 f'{orjson.dumps(values).decode()}: supported values: "All"')
     return bool(values)
 
 

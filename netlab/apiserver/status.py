@@ -78,6 +78,12 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
+def bad_options(kind: str, field: str, reason: str, said: str) -> ApiError:
+    """422: an option that is none; `kind` is such as DeleteOptions, `said` has the value and what is wrong."""
+    return ApiError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {field}: {said}', details={
+        "group": "meta.k8s.io", "kind": kind, "causes": [{"reason": reason, "message": said, "field": field}]})
+
+
 class Expired(ApiError):
     """410: the asked-for revision is compacted. `token` lets a list go on at the newest state, "" where none does."""
 
@@ -95,7 +101,7 @@ class Expired(ApiError):
 
 def too_large_resource_version(wanted: int, current: int) -> ApiError:
     """504: a revision that this server has not reached."""
-    return ApiError(504, "Timeout", f"Too large resource version: {wanted}, current: {current}",
+    return ApiError(504, "Timeout", f"Timeout: Too large resource version: {wanted}, current: {current}",
                     details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                              "retryAfterSeconds": 1})
 

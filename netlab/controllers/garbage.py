@@ -176,6 +176,9 @@ class GarbageCollector(Controller):
             await self._set_owners(node, live, kept)
             return
         policy = "Background"
+        if verdict is Fate.DELETE_FIRST and any(one.waits_for_dependents for one in node.dependents):
+            # A dependent waits already, perhaps for the owner's end: in a circle each would wait for the next for ever.
+            live = await self._unblock(node, live)
         if ORPHAN in node.finalizers:
             policy = "Orphan"
         elif FOREGROUND in node.finalizers or (verdict is Fate.DELETE_FIRST and node.dependents):
@@ -231,6 +234,12 @@ class GarbageCollector(Controller):
 
         await all_of(list(node.dependents), free)
         await self._drop_finalizer(node, ORPHAN)
+
+    async def _unblock(self, node: Node, live: Object) -> Object:
+        """Let an object hold up none of its owners any more; return what is stored then."""
+        rows = [{**row, "blockOwnerDeletion": False} for row in live["metadata"].get("ownerReferences") or []]
+        await self._set_owners(node, live, rows)
+        return await self._live(node) or live
 
     async def _set_owners(self, node: Node, live: Object, kept: list[Object]) -> None:
         body = {"metadata": {"uid": node.uid, "resourceVersion": live["metadata"]["resourceVersion"],

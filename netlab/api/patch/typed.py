@@ -14,10 +14,12 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from netlab.api.meta import Object
-from netlab.api.patch.fieldset import MEMBER, Set, below, is_member, with_member
+from netlab.api.patch.fieldset import MEMBER, Set, below, is_member, spell, with_member
 from netlab.api.schema import Field, Struct, Type, table
 
 _PLAIN = re.compile(r"[-A-Za-z0-9_./]*").fullmatch  # what JSON writes as it is
+_ENVELOPE = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"
+"""Stands for the kinds that nobody told of."""
 Kind: TypeAlias = Literal["leaf", "struct", "map", "keyed", "set", "untyped"]
 
 
@@ -92,7 +94,7 @@ def root(api_version: str, kind: str) -> Shape:
 @cache
 def _root(api_version: str, kind: str) -> Shape:
     struct = table().kind(api_version, kind)
-    return _of_struct((struct or table().struct("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")).name)
+    return _of_struct(struct.name if struct is not None else _ENVELOPE)
 
 
 @cache
@@ -159,10 +161,12 @@ def element(item: Any, shape: Shape) -> str:
 
 
 def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
-    """Yield what is wrong with the lists of an object to be applied: items without a key, or with the same one."""
+    """Yield what is wrong with an object to be applied: unknown fields, items without a key, or with the same one."""
     kind = _shown(value, shape)
     if kind in {"struct", "map"}:
         for name, inner in value.items():
+            if shape.struct and shape.item is None and shape.struct.name != _ENVELOPE and not shape.declares(name):
+                yield f"{path}.{name}: field not declared in schema"
             yield from check(inner, shape.child(name), f"{path}.{name}")
     elif kind in {"keyed", "set"}:
         seen: set[str] = set()
@@ -172,7 +176,7 @@ def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
                 yield (f"{path}: element {at}: associative list with keys has an element that omits key field "
                        f'"{shape.keys[0]}" (and doesn\'t have default value)')
             elif pe in seen:
-                yield f"{path}: duplicate entries for key {pe}"
+                yield f"{path}: duplicate entries for key {spell(pe)}"
             seen.add(pe)
             if shape.item is not None:
                 yield from check(item, shape.item, path)

@@ -23,6 +23,8 @@ def carry_over(spec: Object, before: Object) -> None:
         elif spec.get("clusterIP") == before.get("clusterIP") and not spec.get("clusterIPs") \
                 and before.get("clusterIPs"):
             spec["clusterIPs"] = list(before["clusterIPs"])
+        elif spec.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+            spec["clusterIPs"] = [spec["clusterIP"], *spec["clusterIPs"][1:]]  # the client knows the older field only
         for part in ("ipFamilies", "ipFamilyPolicy"):
             if not spec.get(part) and before.get(part):
                 spec[part] = before[part]

@@ -74,7 +74,11 @@ async def options_of(call: Call) -> Options:
     orphan = body.get("orphanDependents")
     if propagation is not None and propagation not in _POLICIES:
         words = ", ".join(f'"{word}"' for word in ("Foreground", "Background", "Orphan", "nil"))
-        raise _invalid("propagationPolicy", f'Unsupported value: "{propagation}": supported values: {words}')
+        raise _bad("propagationPolicy", "NotSupported",
+                   f'Unsupported value: "{propagation}": supported values: {words}')
+    if propagation is not None and orphan is not None:
+        raise _bad("propagationPolicy", "Invalid", f'Invalid value: "{propagation}": orphanDependents and '
+                                                   "deletionPropagation cannot be both set")
     if propagation is None and orphan is not None:
         propagation = "Orphan" if orphan else "Background"
     preconditions = body.get("preconditions") or {}
@@ -84,7 +88,7 @@ async def options_of(call: Call) -> Options:
     if not isinstance(dry_run, list):
         raise status.bad_request("dryRun: Invalid value: want a list")
     return Options(grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "",
-                   is_dry_run(dry_run))
+                   is_dry_run(dry_run, "DeleteOptions"))
 
 
 async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object, bool]:
@@ -167,15 +171,14 @@ def _propagate(metadata: Object, policy: str | None) -> None:
 def _preconditions(call: Call, options: Options, old: Object) -> None:
     metadata = old["metadata"]
     if options.uid and options.uid != metadata.get("uid"):
-        raise status.conflict(call.endpoint.resource, call.name, f"Precondition failed: UID in precondition: "
-                              f"{options.uid}, UID in object meta: {metadata.get('uid', '')}")
+        raise status.conflict(call.endpoint.resource, call.name, f"the UID in the precondition ({options.uid}) does "
+                              f"not match the UID in record ({metadata.get('uid', '')}). The object might have been "
+                              "deleted and then recreated")
     if options.revision and options.revision != metadata.get("resourceVersion"):
-        raise status.conflict(call.endpoint.resource, call.name,
-                              "Precondition failed: ResourceVersion in precondition: "
-                              f"{options.revision}, ResourceVersion in object meta: {metadata['resourceVersion']}")
+        raise status.conflict(call.endpoint.resource, call.name, f"the ResourceVersion in the precondition "
+                              f"({options.revision}) does not match the ResourceVersion in record "
+                              f"({metadata['resourceVersion']}). The object might have been modified")
 
 
-def _invalid(field: str, said: str) -> ApiError:
-    return ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {field}: {said}', details={
-        "group": "meta.k8s.io", "kind": "DeleteOptions",
-        "causes": [{"reason": "FieldValueNotSupported", "message": said, "field": field}]})
+def _bad(field: str, reason: str, said: str) -> ApiError:
+    return status.bad_options("DeleteOptions", field, f"FieldValue{reason}", said)

@@ -145,7 +145,8 @@ def _start(token: str, prefix: bytes) -> tuple[int, bytes]:
         if not isinstance(revision, int) or not isinstance(start, str) or not start or revision == 0:
             raise ValueError(token)
     except (ValueError, KeyError, TypeError, binascii.Error):
-        raise status.bad_request("continue key is not valid: encoded start key could not be read") from None
+        raise status.bad_request("invalid continue token: continue key is not valid: encoded start key could not be "
+                                 "read") from None
     return max(revision, 0), prefix + start.encode("utf-8", "surrogateescape").removesuffix(b"\0")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from netlab.api import schema, validate
 from netlab.api.meta import Object
-from netlab.api.patch import apply, jsonpatch, merge, strategic
+from netlab.api.patch import apply, jsonpatch, merge, strategic, typed
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -129,6 +129,11 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
                                  f"({call.name})")
     place(call, applied)
+    # Whatever fieldValidation says: nobody could own an unknown field.
+    if problems := list(typed.check(applied, typed.root(resource.api_version, resource.kind))):
+        which = f"{call.namespace}/{call.name}; {resource.api_version}, Kind={resource.kind}"
+        said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
+        raise status.bad_request(f"failed to create typed patch object ({which}): {said}")
     applied = call.checked(raw if raw[:1] == b"{" else b"", applied)
 
     def merged(live: Object | None) -> Object:

@@ -134,8 +134,10 @@ def _check_identity(call: Call, obj: Object, old: Object) -> None:
     metadata, before = obj["metadata"], old["metadata"]
     wanted = metadata.get("uid")
     if wanted and wanted != before.get("uid"):
-        raise status.conflict(call.endpoint.resource, call.name, f"Precondition failed: UID in precondition: {wanted}, "
-                                                                 f"UID in object meta: {before.get('uid', '')}")
+        key = call.endpoint.folder.key(call.namespace, call.name).decode()
+        raise status.conflict(call.endpoint.resource, call.name, f"StorageError: invalid object, Code: 4, Key: {key}, "
+                              f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: "
+                              f"{wanted}, UID in object meta: {before.get('uid', '')}")
     revision = metadata.get("resourceVersion")
     if revision not in (None, "", "0") and revision != before.get("resourceVersion"):
         raise status.conflict(call.endpoint.resource, call.name, status.MODIFIED)
