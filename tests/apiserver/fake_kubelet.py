@@ -47,6 +47,7 @@ class FakeKubelet:
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
+        await self._loop.shutdown_default_executor()  # its threads would keep the tests after these from forking
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         subject = dict(pair[0] for pair in request.transport.get_extra_info("peercert")["subject"])
