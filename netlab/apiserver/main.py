@@ -15,7 +15,7 @@ from typing import Literal
 from netlab import daemon, klog
 from netlab.apiserver import bootstrap, options
 from netlab.apiserver.api import Api
-from netlab.apiserver.auth import aggregate
+from netlab.apiserver.auth import aggregate, certificate
 from netlab.apiserver.dispatch import Dispatcher
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy import kubelet
@@ -59,6 +59,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     """
     context = tls(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca,
                   protocols=("http/1.1",), clients=ssl.CERT_OPTIONAL)  # others show a token
+    certificate.leave_time_to_us(context)
     async with await _open_store(chosen) as store:
         api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
         await api.ranges.load()

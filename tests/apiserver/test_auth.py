@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from netlab.apiserver.auth import jwt
+from netlab.apiserver.auth import certificate, jwt
 from netlab.apiserver.auth.tokens import Rejected, ServiceAccountTokens
 from tests.apiserver.conftest import Client, Pki, Server, pod
 
@@ -57,6 +57,22 @@ def test_a_strangers_certificate_gets_nowhere(server: Server, tmp_path: Path) ->
     except (ssl.SSLError, ConnectionError):
         return
     assert status == 401
+
+
+@pytest.mark.parametrize("days_ago", [pytest.param(3, id="expired"), pytest.param(-3, id="not yet valid")])
+def test_a_certificate_out_of_its_time_is_401_and_a_token_beside_it_counts(server: Server, client: Client, ns: str,
+                                                                            days_ago: int) -> None:
+    server.pki.issue("late", "kubernetes-admin", ("system:masters",), days_ago=days_ago)
+    for path in ("/api/v1/pods", "/version"):
+        answer = server.client(user="late").get(path)
+        assert (answer.status, answer.json["message"]) == (401, "Unauthorized")
+    both = server.client(user="late", token=token_of(client, ns))
+    assert whoami(both)["username"] == f"system:serviceaccount:{ns}:default"
+
+
+@pytest.mark.parametrize("told", [{}, {"notBefore": "Nov 28 00:00:00 2026 GMT"}, {"notAfter": "Nov 28 00:00:00 2126 GMT"}])
+def test_a_certificate_that_does_not_tell_its_time_is_not_valid(told: dict[str, str]) -> None:
+    assert not certificate.timely(told, 1_800_000_000)
 
 
 def test_a_service_account_token(server: Server, client: Client, ns: str) -> None:

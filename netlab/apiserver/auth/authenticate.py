@@ -37,14 +37,19 @@ async def authenticate(request: Request, tokens: Bearers, *, now: float) -> User
     """Return who asks.
 
     Raises:
-        ApiError: 401 for a token that is not good.
+        ApiError: 401 for a token that is not good, or a certificate that is not valid now and no token beside it.
     """
-    if request.certificate:
-        user = certificate.user(request.certificate)
+    shown = request.certificate
+    late = bool(shown) and not certificate.timely(shown or {}, now)
+    if shown and not late:
+        user = certificate.user(shown)
         if user is not None:
             return user
     token = bearer(request)
     if not token:
+        if late:
+            log.warning("Unable to authenticate the request: x509: certificate has expired or is not yet valid")
+            raise status.unauthorized()
         return ANONYMOUS
     try:
         return (await tokens.check(token, now=now)).user
