@@ -197,6 +197,7 @@ def test_that_rules_on_a_bridge_may_drop_neighbour_discovery_is_said(net: Networ
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 @SOME(max_examples=300)
 @given(cluster=clusters, wishes=WISHES)
 def test_no_packet_goes_otherwise_than_predicted_for_long(net: Network, cluster: dict[str, Any],

@@ -180,6 +180,7 @@ def test_an_sctp_init_goes_as_predicted_whether_the_kernel_has_sctp_or_not(net: 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 @SOME(max_examples=300)
 @given(cluster=clusters, foreign=st.sampled_from(FOREIGN), family=st.sampled_from(["ip", "inet"]),
        kernel=st.sampled_from(KERNEL), wishes=WISHES)
