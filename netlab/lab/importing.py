@@ -74,7 +74,8 @@ def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
         raise UsageError(f"{len(listed)} nodes are more than the 200 that a lab can have")
     services = _service_ranges(work)
     control = [each for each in listed if ROLE in meta.labels(each)]
-    found = [_pod_ranges(work, listed, cidr, services, "" if control else CONTROL) for cidr in services]
+    carried = [pod for pod in work.of("Pod") if _carried(work, pod)]
+    found = [_pod_ranges(work, listed, carried, cidr, services, "" if control else CONTROL) for cidr in services]
     kept = [one for one in found if one is not None] if all(found) else []
     if not kept:
         work.moved |= {ip for pod in work.of("Pod") for ip in _ips(pod)}
@@ -84,7 +85,7 @@ def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
     nodes = _nodes(work, listed, control, fabric, kept)
     namespaces = sorted({meta.namespace(each) for kind in ("Service", "Pod", "EndpointSlice") for each in work.of(kind)}
                         - {"default", *OWN_NAMESPACES, ""})
-    made = [_pod(work, each) for each in work.of("Pod") if _carried(work, each)]
+    made = [_pod(work, each) for each in carried]
     manifests: list[Object] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
                                for name in namespaces]
     manifests += _services(work, services, made)
@@ -105,6 +106,8 @@ def _nodes(work: _Work, listed: Sequence[Object], control: Sequence[Object], fab
     """Return the nodes of the scenario, the control plane's first; fills in the names that they have in the lab."""
     if len(control) > 1:
         work.notes.append(f"a lab has one control-plane node: {', '.join(map(meta.name, control[1:]))} are workers")
+    taken = ranges.numbers(ip for pod in work.of("Pod") for ip in _ips(pod)
+                           if pods and plan.version(ip) == plan.version(pods[0].whole))
     found: list[Object] = []
     for each in [*control[:1], *(each for each in listed if each not in control[:1])]:
         row: Object = {"role": "control-plane" if each in control[:1] else "worker",
@@ -122,7 +125,7 @@ def _nodes(work: _Work, listed: Sequence[Object], control: Sequence[Object], fab
             row["address"] = ",".join(kept)
         if pods:
             row["podSubnet"] = ",".join(one.of[meta.name(each)] for one in pods)
-            start = ranges.dynamic_from(pods[0].of[meta.name(each)], [ip for pod in work.of("Pod") for ip in _ips(pod)])
+            start = ranges.dynamic_from(pods[0].of[meta.name(each)], taken)
             if start:
                 row["dynamicFrom"] = start
         found.append(row)
@@ -188,8 +191,8 @@ def _service_ranges(work: _Work) -> list[str]:
     return list(found.values()) or [plan.SERVICE_CIDR]
 
 
-def _pod_ranges(work: _Work, listed: Sequence[Object], service_cidr: str, services: Sequence[str], extra: str
-                ) -> ranges.PodRanges | None:
+def _pod_ranges(work: _Work, listed: Sequence[Object], carried: Sequence[Object], service_cidr: str,
+                services: Sequence[str], extra: str) -> ranges.PodRanges | None:
     """Return the Pod ranges of a family, and tell of Pods whose addresses are in none."""
     family = plan.version(service_cidr)
     declared: dict[str, str] = {}
@@ -198,7 +201,6 @@ def _pod_ranges(work: _Work, listed: Sequence[Object], service_cidr: str, servic
         spec = each.get("spec") or {}
         declared[meta.name(each)] = next((cidr for cidr in spec.get("podCIDRs") or [spec.get("podCIDR")]
                                           if cidr and plan.version(cidr) == family), "")
-    carried = [pod for pod in work.of("Pod") if _carried(work, pod)]
     for pod in carried:
         pods.setdefault(pod["spec"]["nodeName"], []).extend(ip for ip in _ips(pod) if plan.version(ip) == family)
     nodes = [ip for each in listed for ip in _internal_ips(each)]

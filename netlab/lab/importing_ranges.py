@@ -7,8 +7,9 @@ pools of its own) leave it as it is and take blocks from a pool: there a node's 
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from netlab.lab import plan
@@ -20,13 +21,13 @@ _OF_NODE: Final = {4: (24, 25, 26, 27, 23, 22, 21, 20), 6: (64, 72, 80, 96, 112,
 _ROOM: Final = 16  # addresses for Pods of the lab itself
 
 
-@dataclass
+@dataclass(frozen=True)
 class PodRanges:
     """One family's: the range of all Pods, and each node's by its name. `moved` are Pods' addresses in none of them."""
 
     whole: str
-    of: dict[str, str] = field(default_factory=dict)
-    moved: set[str] = field(default_factory=set)
+    of: Mapping[str, str]
+    moved: frozenset[str]
 
 
 def pod_ranges(declared: Mapping[str, str], pods: Mapping[str, Collection[str]], taken: Sequence[str],
@@ -54,26 +55,38 @@ def pod_ranges(declared: Mapping[str, str], pods: Mapping[str, Collection[str]],
                                   else first.prefixlen, list(chosen.values()))
     spare = free_range([*chosen.values(), *taken], first.prefixlen, list(chosen.values()))
     whole = _around([*chosen.values(), spare], USUAL[first.version], taken)
-    moved = {ip for name, ips in pods.items() for ip in ips
-             if ipaddress.ip_address(ip) not in ipaddress.ip_network(chosen[name])}
+    moved = frozenset(ip for name, ips in pods.items() for ip in ips
+                      if ipaddress.ip_address(ip) not in ipaddress.ip_network(chosen[name]))
     return PodRanges(whole, chosen, moved)
 
 
 def _blocks(nodes: Iterable[str], pods: Mapping[str, Collection[str]], taken: Sequence[str]) -> dict[str, str]:
     """Return for each node with Pods the range that holds most of them, and nobody else's."""
     found: dict[str, str] = {}
+    closed: list[Any] = [ipaddress.ip_network(one) for one in taken]
+    every = numbers(ip for ips in pods.values() for ip in ips)
     for name in nodes:
-        mine = [ipaddress.ip_address(ip) for ip in pods.get(name, ())]
-        others = [ip for other, ips in pods.items() if other != name for ip in ips]
-        networks = {ipaddress.ip_network(f"{ip}/{bits}", strict=False): rank
-                    for ip in mine for rank, bits in enumerate(_OF_NODE[ip.version])}
-        good = [network for network in networks if not any(_overlap(network, one) for one in (*others, *taken))
-                and not any(_overlap(network, one) for one in found.values())
-                and network[1] not in mine and network.num_addresses > len(mine) + _ROOM]
+        mine = numbers(pods.get(name, ()))
+        networks = {ipaddress.ip_network(f"{ip}/{bits}", strict=False): rank for ip in pods.get(name, ())
+                    for rank, bits in enumerate(_OF_NODE[plan.version(ip)])}
+        good = [network for network in networks if _within(every, network) == _within(mine, network)
+                and not any(network.version == one.version and network.overlaps(one) for one in closed)
+                and int(network[1]) not in mine and network.num_addresses > len(mine) + _ROOM]
         if good:
-            best = max(good, key=lambda network: (sum(ip in network for ip in mine), -networks[network]))
+            best = max(good, key=lambda network: (_within(mine, network), -networks[network]))
             found[name] = str(best)
+            closed.append(best)
     return found
+
+
+def numbers(addresses: Iterable[str]) -> list[int]:
+    """Return addresses of one family as numbers, in order: what is in a network is a stretch of them."""
+    return sorted(int(ipaddress.ip_address(ip)) for ip in addresses)
+
+
+def _within(ordered: Sequence[int], network: Any) -> int:
+    """Return how many of some numbers are addresses of a network."""
+    return bisect_right(ordered, int(network[-1])) - bisect_left(ordered, int(network[0]))
 
 
 def _around(cidrs: Sequence[str], usual: int, taken: Sequence[str]) -> str:
@@ -92,8 +105,7 @@ def free_range(taken: Sequence[str], bits: int, near: Sequence[str]) -> str:
     last = max((ipaddress.ip_network(cidr) for cidr in near), key=lambda each: int(each[-1]))
     step = 1 << (last.max_prefixlen - bits)
     start = -(-(int(last[-1]) + 1) // step) * step
-    while any(_overlap(ipaddress.ip_network((start, bits)) if last.version == 4
-                       else ipaddress.IPv6Network((start, bits)), one) for one in taken):
+    while any(_overlap(type(last)((start, bits)), one) for one in taken):
         start += step
     return f"{type(last[0])(start)}/{bits}"
 
@@ -104,11 +116,10 @@ def _overlap(network: Any, other: str) -> bool:
     return bool(parsed.version == network.version and parsed.overlaps(network))
 
 
-def dynamic_from(cidr: str, taken: Iterable[str]) -> str:
+def dynamic_from(cidr: str, taken: Sequence[int]) -> str:
     """Return the first address of a range behind all that are taken, "" when there is no room for some Pods more."""
     network = ipaddress.ip_network(cidr)
-    last = max((int(found) for ip in taken if plan.version(ip) == network.version
-                and (found := ipaddress.ip_address(ip)) in network), default=int(network[1]))
+    last = taken[bisect_right(taken, int(network[-1])) - 1] if _within(taken, network) else int(network[1])
     return str(ipaddress.ip_address(last + 1)) if last + _ROOM < int(network[-1]) else ""
 
 
