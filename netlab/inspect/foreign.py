@@ -133,11 +133,11 @@ def discover(wishes: Sequence[Wish], known: Iterable[Object] = ()) -> list[Spot]
                               hint="run as root on the machine itself, not in a container of its own") from None
         raise
     looked = [replace(spot, addresses=_addresses(spot)) for spot in chosen]
-    known = list(known)
+    known, node_of = list(known), _nodes(processes, looked)
     if all(each.kind == "auto" for each in wishes):
-        looked = _members(looked, known, _nodes(processes, looked))
+        looked = _members(looked, known, node_of)
     hosts = {spot.inode: procs.hostname(_agent(spot, processes)) for spot in looked if spot.role == "node"}
-    return named(looked, known, hosts, _nodes(processes, looked))
+    return named(looked, known, hosts, node_of)
 
 
 def choose(wishes: Sequence[Wish], processes: Sequence[Process], own: int, stat: object = os.stat) -> list[Spot]:

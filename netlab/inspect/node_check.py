@@ -49,7 +49,7 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
     found += [*nft_check.foreign_drops(held.native), *_canaries(held.rules), *_second_backend(held)]
     if held.other is not None and not held.in_iptables and held.mode == NFTABLES and (
             names.SERVICES in held.other.table("nat").chains):
-        found.append(_both("legacy" if held.rules.backend != "legacy" else "nf_tables"))
+        found.append(_both(check.backends(held.rules, held.other)[1]))
     found += _settings(held)
     if masquerade and held.mode and not held.ipv6 and not _ipv6_only(world):
         found += _masquerade(held)

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests import client_binaries
+from tests.apiserver.fake_kubelet import FakeKubelet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -261,6 +262,13 @@ def server(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     assert running.stop() == 0
     log = running.log.read_text()
     assert "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module")
+def kubelet(pki: Pki) -> Iterator[FakeKubelet]:
+    running = FakeKubelet(pki)
+    yield running
+    running.close()
 
 
 @pytest.fixture

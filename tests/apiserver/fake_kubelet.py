@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
 from netlab.kubelet.streams.carriers import Upgraded
 from netlab.kubelet.streams.remote import Channel, exited, success
 from netlab.kubelet.streams.spdy_exec import SpdyCarrier
-from tests.apiserver.conftest import Pki
+
+if TYPE_CHECKING:  # conftest starts one of these
+    from tests.apiserver.conftest import Pki
 
 
 class FakeKubelet:

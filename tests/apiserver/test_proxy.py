@@ -8,15 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.apiserver.conftest import Client, Kubectl, Pki, Server, pod
+from tests.apiserver.conftest import Client, Kubectl, Server, pod
 from tests.apiserver.fake_kubelet import FakeKubelet
-
-
-@pytest.fixture(scope="module")
-def kubelet(pki: Pki) -> Iterator[FakeKubelet]:
-    running = FakeKubelet(pki)
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.apiserver.conftest import Client, Pki, Server, config_map, pod
+from tests.apiserver.conftest import Client, Server, config_map, pod
 from tests.apiserver.fake_kubelet import FakeKubelet
 
 
@@ -73,13 +73,6 @@ def test_a_token_among_the_protocols(server: Server, client: Client, ns: str) ->
     path = f"/api/v1/namespaces/{ns}/serviceaccounts?watch=true"
     assert connected(server.client(user=None), path, use, f"base64url.bearer.authorization.k8s.io.{packed}",
                      "v1.example") == ("v1.example", "default")
-
-
-@pytest.fixture(scope="module")
-def kubelet(pki: Pki) -> Iterator[FakeKubelet]:
-    running = FakeKubelet(pki)
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from netlab.kernel import netns
 from netlab.netfilter import render
 from netlab.proxy.settings import LocalDetector
 from netlab.trace import foresee, look
+from netlab.trace.agree import Agreement
+from netlab.trace.event import Trace
 from netlab.trace.run import Request, trace
 from tests.proxy.builders import a_port, a_service, a_slice, an_endpoint, rules_for
 from tests.trace import topology
@@ -136,12 +138,17 @@ def asked(net: Network, wish: Try) -> Request:
     return Request(wish.place, net.at(wish.address), wish.port, wish.protocol, timeout=0.4, payload=b"question")
 
 
+def sent(net: Network, request: Request) -> tuple[Agreement, Trace]:
+    """Send a packet; return how it went beside what was predicted just before, and how it went."""
+    world = look.world(net.taps(), net.names(), family=net.family)
+    observed = trace(request, net.taps(), net.names())
+    return foresee.compared(world, request, observed), observed
+
+
 def check(net: Network, cluster: dict[str, Any], wishes: list[Try]) -> None:
     prepare(net, cluster)
     for wish in wishes:
-        world = look.world(net.taps(), net.names(), family=net.family)
-        observed = trace(asked(net, wish), net.taps(), net.names())
-        found = foresee.compared(world, asked(net, wish), observed)
+        found, observed = sent(net, asked(net, wish))
         assert found.status in ("agrees", "unsure") or observed.lost, (wish, found, observed.outcome)
         if found.status == "unsure":
             assert "limit" in cluster["foreign"] or "neighbour discovery" in found.words, (wish, found)

@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 from netlab.kernel import netns
 from netlab.proxy.nft_render import nft_wanted_for, text
 from netlab.proxy.settings import LocalDetector
-from netlab.trace import foresee, look
 from netlab.trace.craft import Craft
-from netlab.trace.run import trace
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 from tests.trace import topology
-from tests.trace.test_agree import PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, serve_all, spelled
+from tests.trace.test_agree import PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, sent, serve_all, spelled
 from tests.trace.topology import NODES, Network
 
 pytestmark = pytest.mark.root
@@ -123,9 +121,7 @@ def ruled(net: Network, line: str) -> str:
 def check(net: Network, cluster: dict[str, Any], wishes: list[Try]) -> None:
     prepare(net, cluster)
     for wish in wishes:
-        world = look.world(net.taps(), net.names(), family=net.family)
-        observed = trace(asked(net, wish), net.taps(), net.names())
-        found = foresee.compared(world, asked(net, wish), observed)
+        found, observed = sent(net, asked(net, wish))
         assert found.status in ("agrees", "unsure") or observed.lost, (wish, found, observed.outcome)
         assert found.status != "unsure" or "limit rate" in found.words, (wish, found)
 
@@ -172,9 +168,7 @@ def test_an_sctp_init_goes_as_predicted_whether_the_kernel_has_sctp_or_not(net: 
     prepare(net, cluster)
     for place in ("pod/default/client", "node/node1"):
         request = replace(asked(net, Try(place, "10.96.0.10", 80, "sctp")), craft=Craft(ttl=30))
-        world = look.world(net.taps(), net.names(), family=net.family)
-        observed = trace(request, net.taps(), net.names())
-        found = foresee.compared(world, request, observed)
+        found, observed = sent(net, request)
         assert found.status == "agrees" or observed.lost, (found, observed.outcome)
         assert foreign or observed.request[-1].place == "pod/default/web-2"
 
