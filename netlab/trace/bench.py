@@ -79,10 +79,11 @@ def run(*, repeat: int = 3) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _one_core() -> Iterator[None]:
     """Keep all threads on one core: an answer from another one takes three times as long, whoever listens."""
-    threads = [int(each) for each in os.listdir("/proc/self/task")]
-    before = {each: os.sched_getaffinity(each) for each in threads}
-    for each, cores in before.items():
-        os.sched_setaffinity(each, {min(cores)})
+    before: dict[int, set[int]] = {}
+    for each in map(int, os.listdir("/proc/self/task")):
+        with suppress(ProcessLookupError):  # a thread of the traces before may end just now
+            before[each] = os.sched_getaffinity(each)
+            os.sched_setaffinity(each, {min(before[each])})
     try:
         yield
     finally:
