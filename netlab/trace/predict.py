@@ -8,6 +8,7 @@ goes on and says so. What comes out are a trace's hops, so that both can be laid
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -125,6 +126,9 @@ class _Predictor(Endings):
         if bridge and not calls and not to_us:
             yield from self._bridged(going, space, bridge, interface, frame)  # no rule sees what only passes a bridge
             return
+        if going.family == 6 and not calls and interface != "lo" and (why := _martian(space, going.packet)):
+            yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")  # before any hook
+            return
         before = going.packet.dst
         for verdict, after in self.hook(self.tracked(going, space), space, "PREROUTING"):
             if verdict:
@@ -150,9 +154,8 @@ class _Predictor(Endings):
         place, packet = space.place, going.packet
         link = space.links.get(interface)
         route = space.route(packet.dst, self.asked(going, interface).asked)
-        if interface != "lo" and space.local(packet.src):
-            yield self.die(going, place, f"{place} drops what comes in from outside with its own address "
-                            f"{packet.src} (martian source)", "timeout", "the source must be rewritten on the way")
+        if interface != "lo" and (why := _martian(space, packet)):
+            yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")
             return
         if link is not None and link.rp_filter and interface != "lo" and going.family == 4:
             home = space.route(packet.src, Asked(packet.src, packet.dst, tos=going.tos, protocol=packet.protocol,
@@ -353,6 +356,19 @@ class _Predictor(Endings):
                 return
             yield end.place, port.name, "out"
             end = port.far
+
+
+def _martian(space: Space, packet: Flowing) -> str:
+    """Return why a packet from outside is dropped for its addresses, "" where it is not.
+
+    IPv4 drops what has an address of its own as its source; IPv6 has no such check, only one of loopback addresses
+    (fib_validate_source; ip6_rcv_core).
+    """
+    if ":" not in packet.dst:
+        return f"{space.place} drops what comes in from outside with its own address {packet.src} (martian source)" \
+            if space.local(packet.src) else ""
+    loopback = next((each for each in (packet.src, packet.dst) if ipaddress.ip_address(each).is_loopback), "")
+    return f"{space.place} drops what comes in from outside with the loopback address {loopback}" if loopback else ""
 
 
 def _refusal(route: Route | None) -> str:

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from netlab.kernel import netns
 from netlab.proxy.nft_render import nft_wanted_for, text
 from netlab.proxy.settings import LocalDetector
+from netlab.trace import look
+from netlab.trace.agree import compare
+from netlab.trace.branch import Question
 from netlab.trace.craft import Craft
+from netlab.trace.predict import predict
+from netlab.trace.run import trace
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 from tests.trace import topology
 from tests.trace.test_agree import PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, sent, serve_all, spelled
@@ -158,6 +163,29 @@ def test_an_error_about_what_dnat_turned_on_a_bridge_is_as_predicted(net: Networ
     cluster = {**PLAIN, "node": "node1", "family": "inet", "foreign": foreign, "kernel": kernel,
                "endpoints": [an_endpoint("10.244.2.3", "node2")]}
     check(net, cluster, [Try("pod/default/client", "10.96.0.10", 53, "udp")])
+
+
+def test_what_comes_back_with_a_nodes_own_source_is_forwarded_in_ipv6_alone(net: Network) -> None:
+    cluster = {**PLAIN, "family": "inet",
+               "foreign": "chain n { type nat hook prerouting priority dstnat; tcp dport 81 dnat ip to 10.244.1.3:8080; }"}
+    prepare(net, cluster)
+    found, observed = sent(net, asked(net, Try("node/node1", "10.244.2.3", 81, "tcp")))
+    assert found.status == "agrees" or observed.lost, found
+    assert observed.request[-1].place == ("node/node1" if net.family == 4 else "pod/default/web-1")
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize("to", ["10.244.1.1", "10.244.1.3", "10.96.0.10"])
+@pytest.mark.parametrize("net", [6], indirect=True)  # IPv4 finds no neighbour on behalf of 127.0.0.1
+def test_a_loopback_source_from_outside_is_dropped_as_predicted(net: Network, to: str, calls: int) -> None:
+    prepare(net, {**PLAIN, "node": "node1", "family": "inet", "kernel": f"sysctl -qw net.bridge.bridge-nf-call-iptables={calls}",
+                  "endpoints": [an_endpoint("10.244.1.3", "node1")]})
+    request = replace(asked(net, Try("pod/default/client", to, 80, "tcp")), source_address="::1", craft=Craft())
+    world = look.world(net.taps(), net.names(), family=6)
+    observed = trace(request, net.taps(), net.names())
+    found = compare(predict(world, Question(request.source, request.address, 80, source_address="::1")), observed, world)
+    assert found.status == "agrees" or observed.lost, found
+    assert observed.outcome.status == "timeout"
 
 
 @pytest.mark.parametrize("foreign", ["", "chain f { type filter hook forward priority filter; sctp dport { 9000-9999 } drop; }",
