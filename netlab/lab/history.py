@@ -48,14 +48,14 @@ class Held:
     def rules(self, family: int, created: Sequence[str] = ()) -> tuple[Ruleset | None, Beside]:
         """Return the rules of family 4 or 6: iptables' first set of tables, and what there is beside it.
 
-        `created` are the names of nftables' tables, the oldest first, as far as they are known.
+        `created` are the names of nftables' tables, the oldest first, where their order was not recorded.
         """
         texts = filter(None, (self.moment.iptables(f"IPv{family}", backend) for backend in ("nft", "legacy")))
         sets = [parse(text) for text in texts]
         listing = self.moment.nft()
         mine = ("inet", "ip" if family == 4 else "ip6")
         books = tuple(Book(table) for table in (nft.parse(listing) if listing else ()) if table.family in mine)
-        return sets[0] if sets else None, Beside(tuple(sets[1:]), books, tuple(created))
+        return sets[0] if sets else None, Beside(tuple(sets[1:]), books, self.moment.tables() or tuple(created))
 
     def routes(self) -> list[list[Any]]:
         """Return the routes: destination, interface, gateway, source, metric, kind, table."""

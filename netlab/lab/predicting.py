@@ -18,7 +18,7 @@ from netlab.lab.state import LabRecord
 from netlab.lab.tracing import Wish
 from netlab.netfilter.model import Ruleset
 from netlab.netfilter.nft_eval import Book
-from netlab.netfilter.stations import Beside
+from netlab.netfilter.stations import Beside, not_known
 from netlab.proxy.addresses import Family
 from netlab.proxy.nft_names import TABLE
 from netlab.proxy.settings import Settings
@@ -128,8 +128,9 @@ def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], fami
         routes = tuple(Route(*each) for each in held.routes())
         beside = space.beside.get(family) or Beside()
         rules, beside = held.rules(family, beside.created)
+        unsure = look.doubts(place, not_known(rules, family, beside), space.policies.get(family, ()))
         spaces[place] = replace(space, rules={family: rules} if rules is not None else {}, beside={family: beside},
-                                routes=routes)
+                                routes=routes, doubts=unsure)
         notes.append(f"{place}: rules and routes as recorded, {held.words}")
     notes.append("links, Pods, routing rules and the kernel's settings are those of now")
     return replace(made, spaces=spaces, notes=tuple(notes))

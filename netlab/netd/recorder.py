@@ -146,6 +146,7 @@ def read(netns: int) -> dict[str, str]:
     for table in tables:
         if table not in own:
             state[history.nft_part(*table)] = nft_listing.listing([table], netns)
+    state[history.TABLES] = json.dumps([" ".join(each) for each in tables])
     found = survey.survey(netns)
     names = {port.link.ifindex: port.link.name for port in found.ports}
     state[history.ROUTES] = json.dumps([

@@ -1,8 +1,9 @@
 """What a node held over time: whole states and what changed between them, as bytes that a file may end with. Pure.
 
-A state is a dictionary of parts: one for each chain of iptables, for each table of nftables, and for the routes. A
-record holds the parts that are new or changed, and null for those that are gone; the first of a file holds all. It is a
-header and deflated JSON, so a record that was torn by the end of its writer is found and left out.
+A state is a dictionary of parts: one for each chain of iptables, for each table of nftables, for the order of all
+tables, and for the routes. A record holds the parts that are new or changed, and null for those that are gone; the
+first of a file holds all. It is a header and deflated JSON, so a record that was torn by the end of its writer is found
+and left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ _HEADER: Final = struct.Struct("=4sIdQ")
 _MAGIC: Final = b"nlh1"
 _SEPARATOR: Final = "\t"
 ROUTES: Final = "routes"
+TABLES: Final = "tables"
+"""The part that names all tables of nftables, `ip filter`, as a JSON list, the oldest first."""
 NFT: Final = "nft"
 
 
@@ -32,6 +35,10 @@ class Moment:
     def iptables(self, family: str, backend: str) -> str:
         """Return iptables-save text of "IPv4" or "IPv6" and of "nft" or "legacy"; "" where nothing was there."""
         return joined(self.parts, f"{family} {backend}")
+
+    def tables(self) -> tuple[str, ...]:
+        """Return the names of all tables of nftables, `ip filter`, the oldest first; () where none was recorded."""
+        return tuple(json.loads(self.parts.get(TABLES, "[]")))
 
     def nft(self) -> str:
         """Return the listing of tables that are not iptables' own."""

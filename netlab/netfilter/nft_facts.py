@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from netlab.netfilter.matching import UNKNOWN_INTERFACE, Host, Packet
-from netlab.netfilter.nft_values import ADDRESS_TYPES, PROTOCOLS, STATES, STATUS, Scalar
+from netlab.netfilter.nft_values import ADDRESS_TYPES, STATES, STATUS, Scalar, protocol_number
 
 Typed = tuple[str, Scalar | None]
 """A type and a value of it; None for one that is not known."""
@@ -74,11 +74,6 @@ def _ip(text: str) -> int:
     return int(ipaddress.ip_address(text))
 
 
-def protocol_number(packet: Packet) -> int | None:
-    """Return the number of a packet's transport protocol; None for a name that is not known."""
-    return int(packet.protocol) if packet.protocol.isdigit() else PROTOCOLS.get(packet.protocol)
-
-
 def _network(words: tuple[str, ...], asking: Asking) -> Typed:
     family, field = words[0], words[1]
     packet = asking.packet
@@ -87,7 +82,7 @@ def _network(words: tuple[str, ...], asking: Asking) -> Typed:
     if field in ("saddr", "daddr"):
         return f"ipv{asking.version}_addr", _ip(packet.src if field == "saddr" else packet.dst)
     if field in ("protocol", "nexthdr"):
-        return "inet_proto", protocol_number(packet)
+        return "inet_proto", protocol_number(packet.protocol)
     if field in ("ttl", "hoplimit"):
         return "", packet.ttl
     if field == "version":
@@ -136,7 +131,7 @@ def _meta(field: str, asking: Asking) -> Typed:
     if field == "mark":
         return "mark", packet.mark
     if field == "l4proto":
-        return "inet_proto", protocol_number(packet)
+        return "inet_proto", protocol_number(packet.protocol)
     if field == "nfproto":
         return "nf_proto", 2 if asking.version == 4 else 10
     if field == "protocol":
@@ -163,7 +158,7 @@ def _ct(words: tuple[str, ...], asking: Asking) -> Typed:
     if field == "l3proto":
         return "nf_proto", 2 if asking.version == 4 else 10
     if field == "protocol":
-        return "inet_proto", protocol_number(packet)
+        return "inet_proto", protocol_number(packet.protocol)
     if field == "original" and packet.original is not None:
         return _original(words[1:], packet)
     return f"ipv{asking.version}_addr" if words[-1] in ("saddr", "daddr") else "", None

@@ -116,6 +116,11 @@ BITMASKS: Final = frozenset({"ct_state", "ct_status", "tcp_flag"})
 _NAMES: Final = frozenset({"ifname", "iface_index"})
 
 
+def protocol_number(name: str) -> int | None:
+    """Return the number of a transport protocol, named or numbered; None for a name that is not known."""
+    return int(name) if name.isdecimal() else PROTOCOLS.get(name)
+
+
 @lru_cache(maxsize=65536)
 def number(word: str, kind: str = "") -> int:
     """Return a word as a number; flags may be joined by commas or bars.

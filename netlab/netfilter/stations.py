@@ -8,7 +8,7 @@ one of them has decided about the connection (nf_nat_inet_fn).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -136,6 +136,17 @@ class Order:
         return self.beside.created.index(name) if name in self.beside.created else -1
 
 
+def not_known(rules: Ruleset | None, family: int, beside: Beside) -> tuple[str, ...]:
+    """Return words for what a walk through a namespace's rules of one family does not know."""
+    return (*not_followed(beside.created), *Order(rules or Ruleset(), family, beside).ties())
+
+
+def not_followed(tables: Iterable[str]) -> tuple[str, ...]:
+    """Return words for those of nftables' tables, `bridge guard`, whose family is not followed."""
+    return tuple(f"the nftables table {name} is not followed here" for name in tables
+                 if name.startswith(("bridge ", "netdev ")))
+
+
 def _through(rules: Ruleset, table: str, hook: str) -> Run:
     return lambda going, host: walk.through(rules, table, hook, going, host)
 
@@ -179,4 +190,5 @@ def onward(outcome: Outcome) -> Walking:
     )
 
 
-__all__ = ["CONNTRACK", "BaseChain", "Beside", "Order", "Station", "bindings", "onward", "priority"]
+__all__ = ["CONNTRACK", "BaseChain", "Beside", "Order", "Station", "bindings", "not_followed", "not_known", "onward",
+           "priority"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from netlab.netfilter import nft
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
-from netlab.netfilter.stations import Beside, Order
+from netlab.netfilter.stations import Beside, not_known
 from netlab.trace import lan, routing
 from netlab.trace.listen import Tap
 from netlab.trace.routing import Route
@@ -83,14 +83,18 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
                          entry.kind, entry.table, entry.origin)  # type: ignore[arg-type]
                    for entry in read.routes)
     policies = {version: tuple(routing.Rule(*each) for each in listed) for version, listed in read.policies.items()}
-    unsaid = [*has.doubts]
-    unsaid += [f"{', '.join(rule.strange)} of ip rule {rule.priority} is not followed here"
-               for rule in policies[family] if rule.strange]
     listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
     return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
                  read.forwards, read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
-                 survey.lacks(tap.netns_fd), doubts=tuple(f"{tap.place}: {text}" for text in unsaid))
+                 survey.lacks(tap.netns_fd), doubts=doubts(tap.place, has.doubts, policies[family]))
+
+
+def doubts(place: str, unknown: Iterable[str], policies: Iterable[routing.Rule]) -> tuple[str, ...]:
+    """Return a place's doubts in words: what is not known of its rules, and of its routing rules."""
+    strange = (f"{', '.join(rule.strange)} of ip rule {rule.priority} is not followed here"
+               for rule in policies if rule.strange)
+    return tuple(f"{place}: {text}" for text in (*unknown, *strange))
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,6 @@ def _rules(netns: int, family: int) -> _Read:
         return _Read()
     mine = "ip" if family == 4 else "ip6"
     native = [(kind, name) for kind, name in tables if kind == "inet" or (kind == mine and name not in HOOKS)]
-    doubts = [f"the nftables table {kind} {name} is not followed here" for kind, name in tables
-              if kind in ("bridge", "netdev")]
     which: Family = "IPv4" if family == 4 else "IPv6"
     parts = []
     books: tuple[Book, ...] = ()
@@ -133,7 +135,7 @@ def _rules(netns: int, family: int) -> _Read:
         return _Read(doubts=(f"its rules cannot be read: {error}",))
     beside = Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables))
     first = parts[0] if parts else None
-    return _Read(first, beside, (*doubts, *Order(first or Ruleset(), family, beside).ties()))
+    return _Read(first, beside, not_known(first, family, beside))
 
 
 def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End]:

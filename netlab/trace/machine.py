@@ -15,7 +15,7 @@ from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft import NftTable
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
-from netlab.netfilter.stations import Beside
+from netlab.netfilter.stations import Beside, not_followed
 from netlab.trace.routing import Route
 from netlab.trace.world import Link, Space, World
 
@@ -65,10 +65,8 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
     beside = Beside((), tuple(Book(each) for each in tables), tuple(f"{each.family} {each.name}" for each in tables))
     if tables:
         notes.append("of base chains with the same priority the one listed later runs first, and iptables' run last")
-    doubts = tuple(f"the nftables table {each.family} {each.name} is not followed here" for each in tables
-                   if each.family in ("bridge", "netdev"))
     space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), rules={4: saved, 6: saved},
-                  beside={4: beside, 6: beside}, edge=True, complete=bool(own), doubts=doubts)
+                  beside={4: beside, 6: beside}, edge=True, complete=bool(own), doubts=not_followed(beside.created))
     return World({PLACE: space}, names or {}, tuple(notes))
 
 

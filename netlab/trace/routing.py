@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from netlab.netfilter import matching
-from netlab.netfilter.nft_values import PROTOCOLS
+from netlab.netfilter.nft_values import protocol_number
 
 RouteKind = Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"]
 LOCAL: Final = 255
@@ -165,7 +165,7 @@ def _fits(rule: Rule, asked: Asked) -> bool:
         return False
     if rule.tos and rule.tos != asked.tos:
         return False
-    if rule.protocol and rule.protocol != (PROTOCOLS.get(asked.protocol) or 0):
+    if rule.protocol and rule.protocol != protocol_number(asked.protocol):
         return False
     return all(span is None or span[0] <= port <= span[1]
                for span, port in ((rule.sport, asked.sport), (rule.dport, asked.dport)))

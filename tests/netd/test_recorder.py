@@ -72,6 +72,16 @@ def test_hand_made_rules_of_both_backends_tables_of_nft_and_routes_are_kept(spac
     assert "203.0.113.0/24" not in {each[0] for each in json.loads(found[3].parts[history.ROUTES])}
     assert "203.0.113.0/24" in {each[0] for each in json.loads(found[4].parts[history.ROUTES])}
     assert parse(found[5].iptables("IPv4", "legacy")).chain("filter", "INPUT").rules
+    assert [each.tables() for each in found[:4]] == [(), ("ip filter",), ("ip filter", "ip6 filter"),
+                                                     ("ip filter", "ip6 filter", "inet mine")]
+
+
+def test_a_table_that_was_made_anew_is_the_newest(space: int, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Store())
+    for step in ("nft add table inet one; nft add table inet two", "nft delete table inet one; nft add table inet one"):
+        sh(space, step)
+        asyncio.run(recorder.look(space))
+    assert [each.tables() for each in told(tmp_path)] == [("inet one", "inet two"), ("inet two", "inet one")]
 
 
 def test_what_did_not_change_is_not_written_nor_is_a_tracers_table(space: int, tmp_path: Path) -> None:

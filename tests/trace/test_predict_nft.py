@@ -11,14 +11,16 @@ import pytest
 from netlab.errors import UsageError
 from netlab.inspect import offline, whatif
 from netlab.lab import predicting
-from netlab.netfilter import nft, nft_json
+from netlab.lab.history import Held
+from netlab.netfilter import history, nft, nft_json
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside, Order
 from netlab.trace import assume, foretell, machine, refusals
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.predict import predict
-from netlab.trace.world import World
+from netlab.trace.routing import Rule
+from netlab.trace.world import Space, World
 from tests.proxy.builders import recorded
 from tests.trace.test_predict import OBJECTS, ROUTES
 
@@ -66,6 +68,30 @@ def test_which_backend_comes_first_is_not_known_of_two_with_one_priority(mine: s
     assert [each.partition(" ")[0] for each in ties] == hooks
     guard = nft.parse(table(base("late", "counter drop", priority="filter + 5"), family="ip"))
     assert Order(other, 4, Beside(books=tuple(map(Book, guard)), created=("ip guard",))).ties() == (), "5 comes behind 0"
+
+
+def recording(legacy: str, order: list[str]) -> Held:
+    parts = {history.TABLES: json.dumps(order)}
+    for backend, rules in (("nft", "-A FORWARD -j ACCEPT\n"), ("legacy", legacy)):
+        parts |= history.parts(SAVED.format(policy="ACCEPT", rules=rules), f"IPv4 {backend}")
+    return Held(history.Moment(1.0, 7, parts), None)
+
+
+def test_a_prediction_of_the_past_doubts_what_was_held_then_and_not_what_is_held_now() -> None:
+    space = Space("node/node1", doubts=("node/node1: FORWARD of iptables-legacy's filter ...",), edge=True,
+                  policies={4: (Rule(10, strange=("uidrange",)),)})
+
+    def doubts(legacy: str, *order: str) -> list[str]:
+        held = {"node1": recording(legacy, ["ip filter", *order])}
+        made = predicting._as_of(World({space.place: space}), [], [], 4, "7", held)
+        assert all(each.startswith("node/node1: ") for each in made.spaces[space.place].doubts)
+        return [each.removeprefix("node/node1: ") for each in made.spaces[space.place].doubts]
+
+    policy = "uidrange of ip rule 10 is not followed here"
+    assert doubts("") == [policy]
+    assert doubts("", "bridge x") == ["the nftables table bridge x is not followed here", policy]
+    (tie, *left) = doubts("-A FORWARD -j DROP\n")
+    assert (tie.partition(" and ")[0], left) == ("FORWARD of iptables-legacy's filter", [policy])
 
 
 @pytest.mark.parametrize(("rules", "chains", "status"), [

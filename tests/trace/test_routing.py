@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from netlab.kernel import lookup, netns
 from netlab.trace import look
 from netlab.trace.listen import Tap
-from netlab.trace.routing import Asked, Route
+from netlab.trace.routing import Asked, Route, Rule, fits
 
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58}
 LINKS = {"eth0": ("10.0.0.1/24", "fd00::1/64"), "eth1": ("10.0.1.1/24", "fd00:1::1/64"), "eth2": ("10.0.2.1/24", "fd00:2::1/64")}
@@ -36,6 +36,11 @@ class Made:
     family: int
     routes: tuple[str, ...]
     rules: tuple[str, ...]
+
+
+@pytest.mark.parametrize(("protocol", "asked"), [("tcp", True), ("6", True), ("17", False), ("unheard", False)])
+def test_a_rule_asks_for_a_protocol_by_name_or_number(protocol: str, asked: bool) -> None:
+    assert fits(Rule(10, protocol=6), Asked("10.9.9.9", protocol=protocol)) == asked
 
 
 @st.composite
