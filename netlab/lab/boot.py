@@ -59,7 +59,7 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
     watching = [asyncio.create_task(informer.run(stop)) for informer in seen.values()]
     try:
         await apply_all(client, manifests.addons(lab))
-        labels = asyncio.create_task(_label_control_plane(client, lab, seen["nodes"]))
+        labels = asyncio.create_task(_label_roles(client, lab, seen["nodes"]))
         watching.append(labels)
         if lab.nodes[0].pod_cidrs:
             watching.append(asyncio.create_task(_give_ranges(client, lab, seen["nodes"])))
@@ -153,17 +153,17 @@ def _account_missing(obj: Object, error: ApiError) -> bool:
     return obj["kind"] == "Pod" and error.code == 403 and "serviceaccount" in str(error).lower().replace(" ", "")
 
 
-async def _label_control_plane(client: Client, lab: Lab, nodes: Informer) -> None:
-    """Do kubeadm's phase mark-control-plane as soon as the node has registered."""
-    labels = dict.fromkeys(("node-role.kubernetes.io/control-plane",
-                            "node.kubernetes.io/exclude-from-external-load-balancers"), "")
-    for node in lab.control_planes:
-        while nodes.get(node.name) is None:
+async def _label_roles(client: Client, lab: Lab, nodes: Informer) -> None:
+    """Do kubeadm's phase mark-control-plane as soon as the node has registered, and give others their roles."""
+    for node in lab.nodes:
+        labels = dict(node.given_labels)
+        while labels and nodes.get(node.name) is None:
             arrived = asyncio.Event()
             nodes.add_handler(lambda *_, arrived=arrived: arrived.set())
             await arrived.wait()
-        patch: Object = {"metadata": {"labels": labels}}
-        await client.patch("nodes", node.name, patch)
+        if labels:
+            patch: Object = {"metadata": {"labels": labels}}
+            await client.patch("nodes", node.name, patch)
 
 
 async def _give_ranges(client: Client, lab: Lab, nodes: Informer) -> None:

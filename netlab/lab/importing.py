@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -24,12 +25,12 @@ from netlab.proxy.addresses import address as canonical
 from netlab.proxy.endpoints import service_of
 
 CONTROL: Final = "control-plane"
-ROLE: Final = "node-role.kubernetes.io/control-plane"
+ROLE: Final = plan.CONTROL_ROLE
 OWN_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """Namespaces whose Pods a lab has of its own."""
 
 IMAGE: Final = "netlab/agnhost"
-_LABELS: Final = re.compile(r"(.*\.)?(kubernetes|k8s)\.io/(hostname|os|arch)$|node-role\.kubernetes\.io/.*")
+_LABELS: Final = re.compile(r"(.*\.)?(kubernetes|k8s)\.io/(hostname|os|arch)$")
 _SERVICE_FIELDS: Final = (
     "type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "ports", "selector", "externalIPs",
     "externalName", "externalTrafficPolicy", "internalTrafficPolicy", "sessionAffinity", "sessionAffinityConfig",
@@ -56,6 +57,24 @@ class _Work:
 
     def of(self, kind: str) -> list[Object]:
         return [each for each in self.objects if each.get("kind") == kind]
+
+    @cached_property
+    def slices_of(self) -> Mapping[str, list[Object]]:
+        """Return the EndpointSlices that name an address, each once, in their order."""
+        found: dict[str, dict[int, Object]] = {}
+        for each in self.of("EndpointSlice"):
+            for entry in each.get("endpoints") or ():
+                for ip in entry.get("addresses") or ():
+                    found.setdefault(canonical(ip), {})[id(each)] = each
+        return {ip: list(several.values()) for ip, several in found.items()}
+
+    @cached_property
+    def slices_by_service(self) -> Mapping[str, list[Object]]:
+        """Return the EndpointSlices of each Service."""
+        found: dict[str, list[Object]] = {}
+        for each in self.of("EndpointSlice"):
+            found.setdefault(service_of(each), []).append(each)
+        return found
 
 
 def convert(objects: Sequence[Object], *, title: str = "") -> Imported:
@@ -105,14 +124,17 @@ def _nodes(work: _Work, listed: Sequence[Object], control: Sequence[Object], fab
            pods: Sequence[ranges.PodRanges]) -> list[Object]:
     """Return the nodes of the scenario, the control plane's first; fills in the names that they have in the lab."""
     if len(control) > 1:
-        work.notes.append(f"a lab has one control-plane node: {', '.join(map(meta.name, control[1:]))} are workers")
+        more = ", ".join(map(meta.name, control[1:]))
+        work.notes.append(f"a lab's control plane is on one node: {more} keep{'' if control[2:] else 's'} the role, "
+                          "labels and taints only")
     taken = ranges.numbers(ip for pod in work.of("Pod") for ip in _ips(pod)
                            if pods and plan.version(ip) == plan.version(pods[0].whole))
     found: list[Object] = []
     for each in [*control[:1], *(each for each in listed if each not in control[:1])]:
         row: Object = {"role": "control-plane" if each in control[:1] else "worker",
                        "name": _node_name(work, meta.name(each))}
-        tags = {key: value for key, value in meta.labels(each).items() if not _LABELS.match(key)}
+        tags = {key: value for key, value in meta.labels(each).items()
+                if not _LABELS.match(key) and (key != ROLE or row["role"] == "worker")}
         if tags:
             row["labels"] = tags
         taints = [{key: taint[key] for key in ("key", "value", "effect") if taint.get(key)}
@@ -248,13 +270,11 @@ def _pod(work: _Work, pod: Object) -> Object:
                 continue
             row = {"containerPort": port["containerPort"], "protocol": port.get("protocol", "TCP")}
             ports[row["protocol"], row["containerPort"]] = row | ({"name": port["name"]} if port.get("name") else {})
-    for each in work.of("EndpointSlice"):
-        if any(canonical(ip) in map(canonical, ips) for entry in each.get("endpoints") or ()
-               for ip in entry.get("addresses") or ()):
-            for port in each.get("ports") or ():
-                key = port.get("protocol", "TCP"), port.get("port") or 0
-                if key[1] and key not in ports:
-                    ports[key] = {"containerPort": key[1], "protocol": key[0]}
+    for each in (each for ip in ips for each in work.slices_of.get(canonical(ip), ())):
+        for port in each.get("ports") or ():
+            key = port.get("protocol", "TCP"), port.get("port") or 0
+            if key[1] and key not in ports:
+                ports[key] = {"containerPort": key[1], "protocol": key[0]}
     if any(protocol == "SCTP" for protocol, _ in ports):
         work.notes.append(f"Pod {meta.key(pod)} does not listen on its SCTP ports")
     tcp, udp = ([row for (protocol, _), row in ports.items() if protocol == wanted] for wanted in ("TCP", "UDP"))
@@ -279,6 +299,7 @@ def _services(work: _Work, ranges: Sequence[str], pods: Sequence[Object]) -> lis
     """Return the Services, and the EndpointSlices of those whose endpoints the lab's controllers would not find."""
     networks = [ipaddress.ip_network(cidr) for cidr in ranges]
     dns = str(networks[0][10])
+    labelled = _by_label(pods)
     found: list[Object] = []
     for service in work.of("Service"):
         key, addresses = meta.key(service), _cluster_ips(service)
@@ -293,14 +314,14 @@ def _services(work: _Work, ranges: Sequence[str], pods: Sequence[Object]) -> lis
             work.notes.append(f"Service {key} is left out: {', '.join(addresses)} is in none of {', '.join(ranges)}")
             continue
         spec = {name: service["spec"][name] for name in _SERVICE_FIELDS if name in (service.get("spec") or {})}
-        own = [each for each in work.of("EndpointSlice") if service_of(each) == key]
+        own = work.slices_by_service.get(key, [])
         made: Object = {"apiVersion": "v1", "kind": "Service",
                         "metadata": {"name": meta.name(service), "namespace": meta.namespace(service) or "default",
                                      "labels": dict(meta.labels(service))}, "spec": spec}
         ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
         if ingress:
             made["status"] = {"loadBalancer": {"ingress": ingress}}
-        if not spec.get("selector") or not _found_again(service, own, pods):
+        if not spec.get("selector") or not _found_again(service, own, labelled):
             if spec.pop("selector", None):
                 work.notes.append(f"Service {key} has no selector in the lab: its EndpointSlices are kept as they were")
             found += [_slice(work, each) for each in own if each.get("addressType") != "FQDN"]
@@ -308,14 +329,25 @@ def _services(work: _Work, ranges: Sequence[str], pods: Sequence[Object]) -> lis
     return found
 
 
-def _found_again(service: Object, own: Sequence[Object], pods: Sequence[Object]) -> bool:
+def _by_label(pods: Sequence[Object]) -> Mapping[tuple[str, str, str], list[Object]]:
+    """Return the Pods that bear a label, by (namespace, key, value)."""
+    found: dict[tuple[str, str, str], list[Object]] = {}
+    for pod in pods:
+        for key, value in meta.labels(pod).items():
+            found.setdefault((meta.namespace(pod), key, value), []).append(pod)
+    return found
+
+
+def _found_again(service: Object, own: Sequence[Object],
+                 labelled: Mapping[tuple[str, str, str], Sequence[Object]]) -> bool:
     """Tell whether the Pods of the lab, all of them ready, give a Service the endpoints that it has."""
     wanted = (service.get("spec") or {}).get("selector") or {}
     theirs = {ip for each in own for entry in each.get("endpoints") or () for ip in entry.get("addresses") or ()}
     ready = all((entry.get("conditions") or {}).get("ready") is not False for each in own
                 for entry in each.get("endpoints") or ())
-    chosen = [pod for pod in pods if meta.namespace(pod) == (meta.namespace(service) or "default")
-              and wanted.items() <= meta.labels(pod).items()]
+    where = meta.namespace(service) or "default"
+    fewest = min((labelled.get((where, *each), ()) for each in wanted.items()), key=len)
+    chosen = [pod for pod in fewest if wanted.items() <= meta.labels(pod).items()]
     mine = {ip for pod in chosen for ip in meta.annotations(pod).get(IPS, "").split(",") if ip}
     families = {plan.version(ip) for ip in _cluster_ips(service)} or {4, 6}
     return ready and theirs == {ip for ip in mine if plan.version(ip) in families}

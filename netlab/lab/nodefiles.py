@@ -53,7 +53,7 @@ def write(root: Path, lab: Lab, node: Node, keys: Keys) -> None:
 
 def kubelet_argv(node: Node) -> tuple[str, ...]:
     """Return the kubelet's flags, as kubeadm's systemd unit has them."""
-    labels = ",".join(f"{key}={value}" for key, value in node.labels.items())
+    labels = ",".join(f"{key}={value}" for key, value in node.own_labels.items())
     return ("--kubeconfig=/etc/kubernetes/kubelet.conf", "--config=/var/lib/kubelet/config.yaml",
             f"--node-ip={','.join(node.ips)}", f"--hostname-override={node.name}",
             *([f"--node-labels={labels}"] if labels else []))

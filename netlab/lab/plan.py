@@ -6,14 +6,17 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from netlab.api.node_labels import may_label
 from netlab.errors import UsageError
 
 API_PORT = 6443
 DOMAIN = "cluster.local"
 
 Role = Literal["control-plane", "worker"]
+CONTROL_ROLE: Final = "node-role.kubernetes.io/control-plane"
+NOT_BALANCED: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
 Store = Literal["embedded", "etcd", "netlab-etcd"]
 IpFamily = Literal["ipv4", "ipv6", "dual"]
 """kind's words for networking.ipFamily."""
@@ -98,6 +101,17 @@ class Node:
     def control(self) -> bool:
         """Tell whether the control plane runs here."""
         return self.role == "control-plane"
+
+    @property
+    def given_labels(self) -> Mapping[str, str]:
+        """Return the labels that an administrator gives it, such as its role: its kubelet may not."""
+        role = dict.fromkeys((CONTROL_ROLE, NOT_BALANCED), "") if self.control else {}
+        return {**role, **{key: value for key, value in self.labels.items() if not may_label(key)}}
+
+    @property
+    def own_labels(self) -> Mapping[str, str]:
+        """Return the labels that its kubelet registers it with."""
+        return {key: value for key, value in self.labels.items() if may_label(key)}
 
     @property
     def mac(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +20,7 @@ _NOT_OUT: Final = frozenset({"bridge", "vxlan", "dummy", "ipip", "sit", "ip6tnl"
 
 
 def joined(spaces: Mapping[str, Space]) -> dict[str, Space]:
-    """Return namespaces whose ways out end in networks, one of each subnet, that they have in common.
+    """Return namespaces whose ways out end in networks that they have in common, by their subnets.
 
     A packet to an address that none of them has is told of as far as the way out.
     """
@@ -34,18 +34,27 @@ def joined(spaces: Mapping[str, Space]) -> dict[str, Space]:
                     if not network.is_link_local and network.num_addresses > 1:
                         groups[str(network)].append(End(space.place, link.name))
                 found[space.place] = replace(found[space.place], edge=True)
-    for number, (_, ends) in enumerate(sorted(groups.items())):
-        fresh = [end for end in ends if found[end.place].links[end.interface].far is None]
+    for number, ends in enumerate(_networks(groups)):
         place = f"{NETWORK}{number or ''}"
-        ports = {f"port{n}": Link(f"port{n}", "veth", master=_BRIDGE, far=end) for n, end in enumerate(fresh)}
+        ports = {f"port{n}": Link(f"port{n}", "veth", master=_BRIDGE, far=end) for n, end in enumerate(ends)}
         found[place] = Space(place, {_BRIDGE: Link(_BRIDGE, "bridge"), **ports}, edge=True, unseen=True)
-        for name, port in ports.items():
-            end = port.far
-            assert end is not None
+        for name, end in zip(ports, ends, strict=True):
             mine = found[end.place]
             found[end.place] = replace(mine, links={**mine.links, end.interface: replace(
                 mine.links[end.interface], far=End(place, name))})
     return found
+
+
+def _networks(groups: Mapping[str, Sequence[End]]) -> list[tuple[End, ...]]:
+    """Return the interfaces of each network: subnets that have one in common, as in dual stack, are on one network."""
+    found: list[dict[End, None]] = []
+    for _, ends in sorted(groups.items()):
+        mine = dict.fromkeys(ends)
+        for other in [each for each in found if not each.keys().isdisjoint(mine)]:
+            mine = other | mine
+            found.remove(other)
+        found.append(mine)
+    return [tuple(each) for each in found]
 
 
 def _leads_out(link: Link) -> bool:

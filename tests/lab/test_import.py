@@ -68,6 +68,44 @@ def test_the_scenario_is_one_that_a_lab_takes() -> None:
     assert len(list(yaml.safe_load_all(files["manifests.yaml"]))) == len(importing.convert(cluster()).manifests)
 
 
+class Counted(list):
+    """A list that counts how often it is gone through."""
+
+    rounds = 0
+
+    def __iter__(self):
+        self.rounds += 1
+        return super().__iter__()
+
+
+def test_the_objects_are_gone_through_as_often_for_many_pods_as_for_few() -> None:
+    def rounds(pods: int) -> int:
+        objects = Counted(cluster())
+        for n in range(pods):
+            objects += [a_pod(f"p{n}", f"10.42.1.{n + 20}", "w1", app=f"p{n}"),
+                        a_service(f"p{n}", f"10.43.8.{n}", selector={"app": f"p{n}"}, ports=[a_port(80)]),
+                        a_slice(f"p{n}", [an_endpoint(f"10.42.1.{n + 20}", "w1", ready=True)])]
+        importing.convert(objects)
+        return objects.rounds
+
+    assert rounds(5) == rounds(50)
+
+
+def test_every_control_plane_node_keeps_its_role_and_taint() -> None:
+    more = a_node("cp2", "172.18.0.10", labels={importing.ROLE: "", "kops.k8s.io/instancegroup": "masters", "a": "b"},
+                  podCIDRs=["10.42.2.0/24"])
+    more["spec"]["taints"] = [{"key": importing.ROLE, "effect": "NoSchedule"}]
+    made = importing.convert([*cluster(), more])
+    assert any("cp2" in note for note in made.notes)
+    _, wishes, _ = reread(made)
+    lab = plan.make("x", workers=2, wishes=wishes)
+    second = next(each for each in lab.nodes if each.name == "cp2")
+    assert not second.control
+    assert second.given_labels == {importing.ROLE: "", "kops.k8s.io/instancegroup": "masters"}
+    assert second.own_labels == {"a": "b"}, "a kubelet that claims the others is refused"
+    assert second.taints == (plan.Taint(importing.ROLE, "NoSchedule"),)
+
+
 def test_a_cluster_whose_control_plane_is_not_among_its_nodes_gets_one() -> None:
     objects = [each for each in cluster() if each["metadata"]["name"] != "cp.example"]
     made = importing.convert(objects)

@@ -6,18 +6,13 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#n
 from __future__ import annotations
 
 from netlab.api.meta import Object
+from netlab.api.node_labels import may_label
 from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt, Step
 from netlab.errors import ApiError
 
 _GROUP, _USER = "system:nodes", "system:node:"
 _MIRROR = "kubernetes.io/config.mirror"
-_OWN_LABELS = frozenset((
-    "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch",
-    "beta.kubernetes.io/os", "node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type",
-    "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region", "kubernetes.io/os"))
-_OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 
 class NodeRestriction(Step):
@@ -102,7 +97,7 @@ class NodeRestriction(Step):
     def _labels(self, attempt: Attempt, node: str, old: Object) -> None:
         new = attempt.obj["metadata"].get("labels") or {}
         changed = {key for key in set(new) | set(old) if new.get(key) != old.get(key)}
-        bad = sorted(key for key in changed if not _may_label(key))
+        bad = sorted(key for key in changed if not may_label(key))
         if bad:
             verb = "set the following labels" if attempt.operation == "CREATE" else "modify labels"
             raise self._no(attempt, f'node "{node}" is not allowed to {verb}: {", ".join(bad)}')
@@ -142,12 +137,3 @@ class NodeRestriction(Step):
     @staticmethod
     def _no(attempt: Attempt, said: str) -> ApiError:
         return status.forbidden(attempt.resource, attempt.name, said)
-
-
-def _may_label(key: str) -> bool:
-    domain = key.partition("/")[0] if "/" in key else ""
-    if domain == "node-restriction.kubernetes.io" or domain.endswith(".node-restriction.kubernetes.io"):
-        return False
-    if key in _OWN_LABELS or any(domain == own or domain.endswith(f".{own}") for own in _OWN_DOMAINS):
-        return True
-    return not any(domain == top or domain.endswith(f".{top}") for top in ("kubernetes.io", "k8s.io"))
