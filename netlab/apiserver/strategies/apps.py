@@ -1,4 +1,4 @@
-"""The kinds that make Pods: Deployment, ReplicaSet, DaemonSet, StatefulSet, ReplicationController, Job, CronJob."""
+"""The kinds whose Pods run on: Deployment, ReplicaSet, DaemonSet, StatefulSet, ReplicationController."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from netlab.api.meta import Object
 from netlab.apiserver.strategies import pod_defaults
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import apps as checks
+from netlab.apiserver.validation import meta as meta_checks
+from netlab.apiserver.validation import names
 from netlab.apiserver.validation.errors import FieldError
 
 
 class WorkloadStrategy(Strategy):
-    """What they share: a template, a selector that never changes, a generation."""
+    """What they share with Jobs: a template, a selector that never changes, a generation."""
 
     generation = True
     status_keeps_labels = True
@@ -33,7 +35,15 @@ class WorkloadStrategy(Strategy):
         obj["status"] = old.get("status", {})
 
 
-class DeploymentStrategy(WorkloadStrategy):
+class LastingStrategy(WorkloadStrategy):
+    """What those of the apps group share: counts in their status."""
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the counts."""
+        return [*super().validate_status(obj, old), *checks.status(self.resource.kind, obj, old)]
+
+
+class DeploymentStrategy(LastingStrategy):
     """Deployments."""
 
     def default_spec(self, spec: Object) -> None:
@@ -62,7 +72,7 @@ class DeploymentStrategy(WorkloadStrategy):
         return [*super().validate_update(obj, old), *checks.selector_update(obj, old)]
 
 
-class ReplicaSetStrategy(WorkloadStrategy):
+class ReplicaSetStrategy(LastingStrategy):
     """ReplicaSets."""
 
     def default_spec(self, spec: Object) -> None:
@@ -101,7 +111,7 @@ class ReplicationControllerStrategy(WorkloadStrategy):
         obj["status"] = {"replicas": 0}
 
 
-class DaemonSetStrategy(WorkloadStrategy):
+class DaemonSetStrategy(LastingStrategy):
     """DaemonSets."""
 
     def default_spec(self, spec: Object) -> None:
@@ -138,7 +148,7 @@ class DaemonSetStrategy(WorkloadStrategy):
         obj["metadata"].setdefault("annotations", {})[key] = str(after)
 
 
-class StatefulSetStrategy(WorkloadStrategy):
+class StatefulSetStrategy(LastingStrategy):
     """StatefulSets."""
 
     def default_spec(self, spec: Object) -> None:
@@ -149,7 +159,9 @@ class StatefulSetStrategy(WorkloadStrategy):
         if not strategy.get("type"):
             strategy["type"] = "RollingUpdate"
         if strategy["type"] == "RollingUpdate":
-            strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+            rolling = strategy.setdefault("rollingUpdate", {})
+            rolling.setdefault("partition", 0)
+            rolling.setdefault("maxUnavailable", 1)
         spec.setdefault("replicas", 1)
         spec.setdefault("revisionHistoryLimit", 10)
         retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
@@ -165,68 +177,27 @@ class StatefulSetStrategy(WorkloadStrategy):
         """Start with no replicas."""
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
 
+    def name_form(self, name: str) -> list[str]:
+        """A label, as its Pods' host names are."""
+        return names.dns_label(name)
+
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the StatefulSet."""
         return [*super().validate(obj), *checks.statefulset(obj["spec"], "spec")]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
-        """Check the StatefulSet; the selector stays."""
-        return [*super().validate_update(obj, old), *checks.selector_update(obj, old)]
+        """Check the StatefulSet; most of it stays."""
+        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]),
+                *checks.statefulset(obj["spec"], "spec", new=False), *checks.statefulset_update(obj, old)]
 
 
-class JobStrategy(WorkloadStrategy):
-    """Jobs: the server makes the selector from the Job's uid."""
-
-    def default_spec(self, spec: Object) -> None:
-        """One completion, one at a time, six retries."""
-        if spec.get("completions") is None and spec.get("parallelism") is None:
-            spec["completions"] = 1
-        spec.setdefault("parallelism", 1)
-        spec.setdefault("backoffLimit", 2147483647 if spec.get("backoffLimitPerIndex") is not None else 6)
-        spec.setdefault("completionMode", "NonIndexed")
-        spec.setdefault("suspend", False)
-        spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
-        spec.setdefault("manualSelector", False)
-
-    def prepare_create(self, obj: Object) -> None:
-        """Start with an empty status; make selector and template labels of the Job's uid."""
-        super().prepare_create(obj)
-        spec, uid, name = obj["spec"], obj["metadata"].get("uid", ""), obj["metadata"].get("name", "")
-        if spec.get("manualSelector"):
-            return
-        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
-        labels |= {"batch.kubernetes.io/controller-uid": uid, "controller-uid": uid,
-                   "batch.kubernetes.io/job-name": name, "job-name": name}
-        spec.setdefault("selector", {}).setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
+class ControllerRevisionStrategy(Strategy):
+    """ControllerRevisions: a picture of something, so it does not change."""
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check the Job."""
-        return [*super().validate(obj), *checks.job(obj["spec"], "spec")]
+        """Check that there is a picture."""
+        return [*super().validate(obj), *checks.revision(obj)]
 
-
-class CronJobStrategy(Strategy):
-    """CronJobs."""
-
-    generation = True
-    status_keeps_labels = True
-
-    def default(self, obj: Object) -> None:
-        """Overlapping runs are fine; three good and one failed Job are kept."""
-        spec = obj.setdefault("spec", {})
-        for name, value in (("concurrencyPolicy", "Allow"), ("suspend", False), ("successfulJobsHistoryLimit", 3),
-                            ("failedJobsHistoryLimit", 1)):
-            spec.setdefault(name, value)
-        template = spec.setdefault("jobTemplate", {}).setdefault("spec", {}).setdefault("template", {})
-        pod_defaults.pod_template(template)
-
-    def prepare_create(self, obj: Object) -> None:
-        """Start with an empty status."""
-        obj["status"] = {}
-
-    def prepare_update(self, obj: Object, old: Object) -> None:
-        """Keep the status."""
-        obj["status"] = old.get("status", {})
-
-    def validate(self, obj: Object) -> list[FieldError]:
-        """Check the CronJob."""
-        return [*super().validate(obj), *checks.cronjob(obj["spec"], "spec")]
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that it stays."""
+        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]), *checks.revision(obj, old)]

@@ -138,10 +138,6 @@ class PriorityClassStrategy(Strategy):
         return [*errors, *immutable(obj.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy")]
 
 
-class ControllerRevisionStrategy(Strategy):
-    """ControllerRevisions."""
-
-
 class ResourceQuotaStrategy(Strategy):
     """ResourceQuotas."""
 

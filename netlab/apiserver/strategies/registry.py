@@ -10,6 +10,7 @@ from netlab.apiserver.crd.strategy import DefinitionStrategy
 from netlab.apiserver.endpoint import Conversion
 from netlab.apiserver.strategies import (
     apps,
+    batch,
     certificates,
     cluster,
     core,
@@ -46,8 +47,9 @@ _STRATEGIES: dict[str, type[Strategy]] = {
     "replicasets.apps": apps.ReplicaSetStrategy,
     "daemonsets.apps": apps.DaemonSetStrategy,
     "statefulsets.apps": apps.StatefulSetStrategy,
-    "jobs.batch": apps.JobStrategy,
-    "cronjobs.batch": apps.CronJobStrategy,
+    "controllerrevisions.apps": apps.ControllerRevisionStrategy,
+    "jobs.batch": batch.JobStrategy,
+    "cronjobs.batch": batch.CronJobStrategy,
     "networkpolicies.networking.k8s.io": policy.NetworkPolicyStrategy,
     "ingresses.networking.k8s.io": policy.IngressStrategy,
     "ingressclasses.networking.k8s.io": policy.IngressClassStrategy,

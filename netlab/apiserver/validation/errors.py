@@ -39,9 +39,14 @@ def duplicate(field: str, value: Any) -> FieldError:
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {shown(value)}")
 
 
-def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
-    """The value is none of the known ones."""
-    words = ", ".join(f'"{word}"' for word in sorted(supported))
+def without_value(field: str, detail: str) -> FieldError:
+    """The field's value, which would say nothing, is wrong."""
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {detail}")
+
+
+def not_supported(field: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> FieldError:
+    """The value is none of the known ones, which are told in their order or sorted."""
+    words = ", ".join(f'"{word}"' for word in (supported if in_order else sorted(supported)))
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {shown(value)}: supported values: {words}")
 
 

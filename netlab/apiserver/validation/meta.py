@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ NameForm = Callable[[str], list[str]]
 
 _ANNOTATIONS_LIMIT = 256 * 1024
 _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_HTTP_PATH_FORM = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+"
+_HTTP_PATH = re.compile(rf"{_HTTP_PATH_FORM}\Z")
+_HTTP_PATH_TEXT = f"Invalid path (regex used for validation is '{_HTTP_PATH_FORM}')"
 IMMUTABLE = "field is immutable"
 
 
@@ -98,6 +102,17 @@ def object_meta_update(new: Object, old: Object, path: str = "metadata") -> list
                                     "no new finalizers can be added if the object is being deleted, "
                                     f"found new finalizers []string{{{said[1:-1].replace(' ', ', ')}}}"))
     return errors
+
+
+def domain_prefixed(path: str, text: str) -> list[FieldError]:
+    """Check a name like `acme.io/foo`, as controllers and managers have them (IsDomainPrefixedPath)."""
+    host, _, rest = text.partition("/")
+    if not text:
+        return [required(path)]
+    if not host or not rest:
+        return [invalid(path, text, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    errors = [invalid(path, host, said) for said in names.dns_subdomain(host)]
+    return errors if _HTTP_PATH.match(rest) else [*errors, invalid(path, rest, _HTTP_PATH_TEXT)]
 
 
 def immutable(new: Any, old: Any, path: str) -> list[FieldError]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.apiserver.validation import names
+from netlab.apiserver.validation import meta, names
 from netlab.apiserver.validation.apps import label_selector
 from netlab.apiserver.validation.errors import (
     FieldError,
@@ -29,7 +28,6 @@ _WILDCARD = ("a wildcard DNS-1123 subdomain must start with '*.', followed by a 
              "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. "
              "'*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?"
              "(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')")
-_PREFIXED = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
 _CONTROLLER_LIMIT = 250
 
 
@@ -218,11 +216,7 @@ def ingress_class(spec: Object, path: str) -> list[FieldError]:
     controller = spec.get("controller", "")
     if len(controller) > _CONTROLLER_LIMIT:
         errors.append(too_long(f"{path}.controller", _CONTROLLER_LIMIT))
-    elif not controller:
-        errors.append(required(f"{path}.controller"))
-    elif not _PREFIXED.match(controller):
-        errors.append(invalid(f"{path}.controller", controller,
-                              'must be a domain-prefixed path (such as "acme.io/foo")'))
+    errors += meta.domain_prefixed(f"{path}.controller", controller)
     found = spec.get("parameters")
     if found is not None:
         errors += [required(f"{path}.parameters.{part}", f"{part} is required") for part in ("kind", "name")
