@@ -8,7 +8,8 @@ Two public packages have the facts (both Apache-2.0):
   holds the descriptors of Kubernetes' protobuf files: field numbers, which fields are pointers in Go, which structs are
   embedded. Field numbers never change, so they serve later versions.
 
-Only facts are taken; descriptions are not. The layout of the table is told in schema.py, which reads it.
+Of some messages it has none: numbers.py tells those. Only facts are taken; descriptions are not. The layout of the
+table is told in schema.py, which reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from netlab.api import numbers
 
 TARGET = Path(__file__).parent / "data" / "schema.json.gz"
 STABLE = re.compile(r"v\d+$")
@@ -222,6 +225,9 @@ def build(definitions: dict[str, Any], binary: bytes, version: str) -> dict[str,
                 struct["f"][spelled[field.lower()]] |= {key: value for key, value in spec.items() if key in "npce"}
             elif spec["t"].startswith("&"):
                 struct["f"][field] = spec | {"i": 1}      # embedded in Go: its fields are the struct's own in JSON
+    for name, told in numbers.rows().items():
+        for field, spec in told.items():
+            structs[name]["f"][field] |= spec
     return {"kubernetes": version, "structs": structs}
 
 

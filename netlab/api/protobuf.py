@@ -1,6 +1,6 @@
 """Kubernetes' protobuf request bodies, decoded to the JSON object they stand for.
 
-kubectl 1.32 and later, and Go programs, send them; answers may always be JSON. The layout is told by the table's field
+kubectl 1.32 and later, and Go programs, send them; pack.py writes them. The layout is told by the table's field
 numbers (schema.py), so no generated code is needed. A body is the bytes `k8s` and zero and a runtime.Unknown message:
 {1: {1: apiVersion, 2: kind}, 2: the object, 3: contentEncoding, 4: contentType}.
 """
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.api.schema import Field, Struct, Type, struct_of, table
+from netlab.api.schema import ARRAY, BOOLEAN, STRINGS, Field, Struct, Type, struct_of, table
 from netlab.errors import ApiError
 
 MAGIC = b"k8s\0"
@@ -129,6 +129,8 @@ def _field(field: Field, raw: int | bytes, into: Object) -> None:
             into.pop(field.name, None)
         else:
             into[field.name] = value
+    elif kind.code == "list" and field.pointer:  # a list that is a message of its own in Go
+        into[field.name] = [_value(kind.item, item) for number, item in wire_fields(_chunk(raw)) if number == 1]
     elif kind.code == "map":
         key, value = _entry(kind.item, _chunk(raw))
         into.setdefault(field.name, {})[key] = value
@@ -173,7 +175,22 @@ def _value(kind: Type, raw: int | bytes) -> Any:
         return base64.b64encode(data).decode()
     if code in {"double", "float"}:
         return struct.unpack("<d" if code == "double" else "<f", data)[0]
+    if kind.reference in (ARRAY, BOOLEAN, STRINGS):
+        return _either(kind.reference, data)
     return _scalar(code, dict(wire_fields(data)))
+
+
+def _either(reference: str, data: bytes) -> Any:
+    """Return a schema, or what stands in its place: schemas, a boolean, texts."""
+    parts = list(wire_fields(data))
+    schema_at, other = (2, 1) if reference == BOOLEAN else (1, 2)
+    schema = Type("struct", struct=ARRAY.removesuffix("OrArray"))
+    found = next((raw for number, raw in parts if number == schema_at), None)
+    if found is not None:
+        return _value(schema, found)
+    inner = {ARRAY: schema, BOOLEAN: Type("boolean"), STRINGS: Type("string")}[reference]
+    others = [_value(inner, raw) for number, raw in parts if number == other]
+    return others if reference != BOOLEAN else bool(others and others[-1])
 
 
 def _scalar(code: str, parts: dict[int, int | bytes]) -> Any:

@@ -23,13 +23,14 @@ from typing import Any
 DATA = Path(__file__).parent / "data" / "schema.json.gz"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
+ARRAY, BOOLEAN, STRINGS = (f"{_EXTENSIONS}JSONSchemaPropsOr{other}" for other in ("Array", "Bool", "StringArray"))
+"""What is a schema or something else."""
 SCALARS = {
     f"{_META}Time": "time", f"{_META}MicroTime": "micro-time",
     f"{_META}FieldsV1": "raw", f"{_META}Patch": "raw", "io.k8s.apimachinery.pkg.runtime.RawExtension": "raw",
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "int-or-string",
-    f"{_EXTENSIONS}JSON": "any", f"{_EXTENSIONS}JSONSchemaPropsOrArray": "any",
-    f"{_EXTENSIONS}JSONSchemaPropsOrBool": "any", f"{_EXTENSIONS}JSONSchemaPropsOrStringArray": "any",
+    f"{_EXTENSIONS}JSON": "any", ARRAY: "any", BOOLEAN: "any", STRINGS: "any",
 }
 """Definitions that are structs in Go and something else in JSON. `raw` is any JSON object, kept as it is."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netlab.api import protobuf, validate
+from netlab.api import pack, protobuf, validate
 from netlab.api.patch import strategic
 from netlab.api.schema import table
 
@@ -64,6 +64,7 @@ def test_protobuf_bodies_are_the_objects_that_kubectl_prints(home):
             method, _, kind, body = server.requests[-1]
             assert (method, kind) == ("POST", protobuf.CONTENT_TYPE), command
             decoded, wanted = protobuf.decode(body), without_absent(json.loads(printed.stdout))
+            assert pack.encode(decoded) == body, command
             wanted["metadata"].pop("namespace", None)
             assert bool(decoded.pop("status", None)) <= bool(wanted.pop("status", None))  # zeros, of which some stay
             assert decoded == wanted, command
