@@ -125,21 +125,47 @@ def port_name(text: str) -> list[str]:
 
 
 def ip_address(text: str) -> list[str]:
-    """Complain about what is no IPv4 or IPv6 address."""
+    """Complain about what is no IPv4 or IPv6 address in one of its plain forms (KEP-4858)."""
     try:
-        ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
+        if _without_zeros(text):
+            return ["must not have leading 0s"]
         return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return []
+    return ["must not be an IPv4-mapped IPv6 address"] if _mapped(found) else []
 
 
 def cidr(text: str) -> list[str]:
-    """Complain about what is no address with a prefix length."""
+    """Complain about what is no network: an address with a prefix length, and no bits behind it (KEP-4858)."""
+    address, _, length = text.partition("/")
     try:
-        ipaddress.ip_network(text, strict=False)
+        plain = _without_zeros(address) or address
+        network = ipaddress.ip_network(f"{plain}/{int(length)}" if length.isascii() and length.isdigit() else "",
+                                       strict=False)
     except ValueError:
         return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
-    return [] if "/" in text else ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    found = ipaddress.ip_address(plain)
+    complaints = []
+    if plain != address or length != str(int(length)):
+        complaints.append("must not have leading 0s in IP or prefix length")
+    if _mapped(found):
+        complaints.append("must not have an IPv4-mapped IPv6 address")
+    if found != network.network_address:
+        complaints.append("must not have bits set beyond the prefix length")
+    return complaints
+
+
+def _mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+
+
+def _without_zeros(text: str) -> str:
+    """Return an IPv4 address without the zeros that its numbers begin with; "" if it is none or has none of them."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts):
+        return ""
+    plain = ".".join(str(int(part)) for part in parts)
+    return plain if plain != text else ""
 
 
 def env_name(text: str) -> list[str]:

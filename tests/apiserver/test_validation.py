@@ -100,7 +100,7 @@ def test_a_good_deployment() -> None:
 
 def service(**spec: Any) -> list[str]:
     whole = {"type": "ClusterIP", "sessionAffinity": "None", "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], **spec}
-    return [str(error) for error in services.service(whole, "spec", ("IPv4",))]
+    return [str(error) for error in services.service({"metadata": {}, "spec": whole}, ("IPv4",))]
 
 
 @pytest.mark.parametrize(("found", "wanted"), [
@@ -112,7 +112,7 @@ def service(**spec: Any) -> list[str]:
     (service(ports=[{"port": 1, "protocol": "TCP", "targetPort": 1}, {"port": 2, "protocol": "TCP", "targetPort": 2}]),
      "spec.ports[0].name: Required value"),
     (service(ports=[{"name": n, "port": 1, "protocol": "TCP", "targetPort": 1} for n in "ab"]),
-     'spec.ports[1]: Duplicate value: {"protocol":"TCP","port":1}'),
+     'spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":1,"TargetPort":0,"NodePort":0}'),
     (service(clusterIP="x", clusterIPs=["x"]), ('spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, '
      "(e.g. 10.9.8.7 or 2001:db8::ffff)")),
     (service(type="NodePort", clusterIP="None", clusterIPs=["None"], externalTrafficPolicy="Cluster"),

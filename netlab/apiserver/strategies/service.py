@@ -12,6 +12,7 @@ from netlab.api.meta import Object
 from netlab.apiserver import allocator, status
 from netlab.apiserver.strategies.base import Strategy, Undo
 from netlab.apiserver.strategies.service_change import WITH_PORTS, carry_over, drop_unneeded, needs_ports
+from netlab.apiserver.validation import meta as meta_checks
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation import services as checks
 from netlab.apiserver.validation.errors import FieldError, invalid, invalid_object
@@ -50,8 +51,8 @@ class ServiceStrategy(Strategy):
         self._stock = stock
 
     def name_form(self, name: str) -> list[str]:
-        """A Service is a DNS name's first label (RFC 1035)."""
-        return names.dns_1035_label(name)
+        """A Service is a DNS name's first label (RFC 1123, KEP-5311)."""
+        return names.dns_label(name)
 
     def default(self, obj: Object) -> None:
         """Fill in what does not need an address."""
@@ -77,6 +78,9 @@ class ServiceStrategy(Strategy):
             spec["internalTrafficPolicy"] = "Cluster"
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
+            for entry in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
+                if entry.get("ip"):
+                    entry.setdefault("ipMode", "VIP")
 
     def prepare_create(self, obj: Object) -> None:
         """Start without a load balancer; settle the families."""
@@ -93,11 +97,16 @@ class ServiceStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the Service."""
-        return [*super().validate(obj), *checks.service(obj["spec"], "spec", self._stock.families)]
+        return [*super().validate(obj), *checks.service(obj, self._stock.families)]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the Service; its cluster addresses stay."""
-        return [*super().validate_update(obj, old), *checks.service_update(obj["spec"], old["spec"])]
+        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]),
+                *checks.service_update(obj["spec"], old["spec"]), *checks.service(obj, self._stock.families, old)]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check what a load balancer has."""
+        return [*super().validate_status(obj, old), *checks.load_balancer(obj, old)]
 
     def allocate(self, obj: Object, old: Object | None, *, dry_run: bool) -> Undo | None:
         """Take cluster addresses and node ports.

@@ -11,6 +11,7 @@ from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, n
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("FQDN", "IPv4", "IPv6")
+_LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
 _ENDPOINTS, _PORTS, _ADDRESSES = 1000, 20000, 100
 
 
@@ -97,16 +98,21 @@ def _endpoint(endpoint: Object, path: str, kind: str) -> list[FieldError]:
 
 
 def _ip(address: str, path: str) -> list[FieldError]:
-    errors = [invalid(path, address, said) for said in names.ip_address(address)]
-    if errors:
-        return errors
-    parsed = ipaddress.ip_address(address)
+    return [invalid(path, address, said) for said in names.ip_address(address)] or special(address, path)
+
+
+def special(address: str, path: str) -> list[FieldError]:
+    """Check that an address can be that of another machine (ValidateEndpointIP); one that can't be read is fine."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return []
     if parsed.is_unspecified:
-        errors.append(invalid(path, address, f"may not be unspecified ({address})"))
+        return [invalid(path, address, f"may not be unspecified ({address})")]
     if parsed.is_loopback:
-        errors.append(invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+        return [invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")]
     if parsed.is_link_local:
-        errors.append(invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
-    if parsed.is_multicast and parsed.is_reserved is False:
-        errors.append(invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
-    return errors
+        return [invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")]
+    if any(parsed in network for network in _LINK_LOCAL_MULTICAST if network.version == parsed.version):
+        return [invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")]
+    return []

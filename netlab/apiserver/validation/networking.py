@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
@@ -87,27 +86,20 @@ def _block(block: Object, path: str) -> list[FieldError]:
     text = block.get("cidr", "")
     if not text:
         return [required(f"{path}.cidr")]
-    network = _network(text)
-    if network is None:
-        return [invalid(f"{path}.cidr", text, _CIDR)]
-    errors: list[FieldError] = []
+    errors = [invalid(f"{path}.cidr", text, said) for said in names.cidr(text)]
+    if errors:
+        return errors
+    network = ipaddress.ip_network(text)
     for at, part in enumerate(block.get("except") or []):
-        inner = _network(part)
-        if inner is None:
-            errors.append(invalid(f"{path}.except[{at}]", part, _CIDR))
-        elif inner.version != network.version or inner == network or int(inner.network_address) < int(
+        complaints = names.cidr(part)
+        errors += [invalid(f"{path}.except[{at}]", part, said) for said in complaints]
+        if complaints:
+            continue
+        inner = ipaddress.ip_network(part)
+        if inner.version != network.version or inner == network or int(inner.network_address) < int(
                 network.network_address) or int(inner.broadcast_address) > int(network.broadcast_address):
             errors.append(invalid(f"{path}.except[{at}]", part, "must be a strict subset of `cidr`"))
     return errors
-
-
-def _network(text: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    if not isinstance(text, str) or "/" not in text:
-        return None
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None
 
 
 def ingress(spec: Object, path: str) -> list[FieldError]:
@@ -196,7 +188,7 @@ def _backend(backend: Object, path: str) -> list[FieldError]:
         errors.append(required(f"{path}.service.name"))
     else:
         errors += [invalid(f"{path}.service.name", service["name"], said)
-                   for said in names.dns_1035_label(service["name"])]
+                   for said in names.dns_label(service["name"])]
     port = service.get("port") or {}
     name, number = port.get("name"), port.get("number")
     if name and number:
