@@ -172,7 +172,7 @@ def test_nodes_keep_their_networks() -> None:
 def test_slices_hold_addresses_of_their_type() -> None:
     slice_ = {"addressType": "IPv4", "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["127.0.0.1"]}]}
     said = [str(error) for error in endpoints.endpoint_slice(slice_)]
-    assert 'endpoints[0].addresses[0]: Invalid value: "fd00::1": must be an IPv4 address' in said
+    assert 'endpoints[0].addresses[0]: Invalid value: "fd00::1": must be a valid IPv4 address' in said
     assert any("loopback" in text for text in said)
 
 
@@ -194,3 +194,19 @@ def test_the_status_of_an_invalid_object() -> None:
     assert error.message == 'Deployment.apps "d" is invalid: [spec.a: Required value, spec.b: Invalid value: 1: no]'
     assert error.details["causes"][0] == {"reason": "FieldValueRequired", "message": "Required value", "field": "spec.a"}
     assert (error.code, error.details["group"], error.details["kind"]) == (422, "apps", "Deployment")
+
+
+@pytest.mark.parametrize(("endpoint", "wanted"), [
+    ({"hints": {"forZones": [{"name": "a"}, {"name": "a"}]}},
+     'endpoints[0].hints.forZones[1].name: Duplicate value: "a"'),
+    ({"hints": {"forNodes": [{"name": "n"}] * 9}}, "endpoints[0].hints.forNodes: Too many: 9: must have at most 8 items"),
+    ({"deprecatedTopology": {"topology.kubernetes.io/zone": "z"}}, ("endpoints[0].deprecatedTopology"
+     '[topology.kubernetes.io/zone]: Invalid value: "z": use zone field instead')),
+    ({"nodeName": "a b"}, 'endpoints[0].nodeName: Invalid value: "a b": ' + names.dns_subdomain("a b")[0]),
+    ({"addresses": ["example"], "type": "FQDN"}, ('endpoints[0].addresses[0]: Invalid value: "example": should be a domain '
+     "with at least two segments separated by dots")),
+])
+def test_bad_endpoints(endpoint: dict[str, Any], wanted: str) -> None:
+    kind = endpoint.pop("type", "IPv4")
+    said = endpoints.endpoint_slice({"addressType": kind, "endpoints": [{"addresses": ["10.0.0.1"], **endpoint}]})
+    assert [str(error) for error in said] == [wanted]

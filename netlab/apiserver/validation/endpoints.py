@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 from netlab.api.meta import Object
@@ -12,7 +13,7 @@ from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, n
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("FQDN", "IPv4", "IPv6")
 _LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
-_ENDPOINTS, _PORTS, _ADDRESSES = 1000, 20000, 100
+_ENDPOINTS, _PORTS, _ADDRESSES, _TOPOLOGY, _HINTS = 1000, 20000, 100, 16, 8
 
 
 def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
@@ -24,7 +25,14 @@ def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
             errors.append(required(field, "must specify `addresses` or `notReadyAddresses`"))
         for part in ("addresses", "notReadyAddresses"):
             for number, address in enumerate(subset.get(part) or []):
-                errors += _ip(address.get("ip", ""), f"{field}.{part}[{number}].ip")
+                spot = f"{field}.{part}[{number}]"
+                errors += _ip(address.get("ip", ""), f"{spot}.ip")
+                if address.get("hostname"):
+                    errors += [invalid(f"{spot}.hostname", address["hostname"], said)
+                               for said in names.dns_label(address["hostname"])]
+                if address.get("nodeName") is not None:
+                    errors += [invalid(f"{spot}.nodeName", address["nodeName"], said)
+                               for said in names.dns_subdomain(address["nodeName"])]
         ports = subset.get("ports") or []
         for number, port in enumerate(ports):
             spot = f"{field}.ports[{number}]"
@@ -36,6 +44,7 @@ def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
                        for said in names.port_number(port.get("port"))]
             if port.get("protocol") not in _PROTOCOLS:
                 errors.append(not_supported(f"{spot}.protocol", port.get("protocol"), _PROTOCOLS))
+            errors += _app_protocol(port, spot)
     return errors
 
 
@@ -67,12 +76,19 @@ def endpoint_slice(obj: Object) -> list[FieldError]:
             errors += [invalid(f"ports[{at}].port", port["port"], said) for said in names.port_number(port["port"])]
         if port.get("protocol") not in _PROTOCOLS:
             errors.append(not_supported(f"ports[{at}].protocol", port.get("protocol"), _PROTOCOLS))
+        errors += _app_protocol(port, f"ports[{at}]")
     return errors
 
 
 def endpoint_slice_update(obj: Object, old: Object) -> list[FieldError]:
     """Check that the type of address stays."""
     return meta.immutable(obj.get("addressType"), old.get("addressType"), "addressType")
+
+
+def _app_protocol(port: Object, path: str) -> list[FieldError]:
+    found = port.get("appProtocol")
+    return [] if found is None else [invalid(f"{path}.appProtocol", found, said)
+                                     for said in names.qualified_name(found)]
 
 
 def _endpoint(endpoint: Object, path: str, kind: str) -> list[FieldError]:
@@ -83,17 +99,51 @@ def _endpoint(endpoint: Object, path: str, kind: str) -> list[FieldError]:
     if len(addresses) > _ADDRESSES:
         errors.append(too_many(f"{path}.addresses", len(addresses), _ADDRESSES))
     for at, address in enumerate(addresses):
-        field = f"{path}.addresses[{at}]"
-        if kind == "FQDN":
-            errors += [invalid(field, address, said) for said in names.dns_subdomain(address)]
-            continue
-        errors += _ip(address, field)
-        if not names.ip_address(address) and kind in ("IPv4", "IPv6") \
-                and f"IPv{ipaddress.ip_address(address).version}" != kind:
-            errors.append(invalid(field, address, f"must be an {kind} address"))
-    hostname = endpoint.get("hostname")
-    if hostname:
+        errors += _address(address, kind, f"{path}.addresses[{at}]")
+    node, hostname = endpoint.get("nodeName"), endpoint.get("hostname")
+    if node is not None:
+        errors += [invalid(f"{path}.nodeName", node, said) for said in names.dns_subdomain(node)]
+    topology, field = endpoint.get("deprecatedTopology") or {}, f"{path}.deprecatedTopology"
+    if len(topology) > _TOPOLOGY:
+        errors.append(too_many(field, len(topology), _TOPOLOGY))
+    for key, value in topology.items():
+        errors += [invalid(field, key, said) for said in names.qualified_name(key)]
+        if key == "topology.kubernetes.io/zone":
+            errors.append(invalid(f"{field}[{key}]", value, "use zone field instead"))
+    if hostname is not None:
         errors += [invalid(f"{path}.hostname", hostname, said) for said in names.dns_label(hostname)]
+    hints = endpoint.get("hints") or {}
+    return [*errors, *_hints(hints.get("forZones") or [], f"{path}.hints.forZones", names.label_value),
+            *_hints(hints.get("forNodes") or [], f"{path}.hints.forNodes", names.dns_subdomain)]
+
+
+def _address(address: str, kind: str, path: str) -> list[FieldError]:
+    if kind == "FQDN":
+        name = address.removesuffix(".")
+        if not name:
+            return [required(path)]
+        errors = [invalid(path, name, said) for said in names.dns_subdomain(name)]
+        return errors or ([] if "." in name else [
+            invalid(path, name, "should be a domain with at least two segments separated by dots")])
+    errors = _ip(address, path)
+    if not names.ip_address(address) and kind in ("IPv4", "IPv6") \
+            and f"IPv{ipaddress.ip_address(address).version}" != kind:
+        errors.insert(0, invalid(path, address, f"must be a valid {kind} address"))
+    return errors
+
+
+def _hints(found: list[Object], path: str, form: Callable[[str], list[str]]) -> list[FieldError]:
+    if len(found) > _HINTS:
+        return [too_many(path, len(found), _HINTS)]
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for at, hint in enumerate(found):
+        name = hint.get("name", "")
+        if name in seen:
+            errors.append(duplicate(f"{path}[{at}].name", name))
+        else:
+            errors += [invalid(f"{path}[{at}].name", name, said) for said in form(name)]
+        seen.add(name)
     return errors
 
 
