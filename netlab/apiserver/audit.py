@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import yaml
 
-from netlab.api import meta
+from netlab.api import meta, protobuf
 from netlab.api.meta import Object
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.http import Reply, Request, Response, User
@@ -232,8 +232,10 @@ def _reference(asked: Attributes, made: str) -> Object:
 def _objects(sent: bytes, answer: bytes) -> Object:
     found: Object = {}
     for key, raw in (("requestObject", sent), ("responseObject", answer)):
-        if raw[:1] == b"{":
-            with contextlib.suppress(orjson.JSONDecodeError):
+        with contextlib.suppress(orjson.JSONDecodeError, ApiError):
+            if protobuf.is_protobuf(raw):
+                found[key] = protobuf.decode(raw)
+            elif raw[:1] == b"{":
                 found[key] = orjson.loads(raw)
     return found
 

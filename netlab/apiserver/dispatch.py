@@ -158,14 +158,15 @@ class Dispatcher:
                 raise status.terminating(resource)
         if asked.verb not in resource.verbs:
             raise status.method_not_supported(resource, asked.verb)
-        call.form = negotiate.accept(request.headers.get("Accept", ""), plain=resource.kind in reviews.KINDS)
+        call.form = negotiate.accept(request.headers.get("Accept", ""), plain=resource.kind in reviews.KINDS,
+                                     custom=endpoint.custom is not None)
         if resource.group_resource in _DEPRECATED:
             request.warnings.append(_DEPRECATED[resource.group_resource])
         if resource.kind in reviews.KINDS:
-            return await reviews.create(call)
-        if resource.kind == "ComponentStatus":
-            return await components.get(call)
-        return await _VERBS[asked.verb](call)
+            verb: Verb = reviews.create
+        else:
+            verb = components.get if resource.kind == "ComponentStatus" else _VERBS[asked.verb]
+        return negotiate.dumped(call.form, await verb(call))
 
     async def _subresource(self, call: Call) -> Response:
         asked = call.target
@@ -180,9 +181,12 @@ class Dispatcher:
         verb = _SUBRESOURCES.get((asked.subresource, asked.verb))
         if verb is None:
             raise status.method_not_supported(asked.resource, asked.verb or call.request.method.lower())
-        if verb in (get, update, patch) or asked.subresource == "finalize":
-            call.form = negotiate.accept(call.request.headers.get("Accept", ""))
-        return await verb(call)
+        if asked.subresource == "log":
+            return await verb(call)
+        whole = verb in (get, update, patch) or asked.subresource == "finalize"
+        call.form = negotiate.accept(call.request.headers.get("Accept", ""), plain=not whole,
+                                     custom=whole and call.endpoint.custom is not None)
+        return negotiate.dumped(call.form, await verb(call))
 
     async def _page(self, request: Request) -> Response:
         first = request.path.strip("/").partition("/")[0]
@@ -200,7 +204,8 @@ class Dispatcher:
             return openapi.page(self.api, request)
         found = self._discovery.page(request, address=f"{self.api.options.advertise}:{self.api.port}")
         if found is not None:
-            return found
+            packed = negotiate.only_protobuf(request.headers.get("Accept", ""))
+            return negotiate.dumped(negotiate.Form(protobuf=packed), found)
         if not first:
             return Reply(orjson.dumps({"paths": openapi.paths(self.api)}))
         raise status.no_such_path()

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from netlab.apiserver import status, websocket
+from netlab.apiserver import negotiate, status, websocket
 from netlab.apiserver.http import Handler, Large, Reply, Request, Response, Upgrade, split_target
 from netlab.errors import ApiError, UsageError
 
@@ -90,10 +90,10 @@ class Server:
                 response = await asyncio.shield(self._handler(request))
             return await _send(raw, request, response)
         except ApiError as error:
-            return _plain(request, error_reply(error))
+            return _plain(request, error_reply(error, request))
         except Exception as error:
             log.exception("%s %s", request.method, path)
-            return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}")))
+            return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}"), request))
         finally:
             self.in_flight -= 1
 
@@ -123,12 +123,14 @@ _transport_log = logging.getLogger(f"{__name__}.http")
 _transport_log.addFilter(_Quiet())
 
 
-def error_reply(error: ApiError) -> Reply:
-    """Return an error as the Status that goes over the wire."""
+def error_reply(error: ApiError, request: Request) -> Reply:
+    """Return an error as the Status that goes over the wire: in protobuf for a client that takes nothing else."""
     headers = {}
     if "retryAfterSeconds" in error.details:
         headers["Retry-After"] = str(error.details["retryAfterSeconds"])
-    return Reply(orjson.dumps(error.status()), error.code, headers=headers)
+    form = negotiate.Form(protobuf=negotiate.only_protobuf(request.headers.get("Accept", "")) and error.code != 406)
+    body, content_type = negotiate.dump(form, orjson.dumps(error.status()))
+    return Reply(body, error.code, content_type, headers)
 
 
 class _Body:

@@ -33,4 +33,6 @@ async def deletecollection(call: Call) -> Reply:
         except ApiError as error:
             if error.code != 404:
                 raise
+    if call.form.protobuf:
+        return await render.packed(call, kvs, {"resourceVersion": str(revision)})
     return render.many(call, kvs, {"resourceVersion": str(revision)})

@@ -49,6 +49,8 @@ async def list_(call: Call) -> Reply:
         metadata["continue"] = _token(revision, prefix, last)
         if chosen.empty:
             metadata["remainingItemCount"] = remaining
+    if call.form.protobuf:
+        return await render.packed(call, kvs, metadata)
     return render.many(call, kvs, metadata)
 
 

@@ -1,15 +1,17 @@
-"""WATCH: every change of a collection after a revision, each once, in order, as one JSON object per line."""
+"""WATCH: every change of a collection after a revision, each once, in order: a line of JSON, or a frame of protobuf."""
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import orjson
 
+from netlab.api import pack
 from netlab.api.meta import Object
-from netlab.apiserver import render, status
+from netlab.api.protobuf import CONTENT_TYPE
+from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Response, Sink, Stream
@@ -27,7 +29,7 @@ _PIECE = 500
 """Objects of a snapshot that are made ready at a time."""
 
 Line = Callable[[str, KeyValue, int], bytes]
-"""(type, object's revision, resourceVersion to show) → one line."""
+"""(type, object's revision, resourceVersion to show) → one line, or one frame."""
 
 _SHARED = 256
 _recent: deque[Event] = deque()
@@ -59,12 +61,12 @@ async def watch(call: Call) -> Response:
         source = store.watch(prefix, after=min(start, store.revision) or store.revision, limit=_QUEUE)
     except Compacted as error:
         gone = status.Expired(f"too old resource version: {wanted} ({error.compacted + 1})")
-        return Stream(lambda sink: sink.write(_error_line(gone)), messages="lines")
+        return _stream(call, lambda sink: sink.write(_error_line(call, gone)))
     if call.api.stopping:
         source.close()
         raise status.unavailable("the API server is shutting down")
     line = _table_lines(call) if call.form.shape == "table" else _partial_lines(call) if call.form.shape == "partial" \
-        else _ObjectLines(call.endpoint)
+        else _ObjectLines(call.endpoint, packed=call.form.protobuf)
 
     async def run(sink: Sink) -> None:
         call.api.watches.add(source)
@@ -76,12 +78,18 @@ async def watch(call: Call) -> Response:
                         await sink.write(_bookmark(call, snapshot.revision, initial_end=True))
                 await _follow(call, sink, source, chosen, line, start=start, seconds=seconds, bookmarks=bookmarks)
         except ApiError as error:  # an object that can't be read: say so, and end
-            await sink.write(_error_line(error))
+            await sink.write(_error_line(call, error))
         except WatchCut:
             return  # too slow, or the server stops: the client comes back with what it has seen last
         finally:
             call.api.watches.discard(source)
 
+    return _stream(call, run)
+
+
+def _stream(call: Call, run: Callable[[Sink], Awaitable[None]]) -> Stream:
+    if call.form.protobuf:
+        return Stream(run, f"{CONTENT_TYPE};stream=watch")
     return Stream(run, messages="lines")
 
 
@@ -136,7 +144,8 @@ def _eager(endpoint: Endpoint, sink: Sink, key: bytes, chosen: Selection, line: 
         global _last
         if events[0].revision <= start:
             return False
-        mark = (endpoint, key, events[0].revision, events[-1].revision, len(events)) if chosen.empty else None
+        mark = (endpoint, key, events[0].revision, events[-1].revision, len(events), line.packed) if chosen.empty \
+            else None
         if mark is not None and _last[0] == mark:
             text = _last[1]
         else:
@@ -167,23 +176,28 @@ def _event_line(endpoint: Endpoint, event: Event, chosen: Selection, line: Line)
     kind = "DELETED" if not after else "MODIFIED" if before else "ADDED"
     if not isinstance(line, _ObjectLines):
         return line(kind, kv, event.revision)
-    memo = event.memo
-    if memo is None or memo[0] is not endpoint or memo[1] != kind:
-        memo = event.memo = (endpoint, kind, line(kind, kv, event.revision))
+    for kept, as_, packed, text in event.memo or ():
+        if kept is endpoint and as_ == kind and packed == line.packed:
+            return text  # type: ignore[no-any-return]
+    made = line(kind, kv, event.revision)
+    if event.memo is None:
+        event.memo = []
         _recent.append(event)
         if len(_recent) > _SHARED:
             _recent.popleft().memo = None
-    text: bytes = memo[2]
-    return text
+    event.memo.append((endpoint, kind, line.packed, made))
+    return made
 
 
 class _ObjectLines:
     """Lines with whole objects: the same for all who watch them."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, *, packed: bool) -> None:
+        self._endpoint, self.packed = endpoint, packed
 
     def __call__(self, kind: str, kv: KeyValue, revision: int) -> bytes:
+        if self.packed:
+            return pack.event(kind, negotiate.packed(_at(self._endpoint, kv, revision)))
         if revision != kv.mod_revision:
             kv = KeyValue(kv.key, kv.value, kv.create_revision, revision, kv.version)
         return b'{"type":"%s","object":%s}\n' % (kind.encode(), self._endpoint.wire(kv))
@@ -192,7 +206,7 @@ class _ObjectLines:
 def _partial_lines(call: Call) -> Line:
     def line(kind: str, kv: KeyValue, revision: int) -> bytes:
         obj = _at(call.endpoint, kv, revision)
-        return orjson.dumps({"type": kind, "object": render.partial(obj, call.form)}) + b"\n"
+        return _event(call, kind, render.partial(obj, call.form))
 
     return line
 
@@ -207,7 +221,7 @@ def _table_lines(call: Call) -> Line:
         shown = render.table_of(call.endpoint, call.form, [obj], now=call.api.clock(), include=include,
                                 revision=str(revision), headers=first)
         first = False
-        return orjson.dumps({"type": kind, "object": shown}) + b"\n"
+        return _event(call, kind, shown)
 
     return line
 
@@ -232,11 +246,17 @@ def _bookmark(call: Call, revision: int, *, initial_end: bool = False) -> bytes:
     if call.form.shape == "table":
         obj |= {"columnDefinitions": [], "rows": [{"cells": [], "object": {
             "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata}}]}
-    return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+    return _event(call, "BOOKMARK", obj)
 
 
-def _error_line(error: ApiError) -> bytes:
-    return orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n"
+def _error_line(call: Call, error: ApiError) -> bytes:
+    return _event(call, "ERROR", error.status())
+
+
+def _event(call: Call, kind: str, obj: Object) -> bytes:
+    if call.form.protobuf:
+        return pack.event(kind, negotiate.packed(obj))
+    return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
 
 def _seconds(text: str) -> float:
