@@ -1,10 +1,10 @@
 """What form a client wants its answer in (Accept) and what form its body has (Content-Type).
 
 Protobuf is for clients that take nothing else in the shape they want; upstream gives it to all that name it first. The
-store holds JSON, which is sent as it is stored, so protobuf has to be made of each object anew: on a busy machine a LIST
-of 5,000 Pods took 0.9 s of this process's time with it and 0.04 s with JSON, and it is one process for everybody. A GET
-took 0.8 ms instead of 0.6 ms, an event 0.15 ms more, once for all its watchers. What a client saves in reading protobuf,
-all others would pay for.
+store holds JSON, which is sent as it is stored, so protobuf has to be made of each object anew: on a busy machine a
+LIST of 5,000 Pods took 0.9 s of this process's time with it and 0.04 s with JSON, and it is one process for everybody.
+A GET took 0.8 ms instead of 0.6 ms, an event 0.15 ms more, once for all its watchers. What a client saves in reading
+protobuf, all others would pay for.
 """
 
 from __future__ import annotations
