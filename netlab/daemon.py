@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 _THRIFT_SECONDS = 10.0
 _THRIFT_BYTES = 8 << 20
 _TLS_BUFFER = 64 * 1024
+SILENCE: tuple[int, int, int] = (30, 10, 3)
+"""Seconds of silence before the other end of a connection is asked for a sign, seconds between questions, how many."""
 _buffer = bytearray(_TLS_BUFFER)
 _view = memoryview(_buffer)
 
@@ -98,6 +101,26 @@ def listen_host(text: str) -> str | None:
     """
     host = text.strip("[]")
     return None if host in ("", "0.0.0.0", "::") else host
+
+
+def watchful(sock: Any) -> None:
+    """Let a socket, and every connection that it accepts, end when the other end is gone without a word.
+
+    A machine that lost its power or its cable sends no FIN; the kernel's own two hours would keep whatever waits for
+    it, followed logs and watches, and what these wait for in turn. A peer that only takes nothing is not gone.
+    """
+    idle, interval, count = SILENCE
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
+
+
+def watchful_socket(info: tuple[Any, ...]) -> socket.socket:
+    """Return a new socket for one of getaddrinfo's rows, as aiohttp asks for them."""
+    made = socket.socket(*info[:3])
+    watchful(made)
+    return made
 
 
 async def first(*awaitables: Awaitable[object]) -> None:

@@ -16,6 +16,7 @@ from netlab.api.quantity import Quantity
 Usage = dict[str, Quantity]
 ONE = quantity.parse("1")
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
+_SPOKEN = ("cpu", "memory")
 _OLD_COUNTS = {"pods": "pods", "services": "services", "replicationcontrollers": "replicationcontrollers",
                "resourcequotas": "resourcequotas", "secrets": "secrets", "configmaps": "configmaps",
                "persistentvolumeclaims": "persistentvolumeclaims"}
@@ -23,7 +24,7 @@ _CLASS = ".storageclass.storage.k8s.io/"
 
 
 def used(resource: Resource, obj: Object) -> Usage:
-    """Return what an object uses, by the names that quotas have for it; {} for a Pod that has ended."""
+    """Return what an object uses, by the names that quotas have for it; a Pod that has ended is an object still."""
     found: Usage = {f"count/{resource.group_resource}": ONE}
     if resource.group_resource == "pods":
         return _pod(obj, found)
@@ -38,7 +39,7 @@ def used(resource: Resource, obj: Object) -> Usage:
 
 def _pod(pod: Object, found: Usage) -> Usage:
     if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
-        return {}
+        return found
     found["pods"] = ONE
     spec = pod.get("spec") or {}
     for part in ("requests", "limits"):
@@ -53,7 +54,10 @@ def _pod(pod: Object, found: Usage) -> Usage:
 
 
 def total(spec: Object, part: str) -> Usage:
-    """Return what a Pod asks for (`requests` or `limits`): containers and sidecars, or a larger init container."""
+    """Return what a Pod asks for (`requests` or `limits`): containers and sidecars, or a larger init container.
+
+    What the Pod as a whole asks for (`spec.resources`) stands for what its containers do.
+    """
     running: Usage = {}
     for container in spec.get("containers") or ():
         _add(running, container, part)
@@ -70,6 +74,9 @@ def total(spec: Object, part: str) -> Usage:
             peak[name] = max(peak.get(name, quantity.ZERO), amount)
     for name, amount in peak.items():
         running[name] = max(running.get(name, quantity.ZERO), amount)
+    for name, text in ((spec.get("resources") or {}).get(part) or {}).items():
+        if name in _SPOKEN or name.startswith("hugepages-"):
+            running[name] = quantity.parse(text)
     for name, text in (spec.get("overhead") or {}).items():
         if part == "requests" or name in running:
             running[name] = running.get(name, quantity.ZERO) + quantity.parse(text)
@@ -157,16 +164,26 @@ def names(quota: Object) -> tuple[str, ...]:
     return tuple((quota.get("spec") or {}).get("hard") or {})
 
 
-def missing(hard: Iterable[str], pod: Object) -> list[str]:
-    """Return which limited compute resources some container of a new Pod does not speak of: it must."""
-    wanted = {name: (name.partition(".")[0], name.partition(".")[2]) if name.startswith(("requests.", "limits."))
-              else ("requests", name) for name in hard
-              if name in _COMPUTE or name.startswith(("requests.", "limits."))}
-    wanted = {name: (part, what) for name, (part, what) in wanted.items() if what in _COMPUTE}
+def missing(hard: Iterable[str], pod: Object) -> dict[str, list[str]]:
+    """Return the limited resources of which containers of a new Pod must say what they use, and those that do not.
+
+    Only processor and memory must be spoken of, and not where the Pod as a whole does.
+    """
     spec = pod.get("spec") or {}
-    lacking = set()
-    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        resources = container.get("resources") or {}
-        lacking |= {name for name, (part, what) in wanted.items() if what not in (resources.get(part) or {})
-                    and not (part == "requests" and what in (resources.get("limits") or {}))}
-    return sorted(lacking)
+    if any((spec.get("resources") or {}).get(part) for part in ("requests", "limits")):
+        return {}
+    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    lacking = {}
+    for limited in sorted(hard):
+        part, _, name = limited.rpartition(".")
+        if name not in _SPOKEN or part not in ("", "requests", "limits"):
+            continue
+        silent = {container.get("name", "") for container in containers
+                  if not _speaks(container.get("resources") or {}, part or "requests", name)}
+        if silent:
+            lacking[limited] = sorted(silent)
+    return lacking
+
+
+def _speaks(resources: Object, part: str, name: str) -> bool:
+    return name in (resources.get(part) or {}) or (part == "requests" and name in (resources.get("limits") or {}))

@@ -170,7 +170,11 @@ class Log:
 
 @dataclass
 class Record:
-    """One request on its way. `notes` become its annotations."""
+    """One request on its way. `notes` become its annotations.
+
+    It is judged and told as its sender's, whomever he asks to be taken for: that is `impersonated`. `words` stand for
+    the answer's message.
+    """
 
     log: Log
     request: Request
@@ -181,12 +185,14 @@ class Record:
     audit_id: str
     notes: dict[str, str] = field(default_factory=dict)
     sent: bytes = b""
+    impersonated: User | None = None
+    words: str = ""
 
     def finish(self, response: Response | None, code: int, error: ApiError | None, *, now: float) -> None:
         """Write the last stage."""
         state: Object = {"metadata": {}, "code": code}
         if error is not None:
-            state |= {"status": "Failure", "message": str(error), "reason": error.reason}
+            state |= {"status": "Failure", "message": self.words or str(error), "reason": error.reason}
         body = response.whole() if isinstance(response, Reply) and self.level == "RequestResponse" else b""
         self.write("ResponseComplete", now, state, body)
 
@@ -201,6 +207,8 @@ class Record:
             "stage": stage, "requestURI": f"{request.path}{query}", "verb": asked.verb, "user": _user(asked.user),
             "sourceIPs": [request.peer.rpartition(":")[0].strip("[]") or request.peer] if request.peer else [],
             "userAgent": request.headers.get("User-Agent", "")}
+        if self.impersonated is not None and stage != "RequestReceived":
+            event["impersonatedUser"] = _user(self.impersonated)
         if not asked.path:
             event["objectRef"] = _reference(asked, request.object_name)
         if state is not None:
@@ -215,6 +223,8 @@ class Record:
 
 
 def _user(user: User) -> Object:
+    if not user.name:
+        return {}
     found: Object = {"username": user.name, "groups": list(user.groups)}
     if user.uid:
         found["uid"] = user.uid

@@ -10,7 +10,7 @@ import orjson
 
 from netlab.apiserver import audit, health, negotiate, openapi, reviews, status
 from netlab.apiserver.api import Api
-from netlab.apiserver.auth.authenticate import ANONYMOUS, authenticate
+from netlab.apiserver.auth.authenticate import ANONYMOUS, NOBODY, attempted, authenticate
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.auth.impersonate import impersonated
 from netlab.apiserver.auth.refuse import attributes, refused
@@ -106,13 +106,22 @@ class Dispatcher:
                 self.metrics.count(key, code, self.api.monotonic() - started)
 
     async def _answer(self, request: Request, asked: Target | None) -> Response:
-        request.user = await authenticate(request, self.api.bearers, now=self.api.clock())
+        try:
+            request.user = await authenticate(request, self.api.bearers, now=self.api.clock())
+        except ApiError:
+            if self.api.audit is not None:
+                request.user = NOBODY
+                await self._audited(request, attributes(request, asked))
+            raise
         authorizer = self.api.authorizer
+        if self.api.audit is not None:
+            await self._audited(request, attributes(request, asked))
+        asking = request.user
         request.user = await impersonated(request, authorizer)
+        if request.user is not asking and (record := self._records.get(id(request))):
+            record.impersonated = request.user
         await authorizer.refresh(request.user)
         wanted = attributes(request, asked)
-        if self.api.audit is not None:
-            await self._audited(request, wanted)
         self._permit(request, wanted)
         if wanted.subresource in _STREAMING and wanted.verb == "get" \
                 and request.headers.get("Upgrade", "").lower() == "websocket":
@@ -130,6 +139,9 @@ class Dispatcher:
         if record is None:
             return
         self._records[id(request)] = record
+        if request.user is NOBODY:
+            record.words = attempted(request)
+            return
         if record.level in ("Request", "RequestResponse") and request.headers.get("Upgrade") is None:
             record.sent = await request.body()
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
+from netlab import daemon
 from netlab.apiserver import negotiate, status, websocket
 from netlab.apiserver.http import Handler, Large, Reply, Request, Response, Upgrade, split_target
 from netlab.errors import ApiError, UsageError
@@ -61,6 +62,8 @@ class Server:
                 self._web, host, port, ssl=self._context, backlog=1024, reuse_address=True, **extra)
         except OSError as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        for listening in listener.sockets:
+            daemon.watchful(listening)
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 

@@ -44,14 +44,15 @@ def command(identity: str | None, name: str, output: str, last: int, user: str, 
             click.echo(_way(seen))
         return
     found = [seen for seen in requests.recent(record)
-             if user in seen.user and resource in seen.what and (not failed or seen.code >= 400)][-last:]
+             if (user in seen.user or user in seen.acting) and resource in seen.what
+             and (not failed or seen.code >= 400)][-last:]
     if output:
         emit([seen.to_object() for seen in found], output)
     elif not found:
         click.echo("no such request in the audit log", err=True)
     else:
         click.echo(table(["TIME", "ID", "VERB", "OBJECT", "USER", "CODE", "REVISION"], [
-            [_clock(seen.at), seen.id[:8], seen.verb, seen.what, seen.user, seen.code or "-", seen.revision or "-"]
+            [_clock(seen.at), seen.id[:8], seen.verb, seen.what, _who(seen), seen.code or "-", seen.revision or "-"]
             for seen in found]))
 
 
@@ -59,14 +60,24 @@ def _clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03}"
 
 
+def _who(seen: Seen) -> str:
+    return f"{seen.user} as {seen.acting}" if seen.acting else seen.user or "-"
+
+
+def _listed(groups: tuple[str, ...]) -> str:
+    return ", ".join(groups)
+
+
 def _way(seen: Seen) -> str:
     lines = [f"request {seen.id} at {_clock(seen.at)}, {seen.took * 1000:.1f} ms, on {seen.node}",
              f"  asked        {seen.verb} {seen.what}", f"               {seen.uri}",
-             f"  who          {seen.user} ({', '.join(seen.groups)})",
+             f"  who          {f'{seen.user} ({_listed(seen.groups)})' if seen.user else 'could not be told'}",
+             *([f"  taken for    {seen.acting} ({_listed(seen.acting_groups)})"] if seen.acting else []),
              f"               from {seen.source or 'the server itself'}, {seen.agent or 'no User-Agent'}"]
     if seen.decision:
         word = "allowed" if seen.decision == "allow" else "forbidden"
-        reason = seen.reason or ("members of system:masters may do everything" if _MASTERS in seen.groups else "")
+        masters = _MASTERS in (seen.acting_groups if seen.acting else seen.groups)
+        reason = seen.reason or ("members of system:masters may do everything" if masters else "")
         lines.append(f"  authorized   {word}{f': {reason}' if reason else ''}")
     for step, operations in seen.changed.items():
         lines.append(f"  admission    {step} changed {len(operations)} field{'s' if len(operations) > 1 else ''}")

@@ -10,7 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -75,9 +75,13 @@ class Server:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         try:
-            await web.TCPSite(runner, daemon.listen_host(host), port, ssl_context=tls, reuse_address=True).start()
+            site = web.TCPSite(runner, daemon.listen_host(host), port, ssl_context=tls, reuse_address=True)
+            await site.start()
         except OSError as error:
             raise NetlabError(f"can't listen on {host}:{port}: {error.strerror}") from error
+        listening: Any = site._server  # noqa: SLF001 - TCPSite tells no other way
+        for sock in listening.sockets:
+            daemon.watchful(sock)
         self._runners.append(runner)
 
     def _tls(self) -> ssl.SSLContext:

@@ -20,7 +20,10 @@ _PORTION = 256 * 1024
 
 @dataclass(frozen=True)
 class Seen:
-    """One request. `took` is in seconds; `changed` maps an admission step to the operations of its JSON patch."""
+    """One request. `took` is in seconds; `changed` maps an admission step to the operations of its JSON patch.
+
+    `user` sent it; `acting` and `acting_groups` are whom he asked to be taken for (kubectl --as), if anybody.
+    """
 
     id: str
     node: str
@@ -40,11 +43,15 @@ class Seen:
     refused_by: str
     changed: dict[str, list[dict[str, Any]]]
     revision: str
+    acting: str = ""
+    acting_groups: tuple[str, ...] = ()
 
     def to_object(self) -> dict[str, Any]:
         """Return it for -o json."""
         return {"id": self.id, "node": self.node, "time": self.at, "seconds": self.took, "verb": self.verb,
-                "object": self.what, "user": self.user, "groups": list(self.groups), "userAgent": self.agent,
+                "object": self.what, "user": self.user, "groups": list(self.groups),
+                "impersonated": {"user": self.acting, "groups": list(self.acting_groups)} if self.acting else None,
+                "userAgent": self.agent,
                 "source": self.source, "uri": self.uri, "code": self.code, "message": self.message,
                 "authorization": {"decision": self.decision, "reason": self.reason},
                 "admission": {"changed": self.changed, "refusedBy": self.refused_by}, "revision": self.revision}
@@ -84,16 +91,19 @@ def read(line: bytes, node: str) -> Seen | None:
         if event.get("stage") != "ResponseComplete":
             return None
         notes, state, user = event.get("annotations") or {}, event.get("responseStatus") or {}, event["user"]
+        acting = event.get("impersonatedUser") or {}
         begun = parse_timestamp(event["requestReceivedTimestamp"])
         changed = json.loads(notes[_CHANGED]) if notes.get(_CHANGED) else {}
         return Seen(
             id=event["auditID"], node=node, at=begun, took=parse_timestamp(event["stageTimestamp"]) - begun,
-            verb=event["verb"], what=_what(event), user=user["username"], groups=tuple(user.get("groups") or ()),
+            verb=event["verb"], what=_what(event), user=user.get("username", ""),
+            groups=tuple(user.get("groups") or ()),
             agent=event.get("userAgent", ""), source=", ".join(event.get("sourceIPs") or ()), uri=event["requestURI"],
             code=state.get("code", 0), message=state.get("message", ""),
             decision=notes.get("authorization.k8s.io/decision", ""),
             reason=notes.get("authorization.k8s.io/reason", ""), refused_by=notes.get(_REFUSED, ""), changed=changed,
-            revision=notes.get(_REVISION, ""))
+            revision=notes.get(_REVISION, ""),
+            acting=acting.get("username", ""), acting_groups=tuple(acting.get("groups") or ()))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # a line cut off by the end of the server
 

@@ -91,7 +91,7 @@ def test_a_dry_run_books_nothing(client: Client, ns: str) -> None:
 def test_pods_say_what_they_use(client: Client, ns: str) -> None:
     quota_of(client, ns, "q", **{"requests.cpu": "1", "limits.cpu": "2", "pods": "5"})
     silent = client.post(core(ns, "pods"), pod("p"))
-    assert silent.json["message"].endswith("failed quota: q: must specify limits.cpu,requests.cpu")
+    assert silent.json["message"].endswith("failed quota: q: must specify limits.cpu for: c; requests.cpu for: c")
     assert client.post(core(ns, "pods"), pod("p", **asks(cpu="600m", limit="1"))).status == 201
     over = client.post(core(ns, "pods"), pod("o", **asks(cpu="500m", limit="1")))
     assert "exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1" in over.json["message"]
@@ -121,6 +121,26 @@ def test_scopes(spec: dict, scopes: list, counts: bool) -> None:
     assert quota.concerns({"spec": {"scopes": scopes}}, PODS, {"spec": spec}) == counts
 
 
+@pytest.mark.parametrize(("hard", "spec", "lacking"), [
+    (["requests.cpu", "limits.memory"], {"containers": [{"name": "b"}, {"name": "a"}]},
+     {"limits.memory": ["a", "b"], "requests.cpu": ["a", "b"]}),
+    (["memory"], {"containers": [asks(cpu="1")["containers"][0] | {"name": "a"}], "initContainers": [{"name": "i"}]}, {"memory": ["a", "i"]}),
+    (["requests.cpu", "requests.memory"], {"containers": [{"name": "a"}], "resources": {"requests": {"cpu": "1"}}}, {}),
+    (["requests.ephemeral-storage", "pods", "requests.example.com/gpu"], {"containers": [{"name": "a"}]}, {}),
+])
+def test_what_containers_must_speak_of(hard: list, spec: dict, lacking: dict) -> None:
+    assert quota.missing(hard, {"spec": spec}) == lacking
+
+
+def test_pods_as_a_whole_and_ended_ones_count() -> None:
+    whole = {"containers": [{"name": "a", "resources": {"requests": {"cpu": "100m", "example.com/gpu": "1"}}}],
+             "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "1Gi"}}}
+    used = quota.used(PODS, {"spec": whole})
+    assert {name: str(used[name]) for name in ("requests.cpu", "limits.memory", "requests.example.com/gpu")} == {
+        "requests.cpu": "2", "limits.memory": "1Gi", "requests.example.com/gpu": "1"}
+    assert quota.used(PODS, {"spec": whole, "status": {"phase": "Failed"}}) == {"count/pods": quota.ONE}
+
+
 def test_init_containers_and_sidecars_count() -> None:
     def container(name: str, cpu: str, **more: Any) -> dict:
         return {"name": name, "resources": {"requests": {"cpu": cpu}}, **more}
@@ -129,7 +149,7 @@ def test_init_containers_and_sidecars_count() -> None:
         container("side", "50m", restartPolicy="Always"), container("init", "300m")]}
     used = quota.used(PODS, {"spec": spec})
     assert str(used["requests.cpu"]) == "350m"  # the init container runs beside the sidecar
-    assert quota.used(PODS, {"spec": spec, "status": {"phase": "Succeeded"}}) == {}
+    assert quota.used(PODS, {"spec": spec, "status": {"phase": "Succeeded"}}) == {"count/pods": quota.ONE}
 
 
 # --- PodSecurity -------------------------------------------------------------------------------------------------------

@@ -77,6 +77,30 @@ def test_who_refused(logged: Any) -> None:
     assert event["responseStatus"]["code"] == 403
 
 
+def test_who_speaks_for_whom(logged: Any) -> None:
+    """The event is the sender's; whom he asks to be taken for stands beside, and a refusal of that is told as well."""
+    path = "/api/v1/namespaces/default/limitranges"
+    logged.client().get(path, Impersonate_User="jane", Impersonate_Group="system:masters")
+    event = events(logged, resource="limitranges")[-1]
+    assert (event["user"]["username"], event["responseStatus"]["code"]) == ("kubernetes-admin", 200)
+    assert event["impersonatedUser"] == {"username": "jane", "groups": ["system:masters", "system:authenticated"]}
+    logged.pki.issue("nobody", "nobody")
+    logged.client(user="nobody").get(path, Impersonate_User="jane")
+    event = events(logged, resource="limitranges")[-1]
+    assert (event["user"]["username"], event["responseStatus"]["code"]) == ("nobody", 403)
+    assert "impersonatedUser" not in event
+    assert 'cannot impersonate resource "users"' in event["responseStatus"]["message"]
+
+
+def test_who_could_not_be_told(logged: Any) -> None:
+    """Whoever knocks with a bad token is in the log, without a name."""
+    answer = logged.client(user=None, token="nonsense").get("/api/v1/namespaces/default/limitranges")
+    assert answer.status == 401
+    event = events(logged, resource="limitranges")[-1]
+    assert (event["user"], event["responseStatus"]["code"]) == ({}, 401)
+    assert event["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
+
+
 def test_what_the_policy_leaves_out(logged: Any) -> None:
     logged.client().post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
     assert not events(logged, resource="secrets")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
 
+from netlab import daemon
 from netlab.api import kinds
 from netlab.apiserver import server as transport
 from netlab.apiserver.endpoint import Endpoint
@@ -18,6 +20,7 @@ from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.verbs import watch as watches
 from netlab.store import Store
 
+_TCP_REPAIR = 19
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -55,6 +58,34 @@ def test_a_head_that_does_not_come_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
         assert await reader.read() == b""
 
     asyncio.run(with_server(echo, talk))
+
+
+@pytest.mark.root
+def test_a_client_that_is_gone_without_a_word_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its machine loses power: TCP_REPAIR closes a socket without FIN or RST."""
+    monkeypatch.setattr(daemon, "SILENCE", (1, 1, 1))
+    ended = asyncio.Event()
+
+    async def follow(_request: Request) -> Response:
+        async def run(sink: Sink) -> None:
+            try:
+                await sink.write(b"first")
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        return Stream(run, "text/plain")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"first")
+        await asyncio.sleep(0.2)  # what has been read is acknowledged: nothing is on its way
+        assert not ended.is_set()
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        writer.transport.abort()
+        await ended.wait()
+
+    asyncio.run(with_server(follow, talk))
 
 
 def test_keep_alive_serves_many_requests() -> None:

@@ -30,6 +30,10 @@ def test_a_request_is_followed(netlab, services):
         assert "who          kubernetes-admin" in text
         assert "admission    ServiceAccount changed" in text
         assert f"stored       as revision {made['revision']}" in text
+        netlab("kubectl", "--name", name, "delete", "pod", "followed", "--as=jane", check=False)
+        acted = json.loads(netlab("request", "--name", name, "--user=jane", "-o", "json").stdout)[-1]
+        assert (acted["user"], acted["impersonated"]["user"], acted["code"]) == ("kubernetes-admin", "jane", 403)
+        assert "taken for    jane (system:authenticated)" in netlab("request", "--name", name, acted["id"]).stdout
         missing = netlab("request", "--name", name, "nosuchid", check=False)
         assert missing.returncode == 1
         assert "`netlab request` lists the last ones" in missing.stderr

@@ -89,7 +89,8 @@ def _with(found: Object, change: Usage, attempt: Attempt) -> Object | None:
     if attempt.resource.group_resource == "pods" and attempt.operation == "CREATE":
         lacking = quota.missing(hard, attempt.obj)
         if lacking:
-            raise _refused(attempt, f"failed quota: {name}: must specify {','.join(lacking)}")
+            said = "; ".join(f"{key} for: {','.join(silent)}" for key, silent in lacking.items())
+            raise _refused(attempt, f"failed quota: {name}: must specify {said}")
     ours = {key: amount for key, amount in change.items() if key in hard}
     if not ours:
         return None

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 SUBPROTOCOL = "base64url.bearer.authorization.k8s.io."
 """A WebSocket subprotocol that begins so is no protocol, but a token: browsers can't send other headers."""
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+NOBODY = User("", ())
+"""Whoever shows something that is not good."""
 
 
 def bearer(request: Request) -> str:
@@ -56,3 +58,13 @@ async def authenticate(request: Request, tokens: Bearers, *, now: float) -> User
     except Rejected as error:
         log.warning("Unable to authenticate the request: %s", error)
         raise status.unauthorized() from None
+
+
+def attempted(request: Request) -> str:
+    """Return what the audit log says of a request whose sender could not be told, in upstream's words."""
+    kind, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
+    ways = [kind.lower()] if secret and kind.lower() in ("basic", "bearer") else []
+    ways += ["x509"] if request.certificate else []
+    if not ways:
+        return "Authentication failed, no credentials provided"
+    return f"Authentication failed, attempted: {', '.join(ways)}"

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 
+from netlab import daemon
 from netlab.apiserver import status
 from netlab.apiserver.auth.authenticate import SUBPROTOCOL
 from netlab.apiserver.http import Duplex, Reply, Request, Response, Sink, Stream, Upgrade
@@ -52,7 +53,8 @@ class Upstream:
             ApiError: 502-like trouble as 503 ServiceUnavailable: nobody answers there.
         """
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, force_close=True)
+            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, force_close=True,
+                                             socket_factory=daemon.watchful_socket)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False,
                                                   cookie_jar=aiohttp.DummyCookieJar())
         upgrade = request.headers.get("Upgrade", "")
