@@ -25,6 +25,7 @@ _RTMSG = struct.Struct("=BBBBBBBBI")
 _LINK_NETNSID, _LINKINFO, _SLAVE_DATA, _PORT_HAIRPIN = 37, 18, 5, 4
 _NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _ALL: Final = -1
+_AF_SPEC, _INET6_CONF, _FORCE_FORWARDING = 26, 2, 59
 _KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _LISTEN: Final = "0A"
 _SCTP: Final = "/proc/thread-self/net/sctp"
@@ -39,11 +40,15 @@ _NFT_GETTABLE: Final = 1
 
 
 class Port(NamedTuple):
-    """An interface: what `link.Link` says, whether it is a hairpin port, its peer's namespace by number (-1 none)."""
+    """An interface: what `link.Link` says, whether it is a hairpin port, its peer's namespace by number (-1 none).
+
+    `forced`: IPv6 forwards what comes in by it whatever the namespace does (force_forwarding, Linux 6.17).
+    """
 
     link: link.Link
     hairpin: bool
     peer_nsid: int
+    forced: bool = False
 
 
 class Entry(NamedTuple):
@@ -90,6 +95,7 @@ class Policy(NamedTuple):
 class Survey(NamedTuple):
     """One namespace. `rp_filter` is by ifindex, the stricter of the interface's and that of all.
 
+    `forwards` names the families (4, 6) in which packets that come in by an interface are forwarded, by ifindex.
     `policies` are the routing rules by family (4, 6), in order.
     """
 
@@ -97,7 +103,7 @@ class Survey(NamedTuple):
     addresses: tuple[link.Address, ...]
     routes: tuple[Entry, ...]
     rp_filter: Mapping[int, int]
-    forwards: frozenset[int]
+    forwards: Mapping[int, frozenset[int]]
     bridge_calls: frozenset[int]
     policies: Mapping[int, tuple[Policy, ...]]
 
@@ -123,8 +129,10 @@ def survey(netns: int) -> Survey:
     everywhere = four.get(_ALL, {}).get(_NETCONF_RP_FILTER, 0)
     rp_filter = {index: max(everywhere, values.get(_NETCONF_RP_FILTER, 0)) for index, values in four.items()
                  if index > 0}
-    forwards = frozenset(number for number, family in ((4, socket.AF_INET), (6, socket.AF_INET6))
-                         if conf[family].get(_ALL, {}).get(_NETCONF_FORWARDING, 0))
+    six = conf[socket.AF_INET6].get(_ALL, {}).get(_NETCONF_FORWARDING, 0)  # the interfaces' own say what is a router
+    forwards = {at: frozenset(family for family, yes in (
+        (4, four.get(at, {}).get(_NETCONF_FORWARDING, 0)), (6, six or port.forced)) if yes)
+        for port in ports if (at := port.link.ifindex)}
     bridges = any(port.link.kind == "bridge" for port in ports)
     return Survey(ports, addresses, routes, rp_filter, forwards, _bridge_calls(netns) if bridges else frozenset(),
                   policies)
@@ -194,7 +202,9 @@ def _port(answer: bytes) -> Port:
     parts = attributes(answer, _IFINFO.size)
     slave = attributes(attributes(parts.get(_LINKINFO, b"")).get(_SLAVE_DATA, b""))
     number = struct.unpack("=i", parts[_LINK_NETNSID])[0] if _LINK_NETNSID in parts else -1
-    return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number)
+    six = attributes(attributes(parts.get(_AF_SPEC, b"")).get(socket.AF_INET6, b"")).get(_INET6_CONF, b"")
+    forced = six[4 * _FORCE_FORWARDING:4 * _FORCE_FORWARDING + 4]
+    return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number, any(forced))
 
 
 def _entry(answer: bytes) -> Entry | None:

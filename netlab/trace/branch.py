@@ -103,6 +103,15 @@ class Going:
         return 0xC0 if self.role == "error" and self.family == 4 else 0
 
     @property
+    def turned(self) -> bool:
+        """Tell whether a bridge has routed it already, as DNAT gave it another destination there (br_netfilter).
+
+        IPv6 then takes the way out for the interface that it came in by (ip6_rcv_core).
+        """
+        return (bool(self.port) and self.flow is not None and not self.backward
+                and self.packet.dst != self.flow.original[3])
+
+    @property
     def direction(self) -> Direction:
         """Return which way it goes."""
         return "request" if self.ended is None else "reply"

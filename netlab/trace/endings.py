@@ -177,12 +177,7 @@ class Endings(Hooks, ABC):
 
 
 def _six_source(cause: Going, space: Space) -> str:
-    """Return where an ICMPv6 error comes from: the interface that the packet came in by (icmp6_send).
-
-    That is taken for the way out where a bridge has routed the packet already, as DNAT gave it another destination
-    (ip6_rcv_core).
-    """
-    packet, flow = cause.packet, cause.flow
-    turned = bool(cause.port) and flow is not None and not cause.backward and packet.dst != flow.original[3]
-    device = packet.oif if turned and packet.oif else packet.iif
+    """Return where an ICMPv6 error comes from: the interface that the packet came in by, or seems to (icmp6_send)."""
+    packet = cause.packet
+    device = packet.oif if cause.turned and packet.oif else packet.iif
     return space.primary(device, packet.src) if device in space.links else ""

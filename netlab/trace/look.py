@@ -78,14 +78,14 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
         links[each.name] = Link(
             each.name, each.kind, each.up, each.mtu, names.get(each.master, "") if each.master else "", port.hairpin,
             far.get(End(tap.place, each.name)), tuple(cidrs.get(each.ifindex, ())),
-            read.rp_filter.get(each.ifindex, 0))
+            read.rp_filter.get(each.ifindex, 0), read.forwards[each.ifindex])
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
                          entry.kind, entry.table, entry.origin)  # type: ignore[arg-type]
                    for entry in read.routes)
     policies = {version: tuple(routing.Rule(*each) for each in listed) for version, listed in read.policies.items()}
     listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
     return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
-                 read.forwards, read.bridge_calls, listening,
+                 read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
                  survey.lacks(tap.netns_fd), doubts=doubts(tap.place, has.doubts, policies[family]))
 

@@ -139,7 +139,7 @@ class _Predictor(Endings):
                     yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}, and a bridge "
                                    "tells nobody of what DNAT sent there", "timeout", "give it a route")
                     continue
-                routable = going.family == 6 or going.family in space.forwards  # br_netfilter: IPv4 needs a whole route
+                routable = going.family == 6 or space.forwards(4, bridge)  # br_netfilter: IPv4 needs a whole route
                 if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
                     yield from self._bridged(after, space, bridge, interface, way.gateway or after.packet.dst)
                 else:
@@ -172,11 +172,14 @@ class _Predictor(Endings):
                 else:
                     yield from self.delivered(self.kept(after, space), space)
             return
-        if going.family not in space.forwards:
-            yield self.die(going, place, f"{place} did not forward it: it is no router", "timeout",
-                            "net.ipv4.ip_forward=1 or net.ipv6.conf.all.forwarding=1 there")
+        leads = route is not None and route.kind == "unicast"  # a route of IPv6 refuses before forwarding is asked for
+        came = route.interface if route is not None and leads and going.family == 6 and going.turned else interface
+        if not space.forwards(going.family, came) and (leads or going.family == 4):
+            setting = f"ipv4.conf.{came}" if going.family == 4 else "ipv6.conf.all"
+            yield self.die(going, place, f"{place} does not forward what comes in by {interface}", "timeout",
+                            f"sysctl net.{setting}.forwarding=1 there")
             return
-        if route is None or route.kind != "unicast":
+        if route is None or not leads:
             yield from self._refused(going, space, route)
             return
         if going.ttl <= 1:

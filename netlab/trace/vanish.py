@@ -90,10 +90,10 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
             "IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "NEIGH_FAILED", "NETFILTER_DROP"):
         return words(death)
     six = packet.family != 2
-    forwarding = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
     route = ask.route(place, packet, came_in)
-    if came_in and route.kind != "local" and ask.setting(place, forwarding) == "0":
-        return Cause(f"{place} does not forward: {forwarding} is 0 there", f"sysctl -w {forwarding}=1 there")
+    off = _not_forwarding(place, came_in, six, ask) if came_in and route.kind != "local" else ""
+    if off and not (six and route.words):  # a route of IPv6 refuses before forwarding is asked for
+        return Cause(f"{place} does not forward: {off} is 0 there", f"sysctl -w {off}=1 there")
     if route.words and name.startswith("svc/"):
         return Cause(f"no rule had another destination for it, and {place} has {route.words} for {target}",
                      _no_such_port(packet, name))
@@ -112,6 +112,18 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
             Cause(f"{place} did not forward it; its route leads to {route.interface}",
                   "is forwarding on there, and is something held back before iptables (tc, XDP)?")
     return None
+
+
+def _not_forwarding(place: str, came_in: str, six: bool, ask: Ask) -> str:
+    """Return the setting that keeps a place from forwarding what comes in by an interface, "" for none."""
+    def own(name: str) -> str:
+        words = ("net", "ipv6" if six else "ipv4", "conf", came_in, name)
+        return ("/" if "." in came_in else ".").join(words)  # sysctl takes both
+
+    if six:
+        whole = "net.ipv6.conf.all.forwarding"
+        return whole if ask.setting(place, whole) == "0" and ask.setting(place, own("force_forwarding")) != "1" else ""
+    return next((name for name in ("net.ipv4.ip_forward", own("forwarding")) if ask.setting(place, name) == "0"), "")
 
 
 def _no_such_port(packet: Packet, service: str) -> str:

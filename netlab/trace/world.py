@@ -30,7 +30,7 @@ class Link:
     """An interface. `master` is its bridge, `far` the other end of a veth, `cidrs` its addresses with prefix lengths.
 
     `hairpin`: a bridge's port that sends frames back where they came from. `rp_filter` is 0 (off), 1 (strict) or 2
-    (loose). `mtu` 0 is not known.
+    (loose). `mtu` 0 is not known. `forwards` names the families of which packets that come in by it are forwarded.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Link:
     far: End | None = None
     cidrs: tuple[str, ...] = ()
     rp_filter: int = 0
+    forwards: frozenset[int] = frozenset({4, 6})
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,9 @@ class Space:
     """One network namespace.
 
     `policies` are its routing rules by family (4, 6), where these are not the usual ones; `rules` its iptables tables
-    by family, `beside` what else has rules there. `forwards` and `bridge_calls`
-    name the families that it forwards, and whose bridged packets meet its rules. `listeners` are (protocol, port) of
-    its sockets, None when not known; `recent` the entries of `-m recent` lists; `lacks` the transport protocols that
-    its kernel does not have.
+    by family, `beside` what else has rules there. `bridge_calls` names the families whose bridged packets meet its
+    rules. `listeners` are (protocol, port) of its sockets, None when not known; `recent` the entries of `-m recent`
+    lists; `lacks` the transport protocols that its kernel does not have.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
     when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
     words for what is not modelled here.
@@ -64,7 +64,6 @@ class Space:
     policies: Mapping[int, tuple[routing.Rule, ...]] = field(default_factory=dict)
     rules: Mapping[int, Ruleset] = field(default_factory=dict)
     beside: Mapping[int, Beside] = field(default_factory=dict)
-    forwards: frozenset[int] = frozenset({4, 6})
     bridge_calls: frozenset[int] = frozenset()
     listeners: Container[tuple[str, int]] | None = None
     recent: frozenset[tuple[str, str]] = frozenset()
@@ -106,6 +105,11 @@ class Space:
     def local(self, address: str) -> bool:
         """Tell whether an address is this namespace's own."""
         return address in self.owned or ipaddress.ip_address(address).is_loopback
+
+    def forwards(self, family: int, interface: str) -> bool:
+        """Tell whether packets that come in by an interface are forwarded."""
+        link = self.links.get(interface)
+        return link is None or family in link.forwards
 
     def route(self, address: str, asked: Asked | None = None) -> Route | None:
         """Return the route to an address, by the routing rules where there are others than usual.

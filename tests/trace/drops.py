@@ -63,6 +63,8 @@ CASES = (
          WEB, "node/node2", "reverse path filter", "IP_RPFILTER", "rp_filter"),
     Case("not forwarded", (("node/node1", "sysctl -qw net.ipv4.ip_forward=0"),), WEB, "node/node1",
          "does not forward: net.ipv4.ip_forward is 0", "IP_INADDRERRORS|IP_INNOROUTES|NOT_SPECIFIED", "sysctl -w"),
+    Case("not forwarded from there", (("node/node1", "sysctl -qw net.ipv4.conf.cni0.forwarding=0"),), WEB, "node/node1",
+         "does not forward: net.ipv4.conf.cni0.forwarding is 0", "IP_INADDRERRORS|IP_INNOROUTES|NOT_SPECIFIED", "sysctl -w"),
     Case("too long", (("node/node1", "ip link set eth0 mtu 1280"),), ("10.244.2.3", 5353), "node/node1",
          "too long for the next link", "PKT_TOO_BIG", "MTU", "unreachable", protocol="udp", payload=b"x" * 1400),
     Case("too far", (), WEB, "node/node1", "its time to live (TTL) ran out at node/node1", "IP_INHDR", "TTL", "unreachable",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from netlab.trace.event import Trace
 from netlab.trace.run import Request, trace
 from tests.proxy.builders import a_port, a_service, a_slice, an_endpoint, rules_for
 from tests.trace import topology
-from tests.trace.topology import NODES, PODS, Network
+from tests.trace.topology import FORWARDS, NODES, PODS, Network
 
 pytestmark = pytest.mark.root
 
@@ -38,8 +39,8 @@ FOREIGN = ("", "-A FORWARD -p tcp -m tcp --dport 8080 -j DROP", "-A FORWARD -d 1
 KERNEL = ("", "", "", "sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3/32",
           "ip route add prohibit 10.244.2.3/32", "ip route add unreachable 10.96.0.10/32",
           "sysctl -qw net.bridge.bridge-nf-call-iptables=0", "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
-          "ip route del 10.244.1.0/24 via 172.18.0.2")
-
+          "ip route del 10.244.1.0/24 via 172.18.0.2", "sysctl -eqw net.ipv4.conf.cni0.forwarding=0",
+          "sysctl -eqw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32")
 
 PLAIN = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16", "affinity": "None",
          "internal": "Cluster", "external": "Cluster", "node": "node2", "kernel": "", "endpoints": []}
@@ -98,6 +99,9 @@ def spelled(net: Network, line: str) -> str:
                      ("ipv4.ip_forward", "ipv6.conf.all.forwarding"), ("call-iptables", "call-ip6tables"),
                      ("ip route", "ip -6 route")):
         line = line.replace(old, new)
+    # of IPv6 an interface has no say in it, but for this one (Linux 6.17)
+    line = re.sub(r"ipv4\.conf\.(\w+)\.forwarding=(.)",
+                  lambda found: f"ipv6.conf.all.forwarding={found[2]} net.ipv6.conf.{found[1]}.force_forwarding={1 - int(found[2])}", line)
     return topology.six(line)
 
 
@@ -125,7 +129,7 @@ def prepare(net: Network, cluster: dict[str, Any]) -> None:
             subprocess.run([f"{net.tool}-restore"], input=pieces[0], text=True, check=True)
             if pieces[2]:
                 subprocess.run([f"{net.tool}-restore", "--noflush"], input=pieces[1] + pieces[2], text=True, check=True)
-        lines = ["sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+        lines = [*FORWARDS, "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
                  *(f"ip route flush type {kind}" for kind in ("blackhole", "prohibit", "unreachable"))]
         net.sh(place, "conntrack -F 2>/dev/null; sysctl -qw net.ipv4.conf.eth0.rp_filter=0 "
                "net.ipv4.conf.all.rp_filter=0; " + "; ".join(spelled(net, line) for line in lines) + "; true")

@@ -24,7 +24,7 @@ from netlab.trace.run import trace
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 from tests.trace import topology
 from tests.trace.test_agree import PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, sent, serve_all, spelled
-from tests.trace.topology import NODES, Network
+from tests.trace.topology import FORWARDS, NODES, Network
 
 pytestmark = pytest.mark.root
 
@@ -64,7 +64,9 @@ RULES = (
     "ip rule add priority 10 fwmark 0x20 table 100; ip route add prohibit 10.96.0.10/32 table 100",
 )
 KERNEL = ("", "", "", "sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3/32",
-          "sysctl -qw net.bridge.bridge-nf-call-iptables=0", *RULES)
+          "sysctl -qw net.bridge.bridge-nf-call-iptables=0", *(OFF := (
+              "sysctl -eqw net.ipv4.conf.cni0.forwarding=0", "sysctl -eqw net.ipv4.conf.eth0.forwarding=0",
+              "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32")), *RULES)
 
 
 @pytest.fixture(scope="module", params=[4, 6])
@@ -110,7 +112,7 @@ def prepare(net: Network, cluster: dict[str, Any]) -> None:
             made += written(net, cluster["family"], cluster["foreign"])
         with netns.inside(net.places[f"node/{node}"]):
             subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + made, text=True, check=True)
-        lines = ["sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+        lines = [*FORWARDS, "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
                  "ip route flush type blackhole", "ip route flush type prohibit", "ip route flush table 100", "ip rule del priority 10",
                  "ip rule del priority 11"]
         net.sh(f"node/{node}", "conntrack -F; " + "; ".join(ruled(net, line) for line in lines) + "; true")
@@ -172,6 +174,23 @@ def test_what_comes_back_with_a_nodes_own_source_is_forwarded_in_ipv6_alone(net:
     found, observed = sent(net, asked(net, Try("node/node1", "10.244.2.3", 81, "tcp")))
     assert found.status == "agrees" or observed.lost, found
     assert observed.request[-1].place == ("node/node1" if net.family == 4 else "pod/default/web-1")
+
+
+@pytest.mark.parametrize("kernel", OFF)
+@pytest.mark.parametrize("calls", [0, 1])
+def test_forwarding_is_off_as_the_family_has_it(net: Network, kernel: str, calls: int) -> None:
+    cluster = {**PLAIN, "node": "node1", "family": "inet", "endpoints": [an_endpoint("10.244.2.3", "node2")],
+               "kernel": f"{kernel}; sysctl -qw net.bridge.bridge-nf-call-iptables={calls}"}
+    check(net, cluster, [Try("pod/default/client", "10.96.0.10", 80, "tcp"), Try("pod/default/client", "10.244.2.3", 5353, "udp"),
+                         Try("node/node2", "172.18.0.2", 30080, "tcp"), Try("pod/default/web-2", "10.244.1.3", 8080, "tcp")])
+
+
+@pytest.mark.parametrize("net", [6], indirect=True)
+def test_a_route_of_ipv6_refuses_though_forwarding_is_off_and_is_told_as_the_cause(net: Network) -> None:
+    prepare(net, {**PLAIN, "node": "node1", "family": "inet", "kernel": OFF[2]})
+    found, observed = sent(net, asked(net, Try("pod/default/client", "10.244.2.3", 5353, "udp")))
+    assert found.status == "agrees" or observed.lost, found
+    assert (observed.outcome.status, "a `prohibit` route" in observed.outcome.why) == ("unreachable", True), observed.outcome
 
 
 @pytest.mark.parametrize("calls", [0, 1])

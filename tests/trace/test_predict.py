@@ -171,13 +171,12 @@ def test_live_rules_take_over_computed_chains_and_keep_foreign_ones() -> None:
 
 
 def one(**more: Any) -> World:
-    links = {"eth0": Link("eth0", "veth", cidrs=("172.18.0.2/16",), mtu=1500, rp_filter=more.pop("rp_filter", 0)),
-             "cni0": Link("cni0", cidrs=("10.244.1.1/24",))}
-    return World({"n": Space("n", links, (Route("10.244.1.0/24", "cni0"), Route("172.18.0.0/16", "eth0")), **more)})
+    links = {"eth0": Link("eth0", "veth", cidrs=("172.18.0.2/16",), mtu=1500, **more), "cni0": Link("cni0", cidrs=("10.244.1.1/24",))}
+    return World({"n": Space("n", links, (Route("10.244.1.0/24", "cni0"), Route("172.18.0.0/16", "eth0")))})
 
 
 @pytest.mark.parametrize(("more", "question", "why"), [
-    ({}, {"address": "8.8.8.8"}, "no route"), ({"forwards": frozenset()}, {"address": "10.244.1.5"}, "no router"),
+    ({}, {"address": "8.8.8.8"}, "no route"), ({"forwards": frozenset()}, {"address": "10.244.1.5"}, "does not forward what comes in by eth0"),
     ({"rp_filter": 1}, {"address": "10.244.1.5", "source_address": "10.244.1.7"}, "reverse path filter"),
     ({}, {"address": "10.244.1.5", "source_address": "172.18.0.2"}, "martian"),
     ({}, {"address": "10.244.1.5", "ttl": 1}, "time to live"),
