@@ -87,6 +87,7 @@ RESOURCES: tuple[Resource, ...] = (
     _row("v1", "LimitRange", "limitranges", True, short="limits"),
     _row("v1", "ResourceQuota", "resourcequotas", True, short="quota", sub="status"),
     _row("v1", "PodTemplate", "podtemplates", True),
+    _row("v1", "Binding", "bindings", True, verbs=("create",)),
     _row("v1", "ComponentStatus", "componentstatuses", False, short="cs", verbs=("get", "list")),
     _row("apps/v1", "Deployment", "deployments", True, short="deploy", categories="all", sub="status scale"),
     _row("apps/v1", "ReplicaSet", "replicasets", True, short="rs", categories="all", sub="status scale"),

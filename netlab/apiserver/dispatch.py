@@ -41,6 +41,7 @@ Verb = Callable[[Call], Awaitable[Response]]
 
 _VERBS: dict[str, Verb] = {"get": get, "list": list_, "watch": watch, "create": create, "update": update,
                            "patch": patch, "delete": delete, "deletecollection": deletecollection}
+_WITHOUT_STORE: dict[str, Verb] = {"ComponentStatus": components.get, "Binding": binding.of_any}
 _DEPRECATED = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
                "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+"}
 _STREAMING = {"exec": kubelet.exec_, "attach": kubelet.attach, "portforward": kubelet.portforward}
@@ -170,14 +171,12 @@ class Dispatcher:
                 raise status.terminating(resource)
         if asked.verb not in resource.verbs:
             raise status.method_not_supported(resource, asked.verb)
-        call.form = negotiate.accept(request.headers.get("Accept", ""), plain=resource.kind in reviews.KINDS,
+        call.form = negotiate.accept(request.headers.get("Accept", ""), plain=resource.verbs == ("create",),
                                      custom=endpoint.custom is not None)
         if resource.group_resource in _DEPRECATED:
             request.warnings.append(_DEPRECATED[resource.group_resource])
-        if resource.kind in reviews.KINDS:
-            verb: Verb = reviews.create
-        else:
-            verb = components.get if resource.kind == "ComponentStatus" else _VERBS[asked.verb]
+        verb = reviews.create if resource.kind in reviews.KINDS else _WITHOUT_STORE.get(resource.kind) \
+            or _VERBS[asked.verb]
         return negotiate.dumped(call.form, await verb(call))
 
     async def _subresource(self, call: Call) -> Response:
@@ -202,8 +201,6 @@ class Dispatcher:
 
     async def _page(self, request: Request) -> Response:
         first = request.path.strip("/").partition("/")[0]
-        if request.method == "POST" and request.path.endswith("/bindings"):
-            return await self._old_binding(request)
         if request.method not in ("GET", "HEAD"):
             raise status.no_such_path()
         if first in health.PAGES:
@@ -221,17 +218,3 @@ class Dispatcher:
         if not first:
             return Reply(orjson.dumps({"paths": openapi.paths(self.api)}))
         raise status.no_such_path()
-
-    async def _old_binding(self, request: Request) -> Response:
-        """POST …/namespaces/NS/bindings, as old schedulers bind."""
-        parts = request.path.strip("/").split("/")
-        if parts[:3] != ["api", "v1", "namespaces"] or len(parts) != 5:
-            raise status.no_such_path()
-        body = negotiate.decode(await request.body(), request.headers)
-        metadata = body.get("metadata") or {}
-        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
-        if not isinstance(name, str):
-            raise status.bad_request("metadata.name: expected text")
-        endpoint = self.api.endpoints[("", "v1", "pods")]
-        asked = Target(endpoint.resource, "create", parts[3], name, "binding")
-        return await binding.bind(Call(self.api, request, asked, endpoint, self.api.clock()), body)

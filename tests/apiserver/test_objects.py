@@ -252,6 +252,21 @@ def test_binding_sets_the_node_once(client: Client, ns: str) -> None:
     assert 'pod p is already assigned to node "n1"' in again.json["message"]
 
 
+def test_a_binding_of_old_schedulers(client: Client, ns: str) -> None:
+    client.post(pods(ns), pod("p"))
+    path = f"/api/v1/namespaces/{ns}/bindings"
+    row = next(item for item in client.get("/api/v1").json["resources"] if item["name"] == "bindings")
+    assert row == {"name": "bindings", "singularName": "binding", "namespaced": True, "kind": "Binding", "verbs": ["create"]}
+    body = {"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    made = client.post(path, body)
+    assert (made.status, made.json["status"]) == (201, "Success")
+    assert client.get(pods(ns, "p")).json["spec"]["nodeName"] == "n1"
+    assert client.post(path, body).status == 409
+    assert client.post(path, {**body, "metadata": {"name": "q"}}).json["message"] == 'pods "q" not found'
+    assert client.post(path, {**body, "metadata": {}}).status == 400
+    assert client.get(path).status == 405
+
+
 def test_a_pod_cannot_move(client: Client, ns: str) -> None:
     client.post(pods(ns), pod("p"))
     moved = client.patch(pods(ns, "p"), {"spec": {"hostNetwork": True}})

@@ -24,8 +24,25 @@ async def create(call: Call) -> Reply:
     return await bind(call, negotiate.decode(await call.request.body(), call.request.headers))
 
 
+async def of_any(call: Call) -> Reply:
+    """Bind the Pod that a Binding names: POST …/namespaces/NS/bindings, as old schedulers bind.
+
+    Raises:
+        ApiError: as `create`; 400 for a Binding that names none.
+    """
+    body = negotiate.decode(await call.request.body(), call.request.headers)
+    metadata = body.get("metadata") or {}
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or not name:
+        raise status.bad_request("metadata.name: expected the name of a Pod")
+    endpoint = call.api.endpoints["", "v1", "pods"]
+    call.request.object_name = name
+    asked = replace(call.target, resource=endpoint.resource, name=name, subresource="binding")
+    return await bind(replace(call, target=asked, endpoint=endpoint), body)
+
+
 async def bind(call: Call, binding: Object) -> Reply:
-    """Bind as a Binding says (also posted to …/bindings)."""
+    """Bind as a Binding says."""
     for field in ("metadata", "target"):
         if not isinstance(binding.get(field) or {}, dict):
             raise status.bad_request(f"{field}: expected an object")
