@@ -253,8 +253,9 @@ def _by_rules(wish: Asked) -> Foretold:
     if (":" in source) != (":" in target.address):
         raise UsageError(f"{source} and {target.address} are not of one family")
     routes = _text(more["routes"]) if more["routes"] else None
-    world = machine.world(_text(more["rules"]), routes=routes, file=more["routes"], addresses=more["addresses"])
     interface = more["in_interface"]
+    world = machine.world(_text(more["rules"]), routes=routes, file=more["routes"], addresses=more["addresses"],
+                          interface="" if interface == "-" else interface)
     if not interface and not world.spaces[machine.PLACE].local(source):
         interface = machine.interface_of(world, source)
     protocol = "icmpv6" if wish.protocol == "icmp" and ":" in source else wish.protocol

@@ -11,7 +11,7 @@ from netlab.netfilter.nft_eval import Evaluator, parsed
 from netlab.netfilter.nft_facts import Unknown
 from netlab.netfilter.nft_syntax import Constant, Expression, Mapped, Nat
 from netlab.netfilter.nft_values import Pattern, address, pattern
-from netlab.netfilter.walk import redirected
+from netlab.netfilter.targets import redirected
 
 _MOST: Final = 64
 """Addresses or ports of a range that are followed; a longer one is not."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from netlab.netfilter.going import NftHit, Outcome, Walking
 from netlab.netfilter.matching import Host
 from netlab.netfilter.nft import NftElement, NftRule
 from netlab.netfilter.nft_eval import Book, Chances, Evaluator, side_by_side
@@ -30,7 +31,7 @@ from netlab.netfilter.nft_syntax import (
     VerdictMap,
 )
 from netlab.netfilter.nft_values import NotAValue
-from netlab.netfilter.walk import NftHit, Outcome, Walking, destined, sourced
+from netlab.netfilter.targets import destined, sourced
 
 _BREAK: Final = "BREAK"
 _ON: Final = "CONTINUE"

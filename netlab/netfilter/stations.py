@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netlab.netfilter import nft_walk, walk
+from netlab.netfilter.going import Outcome, Walking
 from netlab.netfilter.matching import Host
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft_eval import Book
-from netlab.netfilter.walk import Outcome, Walking
 
 CONNTRACK: Final = -200
 """Where a packet gets its connection; chains up to here see none (NF_IP_PRI_CONNTRACK, asked after its equals)."""

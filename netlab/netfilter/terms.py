@@ -86,7 +86,7 @@ def _terms(given: list[str], module: str) -> tuple[Term, ...]:
     negated = False
     at = 0
     while at < len(given):
-        word = _LONG.get(given[at], given[at])
+        word = given[at] if module == "policy" and given[at] == "--proto" else _LONG.get(given[at], given[at])
         at += 1
         if word == "!":
             negated = True

@@ -7,99 +7,15 @@ here, it goes both ways and marks what follows as uncertain. The order of tables
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from netlab.netfilter import normalise
-from netlab.netfilter.matching import Host, Packet, chance
+from netlab.netfilter.going import Hit, Outcome, Verdict, Walking
+from netlab.netfilter.matches import chance
+from netlab.netfilter.matching import Host, Packet
 from netlab.netfilter.model import Rule, Ruleset
-from netlab.netfilter.nft import NftElement, NftRule
-from netlab.netfilter.nft_eval import Learnt
-from netlab.netfilter.terms import Target, target
-
-Verdict = Literal["DELIVER", "SEND", "DROP", "REJECT", "NO ROUTE", "PASS"]
-"""What becomes of a packet: handed to a socket of this host, sent out, one of three ways to die; or past a chain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A rule that a packet matched. `number` counts from 1 in its chain, as `iptables -L --line-numbers` does."""
-
-    table: str
-    chain: str
-    number: int
-    rule: Rule
-
-
-@dataclass(frozen=True, slots=True)
-class NftHit:
-    """A rule of nftables that a packet matched. `verdict` as a kernel's trace has it, `element` what its map said.
-
-    `target` is the chain that it led to, or what nat or reject did.
-    """
-
-    table: str
-    chain: str
-    rule: NftRule
-    verdict: str
-    target: str = ""
-    element: NftElement | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One way that a packet may go. `packet` is what it is in the end, `where` the table and chain that killed it.
-
-    `probability` is that of this way among all; `certain` is False when a rule on the way could not be judged, and
-    `doubts` say which. `bound` tells that a rule decided about the connection's addresses, `reject` how REJECT
-    answers, in iptables' words. `learnt` are the elements that rules added to nftables' sets.
-    """
-
-    verdict: Verdict
-    packet: Packet
-    hits: tuple[Hit | NftHit, ...] = ()
-    probability: float = 1.0
-    certain: bool = True
-    where: str = ""
-    doubts: tuple[str, ...] = ()
-    bound: bool = False
-    reject: str = ""
-    learnt: frozenset[Learnt] = frozenset()
-
-    @classmethod
-    def of(cls, verdict: Verdict, going: Walking, where: str = "") -> Outcome:
-        """Return how a packet on its way ended."""
-        return cls(verdict, going.packet, going.hits, going.probability, going.certain, where, going.doubts,
-                   going.bound, going.reject, going.learnt)
-
-    @property
-    def chains(self) -> tuple[str, ...]:
-        """Return the chains whose rules were hit, in order, each once."""
-        return tuple(dict.fromkeys(hit.chain for hit in self.hits))
-
-
-@dataclass(frozen=True, slots=True)
-class Walking:
-    """A packet on its way through a table."""
-
-    packet: Packet
-    hits: tuple[Hit | NftHit, ...] = ()
-    probability: float = 1.0
-    certain: bool = True
-    doubts: tuple[str, ...] = ()
-    bound: bool = False
-    reject: str = ""
-    learnt: frozenset[Learnt] = frozenset()
-
-    def doubtful(self, words: str, table: str, chain: str) -> Walking:
-        """Return this with a doubt: words of a rule that could not be judged."""
-        said = f"{words} ({table} {chain})"
-        return replace(self, certain=False, doubts=self.doubts if said in self.doubts else (*self.doubts, said))
-
-
-_Step = tuple[str, Walking]
-"""What a chain decided: ACCEPT, DROP, REJECT, or "" when the packet came out at the end of a user chain."""
+from netlab.netfilter.targets import ACTIONS, ASKS_A_PROGRAM, HARMLESS, Step, netmap
+from netlab.netfilter.terms import target
 
 
 def receive(rules: Ruleset, packet: Packet, host: Host) -> tuple[Outcome, ...]:
@@ -221,7 +137,7 @@ def _stages(rules: Ruleset, host: Host, going: Walking,
     if skipped or chain not in rules.table(table).chains:
         yield from _stages(rules, host, going, tuple(rest))
         return
-    for verdict, after in _Walker(rules, table, host).built_in(chain, going):
+    for verdict, after in _Walker(rules, table, host, chain).built_in(chain, going):
         if verdict == "ACCEPT":
             yield from _stages(rules, host, after, tuple(rest))
         else:
@@ -235,13 +151,14 @@ class _Walker:
     rules: Ruleset
     table: str
     host: Host
+    hook: str
 
-    def built_in(self, name: str, going: Walking) -> Iterator[_Step]:
+    def built_in(self, name: str, going: Walking) -> Iterator[Step]:
         policy = self.rules.chain(self.table, name).policy or "ACCEPT"
         for verdict, after in self.chain(name, going):
             yield verdict or policy, after
 
-    def chain(self, name: str, going: Walking, start: int = 0) -> Iterator[_Step]:
+    def chain(self, name: str, going: Walking, start: int = 0) -> Iterator[Step]:
         """Walk a chain from its rule number `start` (from 0)."""
         listed = self.rules.chain(self.table, name).rules
         for at in range(start, len(listed)):
@@ -251,11 +168,12 @@ class _Walker:
                 continue
             sure = likely is not None
             share = 1.0 if likely is None else likely
-            if not sure:
+            idle = self._idle(rule)
+            if not sure and not idle:
                 going = going.doubtful(rule.text, self.table, name)
-            hit = replace(going, hits=(*going.hits, Hit(self.table, name, at + 1, rule)),
+            hit = replace(going, hits=(*going.hits, Hit(self.table, name, at + 1, rule, sure or not idle)),
                           probability=going.probability * share)
-            if likely == 1.0 and not rule.target:
+            if idle and likely in (1.0, None):
                 going = hit
                 continue
             for verdict, after in self.act(rule, hit):
@@ -272,7 +190,11 @@ class _Walker:
             going = replace(going, probability=going.probability * (1.0 - share) if sure else going.probability)
         yield "", going
 
-    def act(self, rule: Rule, going: Walking) -> Iterator[_Step]:
+    def _idle(self, rule: Rule) -> bool:
+        """Tell whether a packet goes on as it was, whether or not it matches a rule."""
+        return not rule.target or (rule.jump in HARMLESS and rule.jump not in self.rules.table(self.table).chains)
+
+    def act(self, rule: Rule, going: Walking) -> Iterator[Step]:
         """Do what a rule says; "" when the packet goes on to the next rule."""
         if not rule.target:
             yield "", going
@@ -280,118 +202,14 @@ class _Walker:
         wanted = target(rule.target)
         if wanted.name in self.rules.table(self.table).chains:
             yield from self.chain(wanted.name, going)
-        elif wanted.name in _ACTIONS:
-            yield _ACTIONS[wanted.name](wanted, going, self.host)
+        elif wanted.name in ACTIONS:
+            yield ACTIONS[wanted.name](wanted, going, self.host)
+        elif wanted.name == "NETMAP":
+            yield "ACCEPT", netmap(wanted, going, source=self.hook in ("POSTROUTING", "INPUT"))
+        elif wanted.name in ASKS_A_PROGRAM:
+            doubtful = going.doubtful(rule.text, self.table, rule.chain)
+            yield "ACCEPT", doubtful
+            yield "DROP", doubtful
         else:
-            known = wanted.name in _HARMLESS
+            known = wanted.name in HARMLESS
             yield "", going if known else going.doubtful(rule.text, self.table, rule.chain)
-
-
-_HARMLESS = frozenset({"LOG", "NFLOG", "TRACE", "CHECKSUM", "CLASSIFY", "AUDIT", "TCPMSS"})
-
-
-def _mark(wanted: Target, going: Walking, _: Host) -> _Step:
-    value, mask = normalise.xmark(wanted.options)
-    return "", replace(going, packet=replace(going.packet, mark=(going.packet.mark & ~mask) ^ value))
-
-
-def _dnat(wanted: Target, going: Walking, _: Host) -> _Step:
-    text = wanted.option("--to-destination") or ""
-    address, port = _address_and_port(text)
-    return "ACCEPT", destined(_ranged(going, wanted, text), address, port)
-
-
-def destined(going: Walking, address: str, port: int) -> Walking:
-    """Give a connection its destination; what stays as it was does not count as rewritten."""
-    old = going.packet
-    packet = replace(old, dst=address or old.dst, dport=port or old.dport)
-    return replace(going, packet=replace(packet, dnat=old.dnat or packet != old), bound=True)
-
-
-def sourced(going: Walking, address: str, port: int) -> Walking:
-    """Give a connection its source."""
-    old = going.packet
-    packet = replace(old, src=address or old.src, sport=port or old.sport)
-    return replace(going, packet=replace(packet, snat=old.snat or packet != old), bound=True)
-
-
-def _ranged(going: Walking, wanted: Target, text: str) -> Walking:
-    """Doubt a range: of its addresses or ports the first is taken here."""
-    return going.doubtful(f"{wanted.name} to {text}", "nat", "") if "-" in text else going
-
-
-def _snat(wanted: Target, going: Walking, _: Host) -> _Step:
-    text = wanted.option("--to-source") or ""
-    address, port = _address_and_port(text)
-    return "ACCEPT", sourced(_ranged(going, wanted, text), address, port)
-
-
-def _masquerade(wanted: Target, going: Walking, host: Host) -> _Step:
-    done = sourced(going, host.masquerade(going.packet.oif, going.packet.dst), 0)
-    if any(wanted.option(each) is not None for each in ("--random", "--random-fully")):
-        done = replace(done, packet=replace(done.packet, snat=True))  # the port is another, whatever the address
-    return "ACCEPT", done
-
-
-def _redirect(wanted: Target, going: Walking, host: Host) -> _Step:
-    port = (wanted.option("--to-ports") or "").partition("-")[0]
-    return "ACCEPT", destined(going, redirected(going.packet, host), int(port) if port.isdigit() else 0)
-
-
-def redirected(packet: Packet, host: Host) -> str:
-    """Return the address that REDIRECT leads to: that of the interface by which the packet came in."""
-    loopback = "::1" if ":" in packet.dst else "127.0.0.1"
-    return (host.primary(packet.iif, packet.dst) if packet.iif else "") or loopback
-
-
-def _reject(wanted: Target, going: Walking, _: Host) -> _Step:
-    return "REJECT", replace(going, reject=wanted.option("--reject-with") or "")
-
-
-def _notrack(_: Target, going: Walking, _host: Host) -> _Step:
-    fresh = going.packet.state == "INVALID"
-    return "", replace(going, packet=replace(going.packet, state="UNTRACKED")) if fresh else going
-
-
-def _ct(wanted: Target, going: Walking, host: Host) -> _Step:
-    if wanted.option("--notrack") is not None:
-        return _notrack(wanted, going, host)
-    zone = any((term.option or "").startswith("--zone") for term in wanted.options)
-    return "", going.doubtful("CT --zone", "raw", "") if zone else going
-
-
-def _connmark(wanted: Target, going: Walking, _: Host) -> _Step:
-    packet, options = going.packet, {term.option: term.value for term in wanted.options}
-    masks = [normalise.mark(options.get(name, "0xffffffff"))[0] for name in ("--ctmask", "--nfmask")]
-    if "--mask" in options:
-        masks = [normalise.mark(options["--mask"])[0]] * 2
-    if "--restore-mark" in options:
-        return "", replace(going, packet=replace(packet, mark=(packet.mark & ~masks[1]) ^ (packet.ctmark & masks[0])))
-    if "--save-mark" in options:
-        return "", replace(going, packet=replace(packet, ctmark=(packet.ctmark & ~masks[0]) ^ (packet.mark & masks[1])))
-    value, mask = normalise.xmark(wanted.options)
-    return "", replace(going, packet=replace(packet, ctmark=(packet.ctmark & ~mask) ^ value))
-
-
-def _address_and_port(text: str) -> tuple[str, int]:
-    """Part `10.0.0.1:80`, `[2001:db8::1]:80`, `10.0.0.1-10.0.0.9:80`, `:80`; of a range the first counts."""
-    if text.startswith("["):
-        address, _, port = text[1:].partition("]")
-        port = port.lstrip(":")
-    elif text.count(":") > 1:
-        address, port = text, ""
-    else:
-        address, _, port = text.partition(":")
-    port = port.partition("-")[0]
-    return address.partition("-")[0], int(port) if port.isdigit() else 0
-
-
-def _verdict(name: str) -> Callable[[Target, Walking, Host], _Step]:
-    return lambda _wanted, going, _host: (name, going)
-
-
-_ACTIONS: Mapping[str, Callable[[Target, Walking, Host], _Step]] = {
-    **{name: _verdict(name) for name in ("ACCEPT", "DROP", "RETURN")}, "REJECT": _reject, "NOTRACK": _notrack,
-    "CT": _ct, "CONNMARK": _connmark, "MARK": _mark, "DNAT": _dnat, "SNAT": _snat, "MASQUERADE": _masquerade,
-    "REDIRECT": _redirect,
-}

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from netlab.netfilter import nft, normalise, parse
 from netlab.trace.branch import Branch, Prediction
 from netlab.trace.endings import NOBODY
-from netlab.trace.event import Direction, Hop, Trace
+from netlab.trace.event import PERHAPS, Direction, Hop, Trace
 from netlab.trace.verdict import GOOD
 from netlab.trace.world import World
 
@@ -101,15 +101,16 @@ def _differences(branch: Branch, observed: Trace,
         if direction == "reply" and (_unanswered(branch, observed) or (_leaves(branch) and not said)):
             continue
         for select in (_crossing, _rule, _nat):
-            left, right = (_told(hops, select, bridges) for hops in (said, seen))
-            for (key, words, place), (other, heard, where) in zip(left, right, strict=False):
+            right = _told(seen, select, bridges)
+            left = _settled(_told(said, select, bridges), right)
+            for (key, words, place, _), (other, heard, where, _) in zip(left, right, strict=False):
                 if key != other and "" not in (key[-1], other[-1]):
                     found.append(Difference(direction, where or place, words, heard))
                     break
                 far += 1
             else:
                 if len(left) > len(right) or (len(left) < len(right) and not (_leaves(branch) and said is last)):
-                    _, words, place = (left if len(left) > len(right) else right)[min(len(left), len(right))]
+                    _, words, place, _ = (left if len(left) > len(right) else right)[min(len(left), len(right))]
                     longer = len(left) > len(right)
                     found.append(Difference(direction, place, words if longer else "", "" if longer else words))
         if found:
@@ -136,12 +137,23 @@ def _ends_of(hop: Hop) -> tuple[str, str]:
 
 
 _Key = tuple[str, ...]
-_Told = tuple[_Key, str, str]
+_Told = tuple[_Key, str, str, bool]
+"""What is compared, its words, where, and whether it is there without a doubt."""
 
 
 def _told(hops: Iterable[Hop], select: Any, bridges: set[tuple[str, str]]) -> list[_Told]:
-    return [(key, hop.text if hop.kind != "rule" else f"{hop.table} {hop.chain} {hop.text}", hop.place)
+    return [(key, hop.text if hop.kind != "rule" else f"{hop.table} {hop.chain} {hop.text}", hop.place,
+             hop.verdict != PERHAPS)
             for hop in hops if (hop.place, hop.interface) not in bridges and (key := select(hop)) is not None]
+
+
+def _settled(said: Sequence[_Told], seen: Sequence[_Told]) -> list[_Told]:
+    """Return what was said, of what may be there or not only what was seen at that place."""
+    found: list[_Told] = []
+    for each in said:
+        if each[3] or (len(found) < len(seen) and seen[len(found)][0] == each[0]):
+            found.append(each)
+    return found
 
 
 def _crossing(hop: Hop) -> _Key | None:

@@ -6,7 +6,7 @@ The JSON of `netlab trace -o json` is made from these by `document.as_json`; `ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from netlab.trace.packet import Packet
 
@@ -14,6 +14,8 @@ Direction = Literal["request", "reply"]
 Way = Literal["in", "out"]
 Kind = Literal["iface", "rule", "policy", "nat", "route", "conntrack", "drop", "deliver"]
 Role = Literal["resolution", "proxied"]
+PERHAPS: Final = "PERHAPS"
+"""The verdict of a predicted rule that may have matched, and of which nothing depends."""
 
 
 @dataclass(frozen=True)

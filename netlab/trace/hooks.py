@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from netlab.netfilter import walk
+from netlab.netfilter.going import Hit, NftHit, Outcome, Walking
 from netlab.netfilter.matching import Packet as Flowing
 from netlab.netfilter.matching import State
 from netlab.netfilter.stations import CONNTRACK, Station, bindings
 from netlab.netfilter.terms import comment
-from netlab.netfilter.walk import Walking
 from netlab.trace import nftwords, routing
 from netlab.trace.branch import Flow, Going, back
 from netlab.trace.correlate import CONTINUING, FINAL, NAT_TARGETS
-from netlab.trace.event import Hop
+from netlab.trace.event import PERHAPS, Hop
 from netlab.trace.packet import join
 from netlab.trace.world import Space
 
@@ -109,7 +108,7 @@ class Hooks:
                 after = self._settled(self._told(after, space, going.packet, hops), hook)
             yield from self._stations(after, space, hook, rest)
 
-    def _outcomes(self, going: Going, space: Space, hook: str, station: Station) -> Sequence[walk.Outcome]:
+    def _outcomes(self, going: Going, space: Space, hook: str, station: Station) -> Sequence[Outcome]:
         """Ask the chains of one place. Those before conntrack do not know of its connection yet."""
         packet = going.packet
         early = station.priority <= CONNTRACK and hook in ("PREROUTING", "OUTPUT") and packet.iif != "lo"
@@ -128,7 +127,7 @@ class Hooks:
         return [each if each.packet.state == "UNTRACKED" else replace(each, packet=replace(
             each.packet, **tracked)) for each in outcomes]  # type: ignore[arg-type]
 
-    def _after(self, going: Going, space: Space, outcome: walk.Outcome, hops: Sequence[Hop]) -> Going:
+    def _after(self, going: Going, space: Space, outcome: Outcome, hops: Sequence[Hop]) -> Going:
         """Return a packet as it comes out of a chain."""
         packet, flow, flows = outcome.packet, going.flow, going.flows
         if packet.state == "UNTRACKED":
@@ -155,24 +154,27 @@ class Hooks:
         hops = self._hits(going, space, asked.hits) if asked else []
         return replace(going, hops=(*going.hops, *hops))
 
-    def _hits(self, going: Going, space: Space, hits: Sequence[walk.Hit | walk.NftHit]) -> list[Hop]:
+    def _hits(self, going: Going, space: Space, hits: Sequence[Hit | NftHit]) -> list[Hop]:
         hops: list[Hop] = []
         for hit in hits:
             hops.append(self._hit(going, space, hit, hops[-1].comment if hops else ""))
         return hops
 
-    def _hit(self, going: Going, space: Space, hit: walk.Hit | walk.NftHit, before: str) -> Hop:
-        if isinstance(hit, walk.NftHit):
+    def _hit(self, going: Going, space: Space, hit: Hit | NftHit, before: str) -> Hop:
+        if isinstance(hit, NftHit):
             return self._nft_hit(going, space, hit, before)
         rule = hit.rule
         line = rule.text.removeprefix(f"-A {rule.chain}").strip()
         name = rule.jump
         verdict = ("CONTINUE" if name in ("", *CONTINUING) else name if name in FINAL else
                    "GOTO" if rule.goto else "JUMP")
+        words = comment(rule.match)
+        if not hit.sure:
+            verdict, words = PERHAPS, f"perhaps: {words}" if words else "perhaps"
         return Hop(None, space.place, going.direction, "rule", line, going.seen(), table=hit.table, chain=hit.chain,
-                   rule=line, comment=comment(rule.match), verdict=verdict, target=name)
+                   rule=line, comment=words, verdict=verdict, target=name)
 
-    def _nft_hit(self, going: Going, space: Space, hit: walk.NftHit, before: str) -> Hop:
+    def _nft_hit(self, going: Going, space: Space, hit: NftHit, before: str) -> Hop:
         element = nftwords.element(hit.element) if hit.element is not None else ""
         line = hit.rule.line
         said = nftwords.said(element, line, hit.target if hit.verdict in ("JUMP", "GOTO") else "", hit.chain)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from netlab.kernel import link, netns
 from netlab.kernel.rtnl import Rtnl
 from netlab.netfilter import nft, nft_json, nft_walk
+from netlab.netfilter.going import NftHit, Walking
 from netlab.netfilter.matching import Host, Packet
 from netlab.netfilter.nft_eval import Book
-from netlab.netfilter.walk import NftHit, Walking
 
 pytestmark = pytest.mark.root
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from netlab.netfilter import parse
+from netlab.netfilter.going import Outcome
 from netlab.netfilter.matching import Host, Packet, Route
-from netlab.netfilter.walk import Outcome, destinations, receive, send
+from netlab.netfilter.walk import destinations, receive, send
 from tests.proxy.builders import recorded
 
 HOST = Host(frozenset({"172.30.0.11", "10.244.1.1"}),
@@ -115,6 +116,34 @@ def test_an_unknown_match_gives_both_ways_and_no_certainty():
 def test_an_unknown_match_beside_one_that_fails_is_certain():
     (only,) = filtered("-A INPUT -p udp -m tc-magic --wand elder -j DROP")
     assert (only.verdict, only.certain) == ("DELIVER", True)
+
+
+@pytest.mark.parametrize("rule", [
+    "-m limit --limit 3/min -j LOG --log-prefix \"[UFW BLOCK] \"", "-m hashlimit --hashlimit-upto 1/sec --hashlimit-name x",
+    "-m set --match-set banned src -j SET --add-set seen src", "-m string --string x --algo bm -j NFLOG --nflog-group 5"])
+def test_what_changes_nothing_leaves_no_doubt_and_shows_that_it_may_have_matched(rule: str) -> None:
+    outcome, = filtered(f"-A INPUT {rule}", "-A INPUT -p tcp -j DROP")
+    assert (outcome.verdict, outcome.certain, outcome.doubts) == ("DROP", True, ())
+    assert [hit.sure for hit in outcome.hits] == [False, True]
+
+
+@pytest.mark.parametrize(("table", "chain", "rule"), [
+    ("nat", "PREROUTING", "-p tcp -j REDIRECT --to-ports 3128-3130"),
+    ("nat", "PREROUTING", "-p tcp -j DNAT --to-destination 10.244.1.5:80-90"),
+    ("mangle", "PREROUTING", "-p tcp -j TPROXY --on-port 15001 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1"),
+    ("filter", "INPUT", "-m policy --dir in --pol ipsec --proto esp -j DROP")])
+def test_what_cannot_be_told_is_named(table: str, chain: str, rule: str) -> None:
+    outcomes = walk(f"*{table}\n:{chain} ACCEPT [0:0]\n-A {chain} {rule}\nCOMMIT")
+    assert not any(each.certain for each in outcomes)
+    word = rule.split("-j ")[1].split()[0] if table != "filter" else "policy"
+    assert all(any(word in doubt for doubt in each.doubts) for each in outcomes)
+
+
+def test_a_queue_asks_a_program_which_passes_over_the_rest_or_drops() -> None:
+    outcomes = filtered("-A INPUT -p tcp -j NFQUEUE --queue-num 3", "-A INPUT -j REJECT")
+    assert {each.verdict for each in outcomes} == {"DELIVER", "DROP"}
+    assert not any(each.certain for each in outcomes)
+    assert all("NFQUEUE" in doubt for each in outcomes for doubt in each.doubts)
 
 
 def test_hits_are_numbered_as_iptables_lists_them():

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from netlab.kernel import iptables
 from netlab.netfilter import parse
+from netlab.netfilter.going import Outcome
 from netlab.netfilter.matching import Packet
 from netlab.netfilter.normalise import differences
-from netlab.netfilter.walk import Outcome, receive, send
+from netlab.netfilter.walk import receive, send
 from netlab.proxy.settings import LocalDetector
 from tests.proxy.builders import NODE_IP, a_port, a_service, a_slice, an_endpoint, rules_for
 from tests.proxy.network import FAR, HOST, OUTSIDE, PODS, Network
