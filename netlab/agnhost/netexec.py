@@ -102,9 +102,10 @@ class Netexec:
             "/header": self.header, "/healthz": self.healthy, "/readyz": self.healthy, "/hostname": self.hostname,
             "/hostName": self.hostname, "/redirect": self.redirect, "/serverport": self.server_port,
             "/shell": self.shell, "/shutdown": self.shutdown, "/upload": self.upload, "*": self.root}
+        told = {path: _told(handler) for path, handler in paths.items()}
         if self._override:
-            paths["*"] = paths.get(self._override, self.root)
-        return paths
+            told["*"] = told.get(self._override, told["*"])
+        return told
 
     async def root(self, _: web.Request) -> web.Response:
         """Tell the time."""
@@ -210,6 +211,15 @@ class Netexec:
             except Exception as error:  # noqa: BLE001 - whatever the HTTP client says is the answer
                 errors.append(dial.reason(error))
         return _json({"responses": responses} | ({"errors": errors} if errors else {}))
+
+
+def _told(handler: http.Handler) -> http.Handler:
+    """Return the handler with a line in the log for each request: tests of what calls whom look for it."""
+    async def handle(request: web.Request) -> web.StreamResponse:
+        log.info("GET %s", request.path_qs)
+        return await handler(request)
+
+    return handle
 
 
 async def _form(request: web.Request) -> dict[str, str]:

@@ -30,6 +30,9 @@ PROGRAM_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler",
 _UPSTREAM = {
     "registry.k8s.io/e2e-test-images/agnhost": "agnhost",
     "gcr.io/k8s-staging-e2e-test-images/agnhost": "agnhost",
+    "k8s.gcr.io/e2e-test-images/agnhost": "agnhost",
+    "k8s.gcr.io/e2e-test-images/busybox": "busybox",
+    "k8s.gcr.io/e2e-test-images/nginx": "nginx",
     "docker.io/library/busybox": "busybox",
     "registry.k8s.io/e2e-test-images/busybox": "busybox",
     "registry.k8s.io/busybox": "busybox",
@@ -224,7 +227,9 @@ class Images:
         wrappers = root / PROGRAM_DIRECTORY.lstrip("/")
         rootfs.write_all(wrappers, [(program, wrapper(program), 0o755) for program in self.programs])
         if "agnhost" in self.programs:
-            (root / "agnhost").symlink_to(f"{PROGRAM_DIRECTORY}/agnhost")
+            for name in ("agnhost", "agnhost-2"):  # the second is there to stand in for the image's own command
+                (root / name).symlink_to(f"{PROGRAM_DIRECTORY}/agnhost")
+            rootfs.write_all(wrappers, [("nc", '#!/bin/sh\nexec /agnhost nc "$@"\n', 0o755)])
 
     def _loaded(self) -> list[Image]:
         if self.store is None:

@@ -318,9 +318,12 @@ def _program(command: Command) -> Program | None:
     path = command.argv[0]
     if _in_volume(path):
         return None
-    if "/" in path and os.path.isfile(path) and not os.path.realpath(path).startswith(f"{PROGRAM_DIRECTORY}/"):
-        return None
-    return command.programs.get(os.path.basename(path))
+    name = os.path.basename(path)
+    if "/" in path and os.path.isfile(path):
+        if not os.path.realpath(path).startswith(f"{PROGRAM_DIRECTORY}/"):
+            return None
+        name = os.path.basename(os.path.realpath(path))
+    return command.programs.get(name)
 
 
 def _in_volume(path: str) -> bool:

@@ -39,18 +39,22 @@ class Place:
         child = subprocess.Popen([sys.executable, "-m", "netlab.agnhost.main", *argv], cwd=ROOT, stderr=subprocess.DEVNULL,
                                  env={**os.environ, "PYTHONPATH": str(ROOT), **environ})
         self._children.append(child)
-        while port:
+        if port:
+            self.until_listening(child, port)
+        return child
+
+    def until_listening(self, child: subprocess.Popen[bytes], port: int) -> None:
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
-                break
+                return
             except OSError:
                 assert child.poll() is None, "it ended"
                 time.sleep(0.01)
-        return child
 
-    def run(self, *argv: str) -> tuple[int, str]:
+    def run(self, *argv: str, stdin: str = "") -> tuple[int, str]:
         done = subprocess.run([sys.executable, "-m", "netlab.agnhost.main", *argv], cwd=ROOT, capture_output=True, text=True,
-                              timeout=30, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                              input=stdin, timeout=30, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
         return done.returncode, done.stdout
 
     def close(self) -> None:
@@ -237,6 +241,61 @@ def test_load_against_nobody_fails(place: Place) -> None:
     code, out = place.run("load", "http://127.0.0.1:1/", "--requests=2")
     assert (code, json.loads(out)["errors"]) == (1, {"connection refused": 2})
     assert load.summary(load.Tally(), 0.0)["perSecond"] == 0.0
+
+
+def test_netexec_tells_what_it_was_asked(place: Place, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        child = subprocess.Popen([sys.executable, "-m", "netlab.agnhost.main", "netexec", "--http-port=9011", "--udp-port=-1"],
+                                 cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        place.until_listening(child, 9011)
+        get("http://127.0.0.1:9011/echo?msg=poststart")
+    finally:
+        child.kill()
+        child.wait()
+    assert "GET /echo?msg=poststart" in (tmp_path / "log").read_text()
+
+
+def test_files_over_http(place: Place, tmp_path: Path) -> None:
+    place.start("test-webserver", "--port=9012", port=9012)
+    (tmp_path / "a file").write_text("hello")
+    where = f"http://127.0.0.1:9012{tmp_path}"
+    assert get(f"{where}/a%20file") == "hello"
+    assert '<a href="a file">' in get(where)
+    for wrong in (f"{where}/absent", "http://127.0.0.1:9012/../../proc/absent"):
+        with pytest.raises(OSError, match="404"):
+            get(wrong)
+
+
+def test_netcat(place: Place, netexec: str) -> None:
+    assert place.run("nc", "-vz", "-w", "2", "127.0.0.1", "8080") == (0, "")
+    assert place.run("nc", "-z", "-w2", "127.0.0.1", "1")[0] == 1
+    assert place.run("nc", "127.0.0.1")[0] == 1
+    assert place.run("nc", "-u", "-w", "1", "127.0.0.1", "8081", stdin="echo to and fro") == (0, "to and fro")
+    code, said = place.run("nc", "127.0.0.1", "8080", stdin="GET /hostname HTTP/1.0\r\n\r\n")
+    assert (code, said.splitlines()[-1]) == (0, socket.gethostname())
+
+
+def test_mounttest_tells_of_a_volume(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "new"
+    code, said = place.run("mounttest", "--fs_type=/dev/shm", f"--new_file_0660={file}", f"--file_mode={tmp_path}", f"--file_perm={file}",
+                           f"--file_owner={file}")
+    assert (code, said.splitlines()) == (0, [
+        'mount type of "/dev/shm": tmpfs', f'content of file "{file}": mount-tester new file', "",
+        f'mode of file "{tmp_path}": drwx------', f'perms of file "{file}": -rw-rw----', f'owner UID of "{file}": 0', f'owner GID of "{file}": 0'])
+    assert place.run("mounttest", f"--file_content_in_loop={file}")[0] == 0
+    code, said = place.run("mounttest", "--file_content=/absent")
+    assert (code, said) == (1, 'error: file_content "/absent": No such file or directory\n')
+    assert place.run("mounttest")[0] == 1
+
+
+def test_lines(place: Place) -> None:
+    code, said = place.run("logs-generator", "--log-lines-total", "5", "--run-duration", "50ms")
+    assert code == 0
+    assert [line.split()[1] for line in said.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert place.run("logs-generator", "-t", "2", "-d", "1ms")[1].count("\n") == 2
+    assert place.run("logs-generator")[0] == 1
+    assert place.run("entrypoint-tester", "some", "words")[1].endswith("entrypoint-tester some words]\n")
 
 
 def test_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,9 @@ def test_built_in_programs_run_in_the_fork_and_answer_exec(node):
         main = await started(client, image="registry.k8s.io/e2e-test-images/agnhost:2.53",
                            log_path="/var/log/pods/x/main/0.log")
         assert (await output(client, main, "agnhost", "netexec")).splitlines()[0] == "agnhost netexec"
+        assert (await output(client, main, "/agnhost-2", "netexec")).splitlines()[0] == "agnhost netexec"
+        reached = await client.exec_sync(main, ["nc", "-vz", "127.0.0.1", "1"])
+        assert reached.exit_code != 127, reached
         assert (await output(client, main, "/agnhost", "fds")).splitlines()[1] == "[0, 1, 2, 3]"
         assert (await client.exec_sync(main, ["agnhost", "loop"])).exit_code == 7
         assert (await client.exec_sync(main, ["agnhost", "exit", "3"])).exit_code == 3

@@ -22,6 +22,7 @@ def images(tmp_path):
 @pytest.mark.parametrize(("name", "tag"), [
     ("netlab/agnhost", "docker.io/netlab/agnhost:latest"),
     ("netlab/agnhost:1.2", "docker.io/netlab/agnhost:latest"),
+    ("k8s.gcr.io/e2e-test-images/agnhost:2.21", "docker.io/netlab/agnhost:latest"),
     ("registry.k8s.io/e2e-test-images/agnhost:2.53", "docker.io/netlab/agnhost:latest"),
     ("netlab/kube-proxy", "docker.io/netlab/kube-proxy:latest"),
     ("registry.k8s.io/pause:3.10", "docker.io/netlab/pause:latest"),
