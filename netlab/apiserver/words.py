@@ -8,7 +8,6 @@ import ssl
 from urllib.parse import urlsplit
 
 import aiohttp
-from cryptography import x509
 
 _CERTIFICATES = {
     2: "certificate signed by unknown authority",
@@ -70,6 +69,8 @@ async def explained(error: BaseException, url: str, name: str = "") -> str:
 
 async def _names(host: str, port: int, name: str) -> tuple[list[str], list[str]] | None:
     """Return the names and addresses that a server's certificate is for, None if it is not there any more."""
+    from cryptography import x509  # 2 MB, which an API server without trouble can do without
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only looked at
     try:

@@ -2,7 +2,8 @@
 
 A write makes a new revision of the whole store; a reader asks for the state at one, a watch for what came after one.
 `model` has the values, `log` the state in memory, `draft` decides writes, `store` commits them, `sqlite` keeps them,
-`watch` tells them. `contract` is what all stores have in common; `etcd` is the one that is kept elsewhere.
+`watch` tells them, `packing` compresses the old ones. `contract` is what all stores have in common; `etcd` is the one
+that is kept elsewhere.
 """
 
 from netlab.store.compact import Retention

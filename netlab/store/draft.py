@@ -54,8 +54,10 @@ class Draft:
         if type(value) is not bytes or type(key) is not bytes:
             raise StoreError(f"keys and values are bytes, not {type(key).__name__} and {type(value).__name__}")
         prev, at = self.get(key), self._revision
-        created, version = (prev.create_revision, prev.version + 1) if prev is not None else (at, 1)
-        return self._write(KeyValue(key, value, created, at, version, lease, self._sub), prev)
+        if prev is None:
+            return self._write(KeyValue(key, value, at, at, 1, lease, self._sub), None)
+        created, version = prev.create_revision, prev.version + 1
+        return self._write(KeyValue(prev.key, value, created, at, version, lease, self._sub), prev)  # one key for all
 
     def delete(self, prev: KeyValue) -> Event:
         """Delete a key that is there."""

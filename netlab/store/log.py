@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from netlab.store.errors import Compacted, FutureRevision
 from netlab.store.index import SortedKeys
-from netlab.store.model import Event, KeyValue, Range, pack, room
+from netlab.store.model import Event, KeyValue, Range
+from netlab.store.packing import Press, room
 
-_LOOSE = 4 << 20
+_LOOSE = 1 << 20
 """Bytes of old values that are kept as they are: the newest, which watchers that come back ask for."""
 _PACKED_AT_ONCE = 50  # 20 us each
 
@@ -37,6 +38,7 @@ class Log:
         self._events: list[Event] = []                 # of all revisions after `compacted`, in order
         self._packed = 0                               # how many of them have their old value compressed
         self._loose = 0                                # bytes of the old values that are not
+        self._press = Press()
 
     def live(self, key: bytes) -> KeyValue | None:
         """Return what the key holds now."""
@@ -161,8 +163,7 @@ class Log:
     def pack(self) -> Iterator[None]:
         """Compress old values while there are many, the oldest first; yields now and then, to let others go on.
 
-        They are most of what the store weighs after a burst, and few are ever read again. What comes meanwhile is left
-        for the next time: writers can be faster.
+        What comes meanwhile is left for the next time: writers can be faster.
         """
         done, surplus = 0, self._loose - _LOOSE
         while surplus > 0 and self._loose > _LOOSE and self._packed < len(self._events):
@@ -170,7 +171,7 @@ class Log:
             self._packed += 1
             if old is not None:
                 before = room(old)
-                pack(old)
+                self._press.pack(old)
                 surplus -= before
                 self._loose -= before
                 self.history_bytes -= before - room(old)

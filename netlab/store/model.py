@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -32,37 +31,6 @@ class KeyValue:
     def deleted(self) -> bool:
         """Tell whether this is the mark of a deletion."""
         return self.version == 0
-
-
-_value: Any = KeyValue.__dict__["value"]
-
-
-class Packed(KeyValue):
-    """A KeyValue of history: its value is kept compressed (as a tuple of one), and unpacked at each look."""
-
-    __slots__ = ()
-
-    @property
-    def value(self) -> bytes:  # type: ignore[override]
-        """Return the value."""
-        kept = _value.__get__(self)
-        return kept if type(kept) is bytes else zlib.decompress(kept[0])
-
-
-def pack(kv: KeyValue) -> None:
-    """Compress the value in place, for all who hold this KeyValue, also in other threads.
-
-    One that gets no smaller stays.
-    """
-    if type(kv) is KeyValue and len(packed := zlib.compress(kv.value, 1)) < len(kv.value):
-        kv.__class__ = Packed
-        _value.__set__(kv, (packed,))
-
-
-def room(kv: KeyValue) -> int:
-    """Return the bytes that the value takes in memory."""
-    kept = _value.__get__(kv)
-    return len(kept if type(kept) is bytes else kept[0])
 
 
 @dataclass(slots=True, eq=False)

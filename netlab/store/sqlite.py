@@ -29,6 +29,8 @@ Synchronous: TypeAlias = Literal["normal", "full"]
 FORMAT = 2
 CHECKPOINT_BYTES = 8 << 20
 ROOM_BYTES = 4 << 20
+_ROOM = [bytes(64 << 10)] * (ROOM_BYTES >> 16)
+"""So much of zeros, in one small piece of memory: malloc would keep the room of a large one for the thread for good."""
 _COMMIT_BYTES = 8192
 """What a commit takes of the WAL besides its values, and each row that goes: the pages that say where they are."""
 _BITS = {1: 16, 2: 24}
@@ -97,7 +99,7 @@ class Sqlite:
                 return
             self._room = size + ROOM_BYTES
             with open(path, "ab", buffering=0) as wal:
-                if wal.write(bytes(ROOM_BYTES)) < ROOM_BYTES:  # the disk is full: what is left is for what counts
+                if os.writev(wal.fileno(), _ROOM) < ROOM_BYTES:  # the disk is full: what is left is for what counts
                     wal.truncate(size)
                 os.fdatasync(wal.fileno())
 

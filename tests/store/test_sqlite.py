@@ -9,6 +9,9 @@ import select
 import shutil
 import signal
 import struct
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,28 @@ async def test_a_wal_that_has_its_room_already_is_read_up_to_the_last_write(tmp_
                 async with await Store.open(copy / "db", synchronous=synchronous) as again:  # type: ignore[arg-type]
                     assert again.revision == kv.mod_revision
                     assert (await again.get(b"k")).value == b"%d" % number
+
+
+def test_the_room_of_the_wal_is_not_taken_from_memory_too(tmp_path: Path) -> None:
+    """malloc keeps what a thread has given back: 4 MiB of zeros for the loop and for each of the threads that write."""
+    code = textwrap.dedent("""
+        import asyncio, re, sys
+        from pathlib import Path
+        from netlab.store import Store
+        def resident():
+            return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+        async def main():
+            async with await Store.open(Path(sys.argv[1]) / "first", synchronous="normal") as store:
+                await store.put(b"k", b"")
+            before = resident()
+            async with await Store.open(Path(sys.argv[1]) / "second", synchronous="full") as store:
+                for _ in range(30):
+                    await asyncio.gather(*(store.put(b"k", b"x" * 100_000) for _ in range(10)))
+                    await store.compact(store.revision)
+                print(resident() - before)
+        asyncio.run(main())""")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) < 5_000, "KiB"
 
 
 @pytest.mark.parametrize(("synchronous", "kills"), [

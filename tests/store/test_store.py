@@ -446,7 +446,7 @@ async def test_old_history_is_kept_compressed_and_reads_as_before():
         await store.delete(b"k")
         before = store._log.history_bytes
         await store.tick(1_000_000.0)
-        assert before > 20_000_000 > 5_000_000 > store._log.history_bytes > 3_900_000
+        assert before > 20_000_000 > 2_000_000 > store._log.history_bytes > 1_000_000  # the newest lie there as they are
         assert [(await store.list(b"k", revision=2 + number)).kvs[0].value[:4].rstrip(b"x") for number in range(400)] == [
             b"%d" % number for number in range(400)]
         events = await store.watch(b"k", after=1).next()
