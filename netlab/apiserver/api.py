@@ -21,6 +21,7 @@ from netlab.apiserver.crd.documents import Kept
 from netlab.apiserver.crd.keeper import Keeper
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.folder import Decoded, Folder
+from netlab.apiserver.health import ADMISSION
 from netlab.apiserver.hooks import Hooks
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
@@ -71,7 +72,7 @@ class Api:
         self._priorities: Watch | None = None
         self._default_priority: Object | None = None
         self.stopping = False
-        self.ready: set[str] = set()
+        self.ready: set[str] = {ADMISSION}
         self.port = options.port
 
     def _endpoint(self, row: Resource) -> Endpoint:

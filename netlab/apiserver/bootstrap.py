@@ -20,7 +20,7 @@ from netlab.apiserver.api import Api
 from netlab.apiserver.auth import aggregate, defaults
 from netlab.apiserver.auth.policy import RBAC
 from netlab.apiserver.call import Call
-from netlab.apiserver.health import HOOKS, ROLES_HOOK
+from netlab.apiserver.health import ADDRESSES, NAMESPACES_MADE, OWN_SERVICE, PRIORITIES, ROLES, TRUST
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.options import Options
 from netlab.apiserver.route import Target
@@ -57,7 +57,7 @@ async def namespaces(api: Api) -> None:
     """
     for name in NAMESPACES:
         await _create(api, "", "namespaces", "", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
-    api.ready.add(HOOKS[0])
+    api.ready.add(NAMESPACES_MADE)
 
 
 async def roles(api: Api) -> None:
@@ -79,7 +79,7 @@ async def roles(api: Api) -> None:
 
     await defaults.ensure(put)
     await aggregate.settle(api)
-    api.ready.add(ROLES_HOOK)
+    api.ready.add(ROLES)
 
 
 async def ensure(api: Api) -> None:
@@ -93,19 +93,21 @@ async def ensure(api: Api) -> None:
         await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
+    api.ready.add(PRIORITIES)
     if trusted := _trusted(api.options):
         await _put(api, "", "configmaps", {
             "kind": "ConfigMap", "apiVersion": "v1", "data": trusted,
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}, ("data",))
+    api.ready.add(TRUST)
     address = api.stock.addresses[api.stock.families[0]].first_address()
     await _create(api, "", "services", "default", {
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",
                                                             "labels": _LABELS},
         "spec": {"type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None", "ports": [
             {"name": "https", "port": 443, "protocol": "TCP", "targetPort": api.port}]}})
-    api.ready.add(HOOKS[2])
+    api.ready.add(ADDRESSES)
     await _endpoints(api)
-    api.ready.add(HOOKS[1])
+    api.ready.add(OWN_SERVICE)
 
 
 async def keep(api: Api) -> None:
@@ -121,7 +123,7 @@ async def keep(api: Api) -> None:
 async def _endpoints(api: Api) -> None:
     ip, port = api.options.advertise, api.port
     if ipaddress.ip_address(ip).is_loopback:  # upstream refuses such an endpoint, too: nobody else could reach it
-        if HOOKS[1] not in api.ready:
+        if OWN_SERVICE not in api.ready:
             log.info("the advertise address %s is a loopback address: the kubernetes service gets no endpoint", ip)
         return
     ports: list[Object] = [{"name": "https", "port": port, "protocol": "TCP"}]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import orjson
 
-from netlab.apiserver import audit, health, negotiate, openapi, reviews, status
+from netlab.apiserver import audit, health, negotiate, openapi, reviews, status, version
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, NOBODY, attempted, authenticate
 from netlab.apiserver.auth.authorize import Attributes
@@ -206,7 +206,7 @@ class Dispatcher:
         if first in health.PAGES:
             return health.health(self.api, request)
         if first == "version":
-            return health.version(self._git_version)
+            return version.page(self._git_version)
         if first == "metrics" and request.path.strip("/") == "metrics":
             return health.metrics(self.api, self.metrics)
         if first == "openapi" or request.path.startswith(("/.well-known/", "/openid/")):

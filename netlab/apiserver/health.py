@@ -1,12 +1,14 @@
-"""/healthz, /livez, /readyz with their single checks; componentstatuses; /metrics."""
+"""/healthz, /livez, /readyz with their single checks; componentstatuses; /metrics.
+
+The checks have upstream's names, for the parts that are here, and stand in upstream's order. What the pages say is told
+at https://kubernetes.io/docs/reference/using-api/health-checks/; k8s:staging/src/k8s.io/apiserver/pkg/server/healthz
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from typing import TYPE_CHECKING
-
-import orjson
 
 from netlab.api.meta import Object
 from netlab.apiserver import status
@@ -18,23 +20,41 @@ if TYPE_CHECKING:
 
 _TEXT = "text/plain; charset=utf-8"
 PAGES = ("healthz", "livez", "readyz")
-HOOKS = ("poststarthook/start-system-namespaces-controller", "poststarthook/bootstrap-controller",
-         "poststarthook/start-service-ip-repair-controllers")
-ROLES_HOOK = "poststarthook/rbac/bootstrap-roles"
-"""Only with RBAC."""
+HOOK = "poststarthook/"
+ADMISSION, NAMESPACES_MADE, TRUST = ("start-apiserver-admission-initializer", "start-system-namespaces-controller",
+                                     "start-cluster-authentication-info-controller")
+DEFINITIONS, DEFINITIONS_SYNCED = "start-apiextensions-controllers", "crd-informer-synced"
+ADDRESSES, RANGES = "start-service-ip-repair-controllers", "start-kubernetes-service-cidr-controller"
+ROLES, PRIORITIES, OWN_SERVICE = "rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes", \
+    "bootstrap-controller"
+REGISTRATION = ("start-kube-aggregator-informers", "apiservice-status-local-available-controller",
+                "apiservice-status-remote-available-controller", "apiservice-registration-controller",
+                "apiservice-discovery-controller", "kube-apiserver-autoregistration")
+HOOKS = (ADMISSION, DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST, ADDRESSES, ROLES, PRIORITIES, OWN_SERVICE,
+         RANGES, *REGISTRATION)
+"""What has to be done once after the start; `Api.ready` has the names of what is done."""
+_REGISTERED = "autoregister-completion"
 _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
+
+
+def unfinished(api: Api) -> list[str]:
+    """Return what is still to be done after the start."""
+    return [hook for hook in HOOKS if hook not in api.ready and (hook != ROLES or api.rbac is not None)]
 
 
 def checks(api: Api, page: str) -> dict[str, str]:
     """Return each check's name and its complaint ("" when it passes)."""
-    found = {"ping": "", "log": "", "etcd": api.store.trouble}
-    if page == "livez":
-        found["etcd"] = ""  # a new process would not cure it
+    trouble = "" if page == "livez" else api.store.trouble  # a new process would not cure it
+    found = {"ping": "", "log": "", "etcd": trouble}
     if page == "readyz":
-        found |= {"informer-sync": "", "shutdown": "the server is shutting down" if api.stopping else ""}
-    found |= {hook: "" if hook in api.ready else "not finished" for hook in HOOKS}
-    if api.rbac is not None:
-        found[ROLES_HOOK] = "" if ROLES_HOOK in api.ready else "not finished"
+        found |= {"etcd-readiness": trouble, "informer-sync": ""}
+    missing = unfinished(api)
+    for hook in HOOKS:
+        if hook != ROLES or api.rbac is not None:
+            found[HOOK + hook] = "not finished" if hook in missing else ""
+    found[_REGISTERED] = "missing APIService" if REGISTRATION[-1] in missing else ""
+    if page == "readyz":
+        found["shutdown"] = "process is shutting down" if api.stopping else ""
     return found
 
 
@@ -46,32 +66,23 @@ def health(api: Api, request: Request) -> Reply:
     """
     page, _, name = request.path.strip("/").partition("/")
     found = checks(api, page)
-    excluded = set(request.query.get("exclude", []))
     if name:
         if name not in found:
             raise status.no_such_path()
-        return _verdict({name: found[name]}, page, verbose=False, single=True)
-    unknown = excluded - set(found)
-    text = ""
-    if unknown:
-        text = f"warn: some health checks cannot be excluded: no matches for {', '.join(sorted(unknown))}\n"
-    shown = {check: said for check, said in found.items() if check not in excluded}
-    reply = _verdict(shown, page, verbose="verbose" in request.query, single=False)
-    if excluded and "verbose" in request.query:
-        text += "".join(f"[+]{check} excluded: ok\n" for check in sorted(excluded & set(found)))
-    return Reply(text.encode() + reply.body, reply.status, _TEXT, reply.headers)
+        return _text(f"internal server error: {found[name]}\n", 500) if found[name] else _text("ok")
+    excluded = set(request.query.get("exclude", []))
+    lines = [f"[+]{check} excluded: ok" if check in excluded else f"[-]{check} failed: reason withheld" if said
+             else f"[+]{check} ok" for check, said in found.items()]
+    if unknown := ", ".join(f'"{check}"' for check in sorted(excluded - set(found))):
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {unknown}")
+    failed = any(said for check, said in found.items() if check not in excluded)
+    if not failed and "verbose" not in request.query:
+        return _text("ok")
+    return _text("\n".join([*lines, f"{page} check {'failed' if failed else 'passed'}\n"]), 500 if failed else 200)
 
 
-def _verdict(found: dict[str, str], page: str, *, verbose: bool, single: bool) -> Reply:
-    failed = any(found.values())
-    headers = {"X-Content-Type-Options": "nosniff"}
-    if failed or verbose:
-        lines = [f"[-]{check} failed: reason withheld" if said else f"[+]{check} ok" for check, said in found.items()]
-        body = "\n".join(lines) + f"\n{page} check {'failed' if failed else 'passed'}\n"
-        if single and failed:
-            body = f"internal server error: {next(iter(found.values()))}\n"
-        return Reply(body.encode(), 500 if failed else 200, _TEXT, headers)
-    return Reply(b"ok", 200, _TEXT, headers)
+def _text(text: str, code: int = 200) -> Reply:
+    return Reply(text.encode(), code, _TEXT, {"X-Content-Type-Options": "nosniff"})
 
 
 async def component_statuses(api: Api) -> list[Object]:
@@ -115,13 +126,3 @@ def _why(error: BaseException) -> str:
 def metrics(api: Api, counted: Metrics) -> Reply:
     """Answer /metrics in Prometheus' text form."""
     return Reply(counted.text(api).encode(), 200, "text/plain; version=0.0.4; charset=utf-8")
-
-
-def version(git_version: str) -> Reply:
-    """Answer /version."""
-    major, minor = git_version.removeprefix("v").split(".")[:2]
-    return Reply(orjson.dumps({
-        "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
-        "minCompatibilityMajor": major, "minCompatibilityMinor": str(int(minor) - 1), "gitVersion": git_version,
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "",
-        "compiler": "python", "platform": "linux/amd64"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import random
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from netlab import daemon, klog
-from netlab.apiserver import bootstrap, options
+from netlab.apiserver import bootstrap, health, options
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth import aggregate, certificate
 from netlab.apiserver.dispatch import Dispatcher
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 GIT_VERSION = "v1.36.0-netlab.1"
 """What /version says: the minor version whose API is served."""
 GRACE_SECONDS = 2.0
+_SETTLE_SECONDS = 10.0
 _GARBAGE = 20_000
 _DATABASE = "store.db"
 
@@ -71,8 +73,6 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         doors = await _open_to_etcdctl(store, chosen)
         await bootstrap.ensure(api)
         log.info("Serving securely on %s:%d, revision %d", chosen.bind, api.port, store.revision)
-        if chosen.ready_file:
-            Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
@@ -81,6 +81,9 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:
+            await daemon.first(stop.wait(), _settled(api))
+            if chosen.ready_file:
+                Path(chosen.ready_file).write_text(f"{chosen.advertise}:{api.port}\n")
             await stop.wait()
         finally:
             log.info("Stopping: ending %d watches", len(api.watches))
@@ -95,6 +98,14 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
             await api.aggregator.close()
             await asyncio.gather(*keepers, return_exceptions=True)
     return 0
+
+
+async def _settled(api: Api) -> None:
+    """Wait until all is done that is done once after the start, or is late: then /readyz says what."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while health.unfinished(api):  # noqa: ASYNC110 - for some hundredths of a second, once
+                await asyncio.sleep(0.01)
 
 
 async def _open_store(chosen: Options) -> Store:

@@ -21,6 +21,7 @@ from netlab.api.meta import Object
 from netlab.apiserver.allocator import Addresses, OutOfRange, Taken
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.following import forever
+from netlab.apiserver.health import RANGES
 from netlab.store import Conflict, Event, KeyExists, KeyMissing
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Ranges:
             await self._range(self._ranges.view(kv))
         for kv in (await self._api.store.list(self._addresses.folder.prefix)).kvs:
             self._reserve(self._addresses.view(kv))
+        self._api.ready.add(RANGES)
 
     async def run(self) -> None:
         """Follow Services, addresses and ranges for ever."""

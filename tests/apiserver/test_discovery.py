@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
+from pathlib import Path
 
 import pytest
 
 from netlab.api.kinds import RESOURCES
+from netlab.apiserver.version import commit
 from tests.apiserver.conftest import Client
 from tests.apiserver.test_crd import definition, established, version
 
@@ -79,6 +82,53 @@ def test_health(client: Client) -> None:
         assert verbose.endswith(f"{page} check passed\n")
         assert client.get(f"/{page}/ping").body == b"ok"
         assert client.get(f"/{page}/nope").status == 404
+
+
+def test_the_checks_have_upstreams_names_and_can_be_left_out(client: Client) -> None:
+    lines = client.get("/readyz?verbose").body.decode().splitlines()
+    assert lines[:5] == ["[+]ping ok", "[+]log ok", "[+]etcd ok", "[+]etcd-readiness ok", "[+]informer-sync ok"]
+    hooks = [line.split()[0].removeprefix("[+]poststarthook/") for line in lines if "poststarthook/" in line]
+    assert {"start-apiextensions-controllers", "crd-informer-synced", "start-system-namespaces-controller", "bootstrap-controller",
+            "scheduling/bootstrap-system-priority-classes", "apiservice-registration-controller"} <= set(hooks)
+    assert lines[-3:] == ["[+]autoregister-completion ok", "[+]shutdown ok", "readyz check passed"]
+    for hook in hooks:
+        for page in ("healthz", "livez", "readyz"):
+            assert client.get(f"/{page}/poststarthook/{hook}").body == b"ok"
+    for only_ready in ("etcd-readiness", "informer-sync", "shutdown"):
+        assert client.get(f"/livez/{only_ready}").status == 404
+    some = client.get("/livez?verbose&exclude=etcd&exclude=b&exclude=a").body.decode().splitlines()
+    assert some[:3] == ["[+]ping ok", "[+]log ok", "[+]etcd excluded: ok"]
+    assert some[-2:] == ['warn: some health checks cannot be excluded: no matches for "a", "b"', "livez check passed"]
+    assert client.get("/livez?exclude=nothing").body == b"ok"
+
+
+def test_what_is_made_of_what(client: Client, tmp_path: Path) -> None:
+    found = client.get("/version").json
+    assert set(found) == {"major", "minor", "emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor",
+                          "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"}
+    assert (found["minor"], found["emulationMinor"], found["minCompatibilityMinor"], found["compiler"]) == ("36", "36", "35", "cpython")
+    assert found["buildDate"] > "2026"
+    assert commit(tmp_path, 0)[1] == "archive"
+    git = tmp_path / ".git"
+    git.mkdir()
+    (git / "index").touch()
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    (git / "packed-refs").write_text(f"# pack-refs with: peeled\n{'a' * 40} refs/heads/main\n")
+    assert commit(tmp_path, 0) == ("a" * 40, "clean")
+    assert commit(tmp_path, time.time() + 100) == ("a" * 40, "dirty")
+    (git / "refs" / "heads").mkdir(parents=True)
+    (git / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
+    assert commit(tmp_path, 0)[0] == "b" * 40
+    linked = tmp_path / "linked"
+    (git / "worktrees" / "w").mkdir(parents=True)
+    (git / "worktrees" / "w" / "index").touch()
+    (git / "worktrees" / "w" / "HEAD").write_text("c" * 40)
+    linked.mkdir()
+    (linked / ".git").write_text(f"gitdir: {git}/worktrees/w\n")
+    assert commit(linked, 0)[0] == "c" * 40
+    (git / "worktrees" / "w" / "HEAD").write_text("ref: refs/heads/main\n")
+    (git / "worktrees" / "w" / "commondir").write_text("../..\n")
+    assert commit(linked, 0)[0] == "b" * 40
 
 
 def test_version_metrics_components(client: Client) -> None:

@@ -13,6 +13,7 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver.aggregator.proxy import Backend, Unreachable
 from netlab.apiserver.following import forever
+from netlab.apiserver.health import REGISTRATION
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
 
@@ -73,6 +74,7 @@ class Aggregator:
         part = await self._api.store.list(folder.prefix)
         for kv in part.kvs:
             await self._take(kv)
+        self._api.ready.update(REGISTRATION)
         with self._api.store.watch(folder.prefix, after=part.revision) as watch:
             while not self._api.stopping:
                 waiting = any(not backend.available for backend in self._backends.values())

@@ -11,6 +11,7 @@ from netlab.api.meta import Object
 from netlab.apiserver.crd import serve
 from netlab.apiserver.crd.strategy import FINALIZER
 from netlab.apiserver.following import forever
+from netlab.apiserver.health import DEFINITIONS, DEFINITIONS_SYNCED
 from netlab.errors import ApiError, NetlabError
 from netlab.store import Conflict, KeyMissing, KeyValue, StoreError
 
@@ -46,6 +47,7 @@ class Keeper:
             self._forget(name)
         for kv in part.kvs:
             await self._take(kv)
+        self._api.ready.add(DEFINITIONS_SYNCED)
 
     async def run(self) -> None:
         """Follow the changes for ever."""
@@ -54,6 +56,7 @@ class Keeper:
     async def _follow(self) -> None:
         await self.load()
         with self._api.store.watch(self._endpoint.folder.prefix, after=self._revision) as watch:
+            self._api.ready.add(DEFINITIONS)
             while not self._api.stopping:
                 going = [name for name, obj in self._definitions.items() if "deletionTimestamp" in obj["metadata"]]
                 events = await watch.next(_LATER_SECONDS if going else 3600.0)
