@@ -67,7 +67,7 @@ def options(function: F) -> F:
         (("--change", "changes"), {"multiple": True, "hidden": True}),
         (("--removal", "removals"), {"multiple": True, "hidden": True}),
         (("--at",), {"metavar": "REVISION", "default": "",
-                     "help": "Predict by the rules and routes as they were at this resourceVersion."}),
+                     "help": "Predict by the rules, routes, links and settings of this resourceVersion."}),
         (("--ways",), {"metavar": "N", "type": click.IntRange(1, 256), "default": 1, "show_default": True,
                        "help": "Predictions: show so many ways whole, where rules throw dice."}))
     for names, more in reversed(rows):

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from netlab.errors import KernelError, NetlabError, Unsupported
+from netlab.errors import NetlabError, Unsupported
 from netlab.inspect import nft_service, service
 from netlab.inspect.holding import Holding, with_tables
 from netlab.inspect.node_check import SYSCTLS
 from netlab.kernel import iptables, link, nft_listing, sysctl
-from netlab.kernel import netns as namespaces
 from netlab.kernel.iptables import Iptables
 from netlab.kernel.nft_pick import Picker
 from netlab.kernel.rtnl import Rtnl
@@ -53,7 +52,7 @@ def read(node: str, netns: int, *, ipv6: bool = False, both: bool = False, only:
     absent = [each for each in _own_names(netns, ipv6) if each[1] not in main.tables]
     if absent and not only:  # named as iptables' own, but written by nft: iptables-save passes over them
         tables += nft.parse(_listed(absent, netns))
-    return with_tables(main, tables, ipv6=ipv6, node=node, other=second, sysctls=_sysctls(netns),
+    return with_tables(main, tables, ipv6=ipv6, node=node, other=second, sysctls=sysctl.read_all(SYSCTLS, netns),
                        bridge=_bridge(netns))
 
 
@@ -236,14 +235,3 @@ def _jump(line: str) -> str:
 def _bridge(netns: int) -> bool:
     with Rtnl(netns) as sock:
         return any(each.kind == "bridge" for each in link.links(sock))
-
-
-def _sysctls(netns: int) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with namespaces.inside(netns):
-        for name in SYSCTLS:
-            try:
-                found[name] = sysctl.read(name)
-            except KernelError:
-                continue
-    return found

@@ -6,8 +6,9 @@ instead of failing.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from netlab.errors import KernelError
@@ -28,6 +29,16 @@ def read(name: str, netns: int | str | os.PathLike[str] | None = None) -> str:
         KernelError: there is no such setting in this namespace.
     """
     return _in(netns, lambda: _read(name))
+
+
+def read_all(names: Iterable[str], netns: int | str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Return the values of those settings that there are."""
+    def found() -> Iterator[tuple[str, str]]:
+        for name in names:
+            with contextlib.suppress(KernelError):
+                yield name, _read(name)
+
+    return _in(netns, lambda: dict(found()))
 
 
 def write(name: str, value: str | int, netns: int | str | os.PathLike[str] | None = None) -> None:

@@ -19,6 +19,8 @@ from netlab.netfilter.model import Ruleset
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside
+from netlab.trace.routing import Route, Rule
+from netlab.trace.world import Link, Space
 
 FOLDER = "var/lib/netd/history"
 
@@ -37,13 +39,16 @@ class Held:
         return f"held from {_clock(self.moment.at)} (revision {self.moment.revision}) {end}"
 
     def holding(self, node: str, now: Holding) -> Holding:
-        """Return the rules of one family as of a node that is read now; settings of the kernel are those of now."""
+        """Return the rules of one family as of a node that is read now, and the settings of the kernel."""
         family = "IPv6" if now.ipv6 else "IPv4"
         both = [self.moment.iptables(family, backend) for backend in ("nft", "legacy")]
         ordered = sorted(filter(None, both), key=lambda text: ":KUBE-SERVICES " not in text)
         found = holding.of_text("".join((*ordered[:1], self.moment.nft())), ipv6=now.ipv6)
         other = parse(ordered[1]) if ordered[1:] else None
-        return replace(found, node=node, other=other, sysctls=now.sysctls, bridge=now.bridge)
+        settings = self.settings()
+        bridge = any(row[1] == "bridge" for row in self._part(history.LINKS, [])) if settings else now.bridge
+        return replace(found, node=node, other=other, sysctls=settings["sysctls"] if settings else now.sysctls,
+                       bridge=bridge)
 
     def rules(self, family: int, created: Sequence[str] = ()) -> tuple[Ruleset | None, Beside]:
         """Return the rules of family 4 or 6: iptables' first set of tables, and what there is beside it.
@@ -57,10 +62,42 @@ class Held:
         books = tuple(Book(table) for table in (nft.parse(listing) if listing else ()) if table.family in mine)
         return sets[0] if sets else None, Beside(tuple(sets[1:]), books, self.moment.tables() or tuple(created))
 
-    def routes(self) -> list[list[Any]]:
-        """Return the routes: destination, interface, gateway, source, metric, kind, table."""
-        found: list[list[Any]] = json.loads(self.moment.parts.get(history.ROUTES, "[]"))
+    def settings(self) -> Mapping[str, Any]:
+        """Return the kernel's settings, see history.SETTINGS; {} where they were not recorded."""
+        found: Mapping[str, Any] = self._part(history.SETTINGS, {})
         return found
+
+    def space(self, now: Space, family: int) -> Space:
+        """Return a node's namespace as it was: its rules of one family, routes, routing rules, links and settings.
+
+        Cables are those of now. Links that came since are left out, but for those of Pods, which are those of now.
+        """
+        rules, beside = self.rules(family, (now.beside.get(family) or Beside()).created)
+        settings = self.settings()
+        policies = {int(version): tuple(_policy(row) for row in rows)
+                    for version, rows in self._part(history.POLICIES, {}).items()} or now.policies
+        links = {row[0]: _link(row, now.links.get(row[0])) for row in self._part(history.LINKS, [])}
+        if links:
+            links |= {name: link for name, link in now.links.items()
+                      if name not in links and link.far and link.far.place.startswith("pod/")}
+        return replace(
+            now, rules={family: rules} if rules is not None else {}, beside={family: beside}, links=links or now.links,
+            routes=tuple(Route(*each) for each in self._part(history.ROUTES, [])), policies=policies,
+            bridge_calls=frozenset(settings["bridge_calls"]) if settings else now.bridge_calls)
+
+    def _part(self, name: str, otherwise: Any) -> Any:
+        return json.loads(self.moment.parts[name]) if name in self.moment.parts else otherwise
+
+
+def _policy(row: Sequence[Any]) -> Rule:
+    fields: list[Any] = [tuple(each) if isinstance(each, list) else each for each in row]
+    return Rule(*fields)
+
+
+def _link(row: Sequence[Any], now: Link | None) -> Link:
+    name, kind, up, mtu, master, hairpin, cidrs, rp_filter, forwards = row
+    return Link(name, kind, up, mtu, master, hairpin, now.far if now else None, tuple(cidrs), rp_filter,
+                frozenset(forwards))
 
 
 def at(lab: LabRecord, revision: int) -> Mapping[str, Held]:

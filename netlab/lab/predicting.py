@@ -26,7 +26,6 @@ from netlab.trace import assume, look
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.listen import Tap
 from netlab.trace.predict import predict
-from netlab.trace.routing import Route
 from netlab.trace.target import names, resolve
 from netlab.trace.world import World
 
@@ -113,7 +112,7 @@ async def _objects(places: Places, revision: str = "") -> tuple[Object, ...]:
 
 def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], family: int, revision: str,
            recorded: Mapping[str, history.Held]) -> World:
-    """Return the world with the nodes' rules and routes as they were: recorded, else worked out."""
+    """Return the world with the nodes' rules, routes, links and settings as they were: recorded, else worked out."""
     made = _changed(world, then, objects, family)
     spaces, notes = dict(made.spaces), [*made.notes]
     for place, space in world.spaces.items():
@@ -123,16 +122,14 @@ def _as_of(world: World, then: Sequence[Object], objects: Sequence[Object], fami
         held = recorded.get(name)
         if held is None:
             notes.append(f"{place}: kube-proxy's rules are recomputed from the objects at resourceVersion {revision}; "
-                         "routes and other rules are those of now")
+                         "routes, links, settings and other rules are those of now")
             continue
-        routes = tuple(Route(*each) for each in held.routes())
-        beside = space.beside.get(family) or Beside()
-        rules, beside = held.rules(family, beside.created)
-        unsure = look.doubts(place, not_known(rules, family, beside), space.policies.get(family, ()))
-        spaces[place] = replace(space, rules={family: rules} if rules is not None else {}, beside={family: beside},
-                                routes=routes, doubts=unsure)
-        notes.append(f"{place}: rules and routes as recorded, {held.words}")
-    notes.append("links, Pods, routing rules and the kernel's settings are those of now")
+        was = held.space(space, family)
+        unsure = look.doubts(place, not_known(was.rules.get(family), family, was.beside[family]),
+                             was.policies.get(family, ()))
+        spaces[place] = replace(was, doubts=unsure)
+        notes.append(f"{place}: rules, routes, links and settings as recorded, {held.words}")
+    notes.append("Pods, their links and the fabric are those of now")
     return replace(made, spaces=spaces, notes=tuple(notes))
 
 

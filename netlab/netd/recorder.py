@@ -1,4 +1,4 @@
-"""Netd's flight recorder: which rules and routes this node's kernel held, beside the store's revisions.
+"""Netd's flight recorder: which rules, routes, links and settings a node's kernel held, beside the store's revisions.
 
 It looks twice a second whether something may have changed, and reads only then; reading takes at most a twentieth of
 the time, so states that last shorter than that are missed where rules are many. What has changed goes to a file, with
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from netlab.errors import NetlabError
-from netlab.kernel import iptables, nft_listing, survey
+from netlab.kernel import iptables, nft_listing, survey, sysctl
 from netlab.kernel.netns import OWN, open_netns
-from netlab.kernel.rulewatch import RuleWatch
+from netlab.kernel.rulewatch import RuleWatch, Stamp
 from netlab.netfilter import history
 from netlab.netfilter.model import HOOKS
 
@@ -55,9 +55,9 @@ class Recorder:
 
     async def run(self) -> None:
         """Look and write, until cancelled."""
-        watch = RuleWatch()
+        watch = RuleWatch(history.SYSCTLS)
         netns = open_netns(OWN)
-        seen: object = None
+        seen: Stamp | None = None
         traced = 0.0
         try:
             while True:
@@ -65,9 +65,10 @@ class Recorder:
                 stamp = watch.stamp(now)
                 cost = 0.0
                 if stamp != seen and not (traced := await self._tracers(traced, now)):
+                    rules = seen is None or stamp.rules != seen.rules
                     seen = stamp
                     try:
-                        cost = await self.look(netns)
+                        cost = await self.look(netns, rules=rules)
                         self._say("")
                     except (NetlabError, OSError, ValueError) as error:
                         self._say(f"history: {error}")
@@ -82,11 +83,15 @@ class Recorder:
             return 0.0
         return since or now
 
-    async def look(self, netns: int) -> float:
-        """Read what is held, and write what of it is new; return the seconds that reading took."""
+    async def look(self, netns: int, *, rules: bool = True) -> float:
+        """Read what is held, and write what of it is new; return the seconds that reading took.
+
+        Without `rules` these are as they were: links come and go with every Pod, and rules cost more to read.
+        """
         began, now = time.monotonic(), time.time()
-        state = await asyncio.to_thread(read, netns)
-        hashes = {key: hash(text) for key, text in state.items()}
+        rules = rules or self._going_on() is None
+        state = await asyncio.to_thread(read if rules else read_network, netns)
+        hashes = {**({} if rules else self._known), **{key: hash(text) for key, text in state.items()}}
         change: dict[str, str | None] = {key: text for key, text in state.items()
                                          if self._known.get(key) != hashes[key]}
         change |= dict.fromkeys(self._known.keys() - hashes.keys())
@@ -98,15 +103,21 @@ class Recorder:
             self._known = hashes
         return cost
 
+    def _going_on(self) -> Path | None:
+        """Return the file that the next state goes to; None where it begins one."""
+        full = self._file is None or self._file.stat().st_size > max(_FRESH, 8 * self._whole)
+        return None if full else self._file
+
     def _write(self, now: float, state: dict[str, str], change: dict[str, str | None]) -> None:
-        if self._file is None or self._file.stat().st_size > max(_FRESH, 8 * self._whole):
+        going_on = self._going_on()
+        if going_on is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._folder / f"{int(now * 1000):015d}"
             whole = history.record(now, self._last, state)
             self._whole = len(whole)
             self._file.write_bytes(whole)
         else:
-            with self._file.open("ab") as file:
+            with going_on.open("ab") as file:
                 file.write(history.record(now, self._last, change))
         self._prune(now)
 
@@ -147,9 +158,21 @@ def read(netns: int) -> dict[str, str]:
         if table not in own:
             state[history.nft_part(*table)] = nft_listing.listing([table], netns)
     state[history.TABLES] = json.dumps([" ".join(each) for each in tables])
+    return state | read_network(netns)
+
+
+def read_network(netns: int) -> dict[str, str]:
+    """Return a namespace's routes, routing rules, links and settings, as parts of a history: some milliseconds."""
     found = survey.survey(netns)
     names = {port.link.ifindex: port.link.name for port in found.ports}
-    state[history.ROUTES] = json.dumps([
-        [each.dst, names.get(each.ifindex, ""), each.gateway, each.source, each.metric, each.kind, each.table]
-        for each in found.routes])
-    return state
+    cidrs: dict[int, list[str]] = {}
+    for address in found.addresses:
+        cidrs.setdefault(address.ifindex, []).append(address.cidr)
+    routes = [[each.dst, names.get(each.ifindex, ""), each.gateway, each.source, each.metric, each.kind, each.table,
+               each.origin] for each in found.routes]
+    links = [[each.name, each.kind, each.up, each.mtu, names.get(each.master, "") if each.master else "", port.hairpin,
+              cidrs.get(each.ifindex, []), found.rp_filter.get(each.ifindex, 0), sorted(found.forwards[each.ifindex])]
+             for port in found.ports for each in (port.link,)]
+    settings = {"bridge_calls": sorted(found.bridge_calls), "sysctls": sysctl.read_all(history.SYSCTLS, netns)}
+    return {history.ROUTES: json.dumps(routes), history.POLICIES: json.dumps(found.policies),
+            history.LINKS: json.dumps(links), history.SETTINGS: json.dumps(settings)}

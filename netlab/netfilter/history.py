@@ -1,9 +1,9 @@
 """What a node held over time: whole states and what changed between them, as bytes that a file may end with. Pure.
 
 A state is a dictionary of parts: one for each chain of iptables, for each table of nftables, for the order of all
-tables, and for the routes. A record holds the parts that are new or changed, and null for those that are gone; the
-first of a file holds all. It is a header and deflated JSON, so a record that was torn by the end of its writer is found
-and left out.
+tables, for the routes, the routing rules, the links and the kernel's settings. A record holds the parts that are new or
+changed, and null for those that are gone; the first of a file holds all. It is a header and deflated JSON, so a record
+that was torn by the end of its writer is found and left out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+SYSCTLS: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.bridge.bridge-nf-call-iptables",
+                  "net.bridge.bridge-nf-call-ip6tables", "net.netfilter.nf_conntrack_tcp_be_liberal",
+                  "net.netfilter.nf_conntrack_tcp_loose", "net.ipv4.conf.all.route_localnet",
+                  "net.ipv4.conf.all.rp_filter")
+"""The settings by which rules and routing decide, in a node's own namespace."""
+
 _HEADER: Final = struct.Struct("=4sIdQ")
 _MAGIC: Final = b"nlh1"
 _SEPARATOR: Final = "\t"
 ROUTES: Final = "routes"
+POLICIES: Final = "policies"
+"""The part with the routing rules: {"4": [...], "6": [...]}, each as the fields of a survey's Policy."""
+LINKS: Final = "links"
+"""The part with the links: [name, kind, up, mtu, bridge, hairpin, addresses with prefix lengths, rp_filter, families
+in which it forwards] each."""
+SETTINGS: Final = "settings"
+"""The part with the kernel's settings: {"bridge_calls": [4, 6], "sysctls": {name: value}}."""
 TABLES: Final = "tables"
 """The part that names all tables of nftables, `ip filter`, as a JSON list, the oldest first."""
 NFT: Final = "nft"

@@ -76,9 +76,24 @@ def test_what_people_did_to_rules_and_routes_is_there_at_its_revision(netlab, la
         done = netlab("trace", "--predict", "--at", str(at), "--name", lab, "outside", "node/worker1:30080", "-o",
                       "json", check=False)
         assert words in done.stdout
-        assert "rules and routes as recorded" in done.stdout
+        assert "rules, routes, links and settings as recorded" in done.stdout
     done = netlab("trace", "--predict", "--at", str(with_rule), "--name", lab, "node/worker1", "203.0.113.9:80", check=False)
     assert "`blackhole` route" in done.stdout
+
+
+def test_what_people_did_to_routing_rules_and_settings_counts_at_its_revision(netlab, lab):
+    at = {}
+    for key, command in (("rule", "ip rule add to 203.0.113.0/24 prohibit priority 7"), ("none", "ip rule del priority 7"),
+                         ("stopped", "sysctl -w net.ipv4.ip_forward=0"), ("again", "sysctl -w net.ipv4.ip_forward=1")):
+        at[key] = by_hand(netlab, lab, command)
+
+    def predicted(key: str, *words: str) -> str:
+        return netlab("trace", "--predict", "--at", str(at[key]), "--name", lab, *words, check=False).stdout
+
+    assert "ip rule 7" in predicted("rule", "node/worker1", "203.0.113.9:80")
+    assert "ip rule 7" not in predicted("none", "node/worker1", "203.0.113.9:80")
+    assert "does not forward" in predicted("stopped", "outside", "node/worker1:30080")
+    assert "does not forward" not in predicted("again", "outside", "node/worker1:30080")
 
 
 def test_what_was_not_recorded_is_recomputed_and_what_is_compacted_is_refused_by_both(netlab, lab):
