@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from netlab.trace.event import Trace
 from netlab.trace.run import Request, trace
 from tests.proxy.builders import a_port, a_service, a_slice, an_endpoint, rules_for
 from tests.trace import topology
-from tests.trace.topology import FORWARDS, NODES, PODS, Network
+from tests.trace.topology import FORWARDS, NODES, Network
 
 pytestmark = pytest.mark.root
 
@@ -31,12 +31,12 @@ LIVE = {"10.244.1.2": "node1", "10.244.1.3": "node1", "10.244.2.3": "node2"}
 NOBODY = {"10.244.1.77": "node1", "10.244.2.77": "node2"}
 PLACES = ("pod/default/client", "pod/default/web-1", "pod/default/web-2", "node/node1", "node/node2")
 SLICE_PORTS = [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}]
-FOREIGN = ("", "-A FORWARD -p tcp -m tcp --dport 8080 -j DROP", "-A FORWARD -d 10.244.2.0/24 -j REJECT",
+FOREIGN = ("-A FORWARD -p tcp -m tcp --dport 8080 -j DROP", "-A FORWARD -d 10.244.2.0/24 -j REJECT",
            "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset", "-A INPUT -p tcp -m tcp --dport 81 -j DROP",
            "-A OUTPUT -d 10.96.0.10/32 -j REJECT --reject-with icmp-admin-prohibited",
            "-A FORWARD -m conntrack --ctstate ESTABLISHED -j DROP", "-A FORWARD -p icmp -j DROP",
            "-A FORWARD -m limit --limit 1000/sec -j ACCEPT")
-KERNEL = ("", "", "", "sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3/32",
+KERNEL = ("sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3/32",
           "ip route add prohibit 10.244.2.3/32", "ip route add unreachable 10.96.0.10/32",
           "sysctl -qw net.bridge.bridge-nf-call-iptables=0", "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
           "ip route del 10.244.1.0/24 via 172.18.0.2", "sysctl -eqw net.ipv4.conf.cni0.forwarding=0",
@@ -58,12 +58,21 @@ endpoints = st.lists(st.builds(lambda ip, state: an_endpoint(ip, (LIVE | NOBODY)
                                                              serving=state != "dead", terminating=state != "ready"),
                                st.sampled_from([*LIVE, *LIVE, *NOBODY]), st.sampled_from(["ready", "ready", "dying", "dead"])),
                      max_size=4, unique_by=lambda each: each["addresses"][0])
+
+
+def some(commands: Sequence[str]) -> st.SearchStrategy[str]:
+    """None, one or two of them; of two that make the same the second may fail."""
+    one = st.sampled_from(commands)
+    return st.one_of(st.just(""), one, st.tuples(one, one, st.just("true")).map("; ".join))
+
+
 clusters = st.fixed_dictionaries({
     "endpoints": endpoints, "external": st.sampled_from(["Cluster", "Local"]),
     "internal": st.sampled_from(["Cluster", "Cluster", "Local"]), "affinity": st.sampled_from(["None", "None", "ClientIP"]),
     "detector": st.sampled_from(["-s 10.244.0.0/16", "-i cni0", ""]), "masquerade_all": st.booleans(),
-    "foreign": st.sampled_from(FOREIGN), "policy": st.sampled_from(["ACCEPT", "ACCEPT", "ACCEPT", "DROP"]),
-    "kernel": st.sampled_from(KERNEL), "node": st.sampled_from(sorted(NODES))})
+    "foreign": st.lists(st.sampled_from(FOREIGN), max_size=2, unique=True).map("\n".join),
+    "policy": st.sampled_from(["ACCEPT", "ACCEPT", "ACCEPT", "DROP"]),
+    "kernel": some(KERNEL), "node": st.sampled_from(sorted(NODES))})
 tcp = st.builds(Try, st.sampled_from(PLACES), st.sampled_from(["10.96.0.10", "10.96.0.10", "172.18.0.2", "172.18.0.3"]),
                 st.sampled_from([80, 80, 30080, 81]), st.just("tcp"))
 direct = st.builds(Try, st.sampled_from(PLACES), st.sampled_from([*LIVE, "10.244.1.1"]),
@@ -77,31 +86,24 @@ def net(request: pytest.FixtureRequest) -> Iterator[Network]:
     made = topology.build(6 if "6" in request.param else 4)
     made.tool = request.param
     try:
-        serve_all(made)
+        made.serve_all()
         yield made
     finally:
         made.close()
-
-
-def serve_all(net: Network) -> None:
-    for pod in PODS:
-        net.serve(f"pod/default/{pod}", 8080)
-        net.serve(f"pod/default/{pod}", 5353, socket.SOCK_DGRAM)
 
 
 def spelled(net: Network, line: str) -> str:
     """A rule or a command in the words of the network's family."""
     if net.family == 4 or not line:
         return line
-    if "rp_filter" in line:
-        return ""
+    line = re.sub(r"sysctl \S+ \S+rp_filter=1(; )?", "", line)
     for old, new in (("-p icmp", "-p ipv6-icmp -m icmp6 --icmpv6-type echo-request"), ("icmp-admin", "icmp6-adm"),
                      ("ipv4.ip_forward", "ipv6.conf.all.forwarding"), ("call-iptables", "call-ip6tables"),
                      ("ip route", "ip -6 route")):
         line = line.replace(old, new)
     # of IPv6 an interface has no say in it, but for this one (Linux 6.17)
-    line = re.sub(r"ipv4\.conf\.(\w+)\.forwarding=(.)",
-                  lambda found: f"ipv6.conf.all.forwarding={found[2]} net.ipv6.conf.{found[1]}.force_forwarding={1 - int(found[2])}", line)
+    line = re.sub(r"ipv4(\.conf\.\w+\.)forwarding=(.)", lambda found: (
+        f"ipv6.conf.all.forwarding={found[2]} net.ipv6{found[1]}force_forwarding={1 - int(found[2])}"), line)
     return topology.six(line)
 
 

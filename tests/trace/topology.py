@@ -91,6 +91,12 @@ class Network:
         thread.start()
         self.threads.append(thread)
 
+    def serve_all(self) -> None:
+        """Listen in every Pod, on TCP 8080 and UDP 5353."""
+        for pod in PODS:
+            self.serve(f"pod/default/{pod}", 8080)
+            self.serve(f"pod/default/{pod}", 5353, socket.SOCK_DGRAM)
+
     def close(self) -> None:
         for sock in self.stops:
             with suppress(OSError):
