@@ -55,9 +55,9 @@ class Request:
     object_name: str = ""
     """The name of the object that the request makes, where the path does not have it."""
 
-    def note(self, key: str, text: str) -> None:
-        """Note something for the audit log, if the request is in it."""
-        if self.notes is not None:
+    def note(self, key: str, text: str, *, keep: bool = False) -> None:
+        """Note something for the audit log, if the request is in it; `keep` what is noted under the key already."""
+        if self.notes is not None and not (keep and key in self.notes):
             self.notes[key] = text
 
     def arg(self, name: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from netlab.apiserver import audit
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.http import User
 from netlab.errors import UsageError
-from tests.apiserver.conftest import Server, config_map, pod
+from tests.apiserver.conftest import Client, Server, config_map, pod
 
 POLICY = """
 apiVersion: audit.k8s.io/v1
@@ -105,6 +108,86 @@ def test_what_the_policy_leaves_out(logged: Any) -> None:
     logged.client().post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
     assert not events(logged, resource="secrets")
     assert "requestObject" not in events(logged, resource="pods")[-1]
+
+
+ADMISSION = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
+MAPS = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]
+
+
+@contextmanager
+def policy(client: Client, name: str, *bindings: dict, **spec: Any) -> Iterator[None]:
+    """Have a policy with bindings; it is about ConfigMaps whose label `for` is its name."""
+    made = [client.post(f"{ADMISSION}ies", {"metadata": {"name": name}, "spec": {"matchConstraints": {
+        "resourceRules": MAPS, "objectSelector": {"matchLabels": {"for": name}}}, **spec}})]
+    made += [client.post(f"{ADMISSION}ybindings", {"metadata": {"name": f"{name}-{at}"}, "spec": {"policyName": name, **binding}})
+             for at, binding in enumerate(bindings)]
+    assert [answer.status for answer in made] == [201] * len(made), [answer.json.get("message") for answer in made]
+    try:
+        yield
+    finally:
+        client.delete(f"{ADMISSION}ies/{name}")
+        for at in range(len(bindings)):
+            client.delete(f"{ADMISSION}ybindings/{name}-{at}")
+
+
+def written(server: Any, name: str, **data: str) -> tuple[Any, dict[str, str]]:
+    """Make a ConfigMap; returns the answer and the annotations of its audit event."""
+    answer = server.client().post("/api/v1/namespaces/default/configmaps", {
+        **config_map(f"m-{time.monotonic_ns()}", **data), "metadata": {"name": f"m-{time.monotonic_ns()}", "labels": {"for": name}}})
+    return answer, events(server, resource="configmaps", namespace="default")[-1]["annotations"]
+
+
+FAILED = "validation.policy.admission.k8s.io/validation_failure"
+
+
+def test_what_a_policy_finds_is_told_and_passes(logged: Any) -> None:
+    checks = [{"expression": "object.data.size() > 0"}, {"expression": "object.data.size() < 2 && 'a' <= 'b'"}, {"expression": "false"}]
+    with policy(logged.client(), "told.example.com", {"validationActions": ["Warn", "Audit"]}, validations=checks):
+        answer, notes = written(logged, "told.example.com", a="1", b="2")
+        assert answer.status == 201
+        assert "failed expression: false" in answer.warnings
+        assert json.loads(notes[FAILED]) == [{  # the first: as upstream, what is noted once stays
+            "message": "failed expression: object.data.size() < 2 && 'a' <= 'b'", "policy": "told.example.com",
+            "binding": "told.example.com-0", "expressionIndex": 1, "validationActions": ["Warn", "Audit"]}]
+        assert "\\u003c 2 \\u0026\\u0026" in notes[FAILED]
+
+
+def test_a_refusal_keeps_nobody_from_being_told(logged: Any) -> None:
+    two = [{"validationActions": ["Deny"]}, {"validationActions": ["Audit"]}]
+    with policy(logged.client(), "both", *two, validations=[{"expression": "false", "message": "no"}]):
+        answer, notes = written(logged, "both")
+    assert (answer.status, answer.json["message"].rpartition(": ")[2]) == (422, "no")
+    assert json.loads(notes[FAILED])[0]["binding"] == "both-1"
+    assert notes[audit.REFUSED] == "ValidatingAdmissionPolicy"
+
+
+def test_annotations_of_policies(logged: Any) -> None:
+    client = logged.client()
+    for name in ("one", "two", "same"):
+        client.post("/api/v1/namespaces/default/configmaps", config_map(name, word="two" if name == "same" else name))
+    bindings = [{"validationActions": ["Audit"], "paramRef": {"name": name, "namespace": "default", "parameterNotFoundAction": "Deny"}}
+                for name in ("one", "two", "same")]
+    with policy(client, "notes", *bindings, paramKind={"apiVersion": "v1", "kind": "ConfigMap"}, auditAnnotations=[
+            {"key": "keys", "valueExpression": "' ' + string(object.data.size()) + ' keys '"},
+            {"key": "words", "valueExpression": "string(params.data.word)"},
+            {"key": "none", "valueExpression": "null"},
+            {"key": "empty", "valueExpression": "''"}, {"key": "long", "valueExpression": "string(object.data.long)"}]):
+        answer, notes = written(logged, "notes", long="y" * 20_000)
+    assert answer.status == 201
+    assert {key: value for key, value in notes.items() if key.startswith("notes/")} == {
+        "notes/keys": "1 keys", "notes/words": "one, two", "notes/long": "y" * 10_240}
+
+
+def test_an_annotation_without_a_value_refuses_unless_failures_are_ignored(logged: Any) -> None:
+    notes_ = [{"key": "k", "valueExpression": "string(object.data.nope)"}, {"key": "l", "valueExpression": "'there'"}]
+    with policy(logged.client(), "bad", {"validationActions": ["Audit"]}, auditAnnotations=notes_):
+        answer, notes = written(logged, "bad", a="b")
+    assert (answer.status, notes.get("bad/k"), notes["bad/l"]) == (422, None, "there")
+    assert answer.json["message"].endswith("ValidatingAdmissionPolicy 'bad' with binding 'bad-0' denied request: "
+                                           "expression 'string(object.data.nope)' resulted in error: no such key: nope")
+    with policy(logged.client(), "open", {"validationActions": ["Audit"]}, failurePolicy="Ignore", auditAnnotations=notes_):
+        answer, notes = written(logged, "open", a="b")
+    assert (answer.status, notes.get("open/k"), notes["open/l"]) == (201, None, "there")
 
 
 @pytest.mark.parametrize(("rule", "asked", "matches"), [

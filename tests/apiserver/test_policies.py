@@ -189,8 +189,8 @@ def test_what_finds_no_time_left_fails(policy_: str, failures: int) -> None:
     spent = Budget(10**7, within=Budget(10**9, seconds=-1.0))
     bound = Bound({"kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}, {"metadata": {"name": "b"}}, {}, RESOURCES[0], spent)
     found = failed(bound, None)  # type: ignore[arg-type] # no expression here asks about the write
-    assert [reason for _, reason in found] == ["Invalid"] * failures
-    assert all("running out of cost budget" in said for said, _ in found)
+    assert [failure.reason for failure in found] == ["Invalid"] * failures
+    assert all("running out of cost budget" in failure.said for failure in found)
 
 
 def test_conditions_of_webhooks_are_checked(client: Client) -> None:

@@ -8,8 +8,9 @@ mutating-admission-policy/.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from netlab.apiserver.admission import conditions, matching
 from netlab.apiserver.admission.base import Attempt, Step
 from netlab.apiserver.admission.conditions import NAMES, ConditionFailed
 from netlab.apiserver.cel import Budget, CelError, Lazy, compile_dynamic, plain
+from netlab.apiserver.cel.values import kind
 from netlab.apiserver.mirror import Mirror
 from netlab.errors import ApiError
 
@@ -32,6 +34,8 @@ _SECONDS = 2.0
 """Seconds of the processor that all policies together may take for one request; upstream has no such limit."""
 _ANY = ({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*", "*/*"]},)
 _MOST_MESSAGE = 5 * 1024
+_MOST_NOTE = 10 * 1024
+FAILED = "validation.policy.admission.k8s.io/validation_failure"
 _CODES = {"Invalid": 422, "Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
 
 
@@ -182,30 +186,103 @@ class ValidatingPolicies(_Policies):
     kind = "ValidatingAdmissionPolicy"
 
     async def validate(self, attempt: Attempt) -> None:
-        """Refuse, or warn of, what a policy does not let pass."""
-        async for found in self.bound(attempt, _total()):
-            actions = found.binding["spec"].get("validationActions") or ()
-            for said, reason in failed(found, attempt):
-                if "Deny" in actions:
-                    raise _denied(found, attempt, said, reason)
-                if "Warn" in actions:
-                    attempt.call.request.warnings.append(f"Validation failed for {found.title}: {said}")
+        """Refuse, warn of, or note for the audit log, what a policy does not let pass.
+
+        All policies have their say, also when one has refused already: the first refusal counts.
+
+        Raises:
+            ApiError: refused.
+        """
+        request, notes = attempt.call.request, Notes()
+        refused: ApiError | None = None
+        try:
+            async for found in self.bound(attempt, _total()):
+                actions = found.binding["spec"].get("validationActions") or ()
+                for failure in failed(found, attempt):
+                    if "Deny" in actions:
+                        refused = refused or _denied(found, attempt, failure.said, failure.reason)
+                    if "Audit" in actions:
+                        request.note(FAILED, failure.note(found), keep=True)
+                    if "Warn" in actions:
+                        request.warnings.append(f"Validation failed for {found.title}: {failure.said}")
+                for said in notes.take(found, attempt):
+                    refused = refused or _denied(found, attempt, said, "Invalid")
+        finally:
+            for key, text in notes.texts():
+                request.note(key, text, keep=True)
+        if refused is not None:
+            raise refused
 
 
-def failed(found: Bound, attempt: Attempt) -> list[tuple[str, str]]:
-    """Return what a policy's validations say against a write, and the reasons that they give."""
-    said: list[tuple[str, str]] = []
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A validation that does not hold: its place among the policy's, what is said, and the reason given."""
+
+    index: int
+    said: str
+    reason: str
+
+    def note(self, found: Bound) -> str:
+        """Return what the audit log says of it: a list of one object, as Go writes JSON."""
+        text = json.dumps([{
+            "message": self.said, "policy": found.policy["metadata"]["name"],
+            "binding": found.binding["metadata"]["name"], "expressionIndex": self.index,
+            "validationActions": found.binding["spec"]["validationActions"]}], ensure_ascii=False,
+            separators=(",", ":"))
+        return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+class Notes:
+    """What `auditAnnotations` of policies add to the audit log for one request."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def take(self, found: Bound, attempt: Attempt) -> list[str]:
+        """Evaluate a policy's annotations; returns the errors that refuse the write."""
+        errors: list[str] = []
+        with conditions.answering(attempt):
+            for one in found.policy["spec"].get("auditAnnotations") or ():
+                text = str(one["valueExpression"])
+                try:
+                    value = compile_dynamic(text, NAMES).evaluate(found.values, found.budget)
+                except CelError as error:
+                    if not found.open:
+                        errors.append(f"expression '{text}' resulted in error: {error}")
+                    continue
+                if isinstance(value, str):
+                    self._add(f"{found.policy['metadata']['name']}/{one['key']}", value.strip()[:_MOST_NOTE])
+                elif value is not None:
+                    errors.append(f"valueExpression '{text}' resulted in unsupported return type: "
+                                  f"{kind(value)}. Return type must be either string or null.")
+        return errors
+
+    def _add(self, key: str, value: str) -> None:
+        values = self._found.setdefault(key, [])
+        if value and value not in values:  # of other bindings or parameters
+            values.append(value)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the annotations: several values of one key stand side by side."""
+        for key, values in self._found.items():
+            if values:
+                yield key, ", ".join(values)
+
+
+def failed(found: Bound, attempt: Attempt) -> list[Failure]:
+    """Return what a policy's validations say against a write."""
+    said: list[Failure] = []
     with conditions.answering(attempt):
-        for check in found.policy["spec"].get("validations") or ():
+        for at, check in enumerate(found.policy["spec"].get("validations") or ()):
             text = str(check["expression"])
             try:
                 holds = compile_dynamic(text, NAMES).evaluate(found.values, found.budget)
             except CelError as error:
                 if not found.open:
-                    said.append((f"expression '{text}' resulted in error: {error}", "Invalid"))
+                    said.append(Failure(at, f"expression '{text}' resulted in error: {error}", "Invalid"))
                 continue
             if holds is not True:
-                said.append((_message(check, found), str(check.get("reason") or "Invalid")))
+                said.append(Failure(at, _message(check, found), str(check.get("reason") or "Invalid")))
     return said
 
 
