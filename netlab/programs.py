@@ -36,6 +36,7 @@ PROGRAMS: dict[str, str] = {
 LAB_PROGRAMS: dict[str, str] = {
     "holder": "netlab.lab.pid1:main",
     "gate": "netlab.lab.gate:main",
+    "relay": "netlab.lab.relay:main",
     "template": "netlab.programs:template",
 }
 """The processes that hold a lab together; nothing in a Pod may run them."""

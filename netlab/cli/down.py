@@ -11,9 +11,12 @@ from netlab.cli.options import lab_name
 @click.option("--all", "everything", is_flag=True, help="Stop every lab of this user.")
 @lab_name
 def command(name: str, *, everything: bool) -> None:
-    """Stop a lab and remove all that it made: processes, namespaces, cgroups, files, its kubeconfig context."""
+    """Stop a lab and remove all that it made: processes, namespaces, cgroups, files, its kubeconfig context.
+
+    What it keeps in an external etcd stays there.
+    """
     from netlab.errors import NotFound
-    from netlab.lab import launcher, state
+    from netlab.lab import launcher, outer, state
 
     if everything:
         names = [record.name for record in state.all_labs()]
@@ -23,8 +26,10 @@ def command(name: str, *, everything: bool) -> None:
         names = [record.name for record in state.all_labs()]
         if len(names) > 1:
             raise NotFound(f"there are several labs: {', '.join(names)}", hint="choose one by --name LAB, or use --all")
-    gone = [lab for lab in names if launcher.down(lab)]
-    for lab in gone:
-        click.echo(f'lab "{lab}" is down')
+    gone = [record for lab in names if (record := launcher.down(lab)) is not None]
+    for record in gone:
+        click.echo(f'lab "{record.name}" is down')
+        if record.external is not None:
+            click.echo(outer.epilogue(record.external))
     if not gone:
         click.echo(f'no lab is called "{name}"' if name else "no lab runs")

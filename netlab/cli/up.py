@@ -22,10 +22,16 @@ if TYPE_CHECKING:
               help="Address families of nodes, Pods and Services, whatever the scenario says.")
 @click.option("--proxy-mode", metavar="MODE", default="",
               help="How kube-proxy serves Services, whatever the scenario says: iptables, nftables or userspace.")
-@click.option("--store", type=click.Choice(("embedded", "etcd", "netlab-etcd")),
+@click.option("--store", type=click.Choice(("embedded", "etcd", "netlab-etcd", "external")),
               help="Where objects are kept: in the API server's process, in this machine's etcd or netlab's own, each "
-                   "as a static Pod.")
+                   "as a static Pod, or in an etcd that runs already, which --etcd-servers names.")
 @click.option("--store-members", type=click.Choice(("1", "3", "5")), help="How many members that etcd has.")
+@click.option("--etcd-servers", metavar="URL,…", default="", help="Keep objects in this etcd, as it is reached from "
+              "this machine: http://127.0.0.1:2379. netlab down leaves them there.")
+@click.option("--etcd-cafile", metavar="FILE", type=click.Path(), default="", help="The CA of that etcd's certificate.")
+@click.option("--etcd-certfile", metavar="FILE", type=click.Path(), default="", help="The certificate to show to it.")
+@click.option("--etcd-keyfile", metavar="FILE", type=click.Path(), default="", help="The key of that certificate.")
+@click.option("--etcd-prefix", metavar="PATH", default="", help="What the keys in it begin with; else /registry.")
 @click.option("--use", "uses", multiple=True, metavar="COMPONENT=PATH",
               help="Run this binary, script or image archive in place of a component or CNI plugin, e.g. "
                    "kube-proxy=/usr/local/bin/kube-proxy. Repeatable.")
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 @lab_name
 def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_family: IpFamily | None,
             proxy_mode: str, store: Store | None, store_members: str | None,
+            etcd_servers: str, etcd_cafile: str, etcd_certfile: str, etcd_keyfile: str, etcd_prefix: str,
             uses: tuple[str, ...], name: str, *, no_kubeconfig: bool, keep: bool, wait: float | None,
             timing: bool, quiet: bool) -> None:
     """Start a lab: a real cluster, each node and each Pod in network namespaces of its own.
@@ -48,6 +55,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     \b
     netlab up services
     netlab up --nodes 4 -f my-app.yaml --name mine
+    netlab up services --etcd-servers http://127.0.0.1:2379
     """
     from netlab.cli import progress as shown
     from netlab.lab import launcher, swap
@@ -57,7 +65,11 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     chosen = scenarios.load(scenario) if scenario else scenarios.Scenario("lab")
     if nodes is not None:
         chosen = chosen.with_nodes(nodes)
-    chosen = chosen.with_store(store, int(store_members) if store_members else None)
+    if etcd_servers and store not in (None, "external"):
+        raise click.UsageError(f"--etcd-servers is about --store external, not {store}")
+    chosen = chosen.with_store("external" if etcd_servers else store, int(store_members) if store_members else None)
+    chosen = chosen.with_external(etcd_servers, ca=etcd_cafile, certificate=etcd_certfile, key=etcd_keyfile,
+                                  prefix=etcd_prefix)
     chosen = chosen.with_networking(family=ip_family, mode=proxy_mode)
     chosen = chosen.with_objects([obj for file in files for obj in scenarios.objects(Path(file))])
     swaps = tuple(map(swap.parse, uses))

@@ -190,15 +190,18 @@ class Client:
         return await self._json("DELETE", row(resource).path(namespace, name), body=options)
 
     async def apply(self, obj: Object, *, strict: bool = False) -> Object:
-        """Create `obj`, or merge it into the object of that name. `strict` as for `create`."""
+        """Create `obj`, or apply it (server-side, by force) to the object of that name. `strict` as for `create`."""
         kind = await self.resource_of(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
         space = (meta.namespace(obj) or self.config.namespace) if kind.namespaced else ""
         try:
             return await self.create(kind, obj, space, strict=strict)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
+        except ApiError as refused:
+            if refused.reason not in ("AlreadyExists", "Invalid"):  # a Service's address is looked at before its name
                 raise
-        return await self.patch(kind, meta.name(obj), obj, space)
+            try:
+                return await self.patch(kind, meta.name(obj), obj, space, type="apply", force=True)
+            except ApiError as error:
+                raise (refused if error.code == 404 else error) from None
 
     async def resource_of(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind, from our own table or from the server's discovery.

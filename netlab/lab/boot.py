@@ -36,8 +36,53 @@ class Limits:
     ready: float = 60.0
 
 
-async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Progress, limits: Limits) -> list[str]:
+@dataclass(frozen=True)
+class _Cluster:
+    """What is waited for, as informers see it: this lab's nodes, and the Pods that are or will be on them.
+
+    In an external etcd the nodes and Pods of an earlier lab say of themselves that they are ready: nothing that is
+    older than `since` (Unix seconds, 0 where the store begins empty) counts, nor what is on nodes of other labs.
+    """
+
+    lab: Lab
+    seen: dict[str, Informer]
+    since: float
+
+    def nodes(self) -> list[Object]:
+        """Return the Nodes that have reported in this lab, and are Ready."""
+        return [node for node in self._own() if condition(node, "Ready") and not self._old(next(
+            row.get("lastHeartbeatTime") for row in node["status"]["conditions"] if row.get("type") == "Ready"))]
+
+    def strangers(self) -> set[str]:
+        """Return the names of Nodes that are no nodes of this lab."""
+        return {meta.name(node) for node in self.seen["nodes"].all()} - {node.name for node in self.lab.nodes}
+
+    def pods(self) -> list[Object]:
+        """Return the Pods of all but the strangers."""
+        strangers = self.strangers()
+        return [pod for pod in self.seen["pods"].all() if pod["spec"].get("nodeName") not in strangers]
+
+    def fine(self, pod: Object) -> bool:
+        """Tell whether a Pod is as it should be, by what this lab's kubelets say."""
+        status = pod.get("status") or {}
+        if status.get("phase") == "Succeeded":
+            return True
+        starts = [((row.get("state") or {}).get("running") or {}).get("startedAt")
+                  for row in status.get("containerStatuses") or []]
+        return condition(pod, "Ready") and not any(map(self._old, starts))
+
+    def _own(self) -> list[Object]:
+        return [node for one in self.lab.nodes if (node := self.seen["nodes"].get(one.name)) is not None]
+
+    def _old(self, stamp: str | None) -> bool:
+        return bool(self.since and stamp and stamp < meta.timestamp(self.since))
+
+
+async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Progress, limits: Limits, *,
+              since: float = 0.0) -> list[str]:
     """Bring a lab whose nodes have started to the point where all its Pods are ready.
+
+    What nodes and Pods said before `since` (Unix seconds) counts for nothing: it is about an earlier lab.
 
     Returns:
         What is not as it was asked for though the lab is up: Pods whose image has to be loaded first, which can be
@@ -52,6 +97,7 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
     progress.mark("API server ready")
     progress.step("Applying the add-ons")
     seen = {kind: Informer(client, kind) for kind in ("nodes", "pods", "deployments.apps", "daemonsets.apps")}
+    cluster = _Cluster(lab, seen, since)
     stop = asyncio.Event()
     changed = asyncio.Event()
     for informer in seen.values():
@@ -66,18 +112,18 @@ async def run(client: Client, lab: Lab, objects: Sequence[Object], progress: Pro
         progress.step("Waiting for the nodes")
         try:
             async with asyncio.timeout(limits.ready):
-                await _nodes_schedulable(lab, seen, changed, progress)
+                await _nodes_schedulable(cluster, changed, progress)
                 if objects:  # not before: whoever comes first would have all Pods on the first node
                     if any(IPS in meta.annotations(obj) for obj in objects):  # before others may take those addresses
-                        await _all_ready(lab, seen, changed, progress)
+                        await _all_ready(cluster, changed, progress)
                     progress.step("Applying the scenario")
                     await apply_all(client, objects)
                     await _give_ingress(client, objects)
                 progress.step("Waiting for the Pods")
-                waiting = await _all_ready(lab, seen, changed, progress)
+                waiting = await _all_ready(cluster, changed, progress)
                 await labels
         except TimeoutError:
-            raise TemporaryError(f"not ready after {limits.ready:g} s: {'; '.join(_missing(lab, seen))}",
+            raise TemporaryError(f"not ready after {limits.ready:g} s: {'; '.join(_missing(cluster))}",
                                  hint="netlab up --keep leaves the lab as it is, to look inside") from None
     finally:
         stop.set()
@@ -188,26 +234,26 @@ async def _give_ingress(client: Client, objects: Iterable[Object]) -> None:
                                meta.namespace(obj) or "default", subresource="status")
 
 
-async def _nodes_schedulable(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> None:
+async def _nodes_schedulable(cluster: _Cluster, changed: asyncio.Event, progress: Progress) -> None:
     while True:
         changed.clear()
-        ready = sum(condition(node, "Ready") and not _not_ready_taint(node) for node in seen["nodes"].all())
-        if ready == len(lab.nodes):
+        ready = sum(not _not_ready_taint(node) for node in cluster.nodes())
+        if ready == len(cluster.lab.nodes):
             progress.mark("all nodes Ready")
             return
-        progress.note(f"{ready}/{len(lab.nodes)}")
+        progress.note(f"{ready}/{len(cluster.lab.nodes)}")
         await changed.wait()
 
 
-async def _all_ready(lab: Lab, seen: dict[str, Informer], changed: asyncio.Event, progress: Progress) -> list[str]:
+async def _all_ready(cluster: _Cluster, changed: asyncio.Event, progress: Progress) -> list[str]:
     while True:
         changed.clear()
-        waiting = _without_image(seen)
-        if waiting or not _missing(lab, seen):
+        waiting = _without_image(cluster)
+        if waiting or not _missing(cluster):
             progress.mark("all Pods ready")
             return waiting
-        pods = seen["pods"].all()
-        progress.note(f"{sum(_pod_fine(pod) for pod in pods)}/{len(pods)}")
+        pods = cluster.pods()
+        progress.note(f"{sum(map(cluster.fine, pods))}/{len(pods)}")
         await changed.wait()
 
 
@@ -215,9 +261,10 @@ def _not_ready_taint(node: Object) -> bool:
     return any(taint.get("key") == "node.kubernetes.io/not-ready" for taint in node["spec"].get("taints") or [])
 
 
-def _without_image(seen: dict[str, Informer]) -> list[str]:
+def _without_image(cluster: _Cluster) -> list[str]:
     """Return the Pods that have no image, in words, if nothing else is to be waited for."""
-    unfinished = [pod for pod in seen["pods"].all() if not _pod_fine(pod)]
+    seen = cluster.seen
+    unfinished = [pod for pod in cluster.pods() if not cluster.fine(pod)]
     if any(trouble(pod)[0] not in ("ErrImagePull", "ImagePullBackOff") for pod in unfinished):
         return []
     for row in (*seen["deployments.apps"].all(), *seen["daemonsets.apps"].all()):
@@ -228,10 +275,10 @@ def _without_image(seen: dict[str, Informer]) -> list[str]:
     return [f"Pod {meta.key(pod)} waits for its image: {trouble(pod)[1]}" for pod in unfinished]
 
 
-def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
+def _missing(cluster: _Cluster) -> list[str]:
     """Return what is not as it should be, in words; nothing when all is well."""
-    words: list[str] = []
-    ready = {meta.name(node) for node in seen["nodes"].all() if condition(node, "Ready")}
+    lab, seen, words = cluster.lab, cluster.seen, list[str]()
+    ready = {meta.name(node) for node in cluster.nodes()}
     words += [f"node {node.name} is not Ready" for node in lab.nodes if node.name not in ready]
     for static in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
         for node in lab.control_planes:
@@ -239,16 +286,16 @@ def _missing(lab: Lab, seen: dict[str, Informer]) -> list[str]:
                 words.append(f"Pod {static}-{node.name} is not there")
     for row in seen["daemonsets.apps"].all():
         status = row.get("status") or {}
-        if not _observed(row) or status.get("desiredNumberScheduled", 0) != status.get("numberReady", 0) or (
-                status.get("desiredNumberScheduled", 0) == 0):
+        lacking = status.get("desiredNumberScheduled", 0) - status.get("numberReady", 0)
+        if not _observed(row) or lacking > len(cluster.strangers()) or status.get("desiredNumberScheduled", 0) == 0:
             words.append(f"DaemonSet {meta.key(row)} has {status.get('numberReady', 0)} of "
                          f"{status.get('desiredNumberScheduled', 0)} Pods ready")
     for row in seen["deployments.apps"].all():
         wanted, have = row["spec"].get("replicas", 1), (row.get("status") or {}).get("availableReplicas", 0)
         if not _observed(row) or have < wanted:
             words.append(f"Deployment {meta.key(row)} has {have} of {wanted} Pods available")
-    words += [f"Pod {meta.key(pod)}: {': '.join(filter(None, trouble(pod)))}" for pod in seen["pods"].all()
-              if not _pod_fine(pod)]
+    words += [f"Pod {meta.key(pod)}: {': '.join(filter(None, trouble(pod)))}" for pod in cluster.pods()
+              if not cluster.fine(pod)]
     return words
 
 
@@ -260,10 +307,6 @@ def condition(obj: Object, kind: str) -> bool:
     """Tell whether a condition of an object is True."""
     return any(row.get("type") == kind and row.get("status") == "True"
                for row in (obj.get("status") or {}).get("conditions") or [])
-
-
-def _pod_fine(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") == "Succeeded" or condition(pod, "Ready")
 
 
 def trouble(pod: Object) -> tuple[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from netlab.lab.external import PREFIX, External
 from netlab.lab.plan import Lab, Node, bracketed
 
 PKI = "/etc/kubernetes/pki"
+_CA, _CERTIFICATE, _KEY = f"{PKI}/etcd/ca.crt", f"{PKI}/apiserver-etcd-client.crt", f"{PKI}/apiserver-etcd-client.key"
 PORT = 2379
 _STEP = 10
 """Between the ports of two members on one node: 2379, 2389, 2399."""
@@ -17,11 +19,32 @@ def client_urls(lab: Lab) -> list[str]:
     return [f"https://127.0.0.1:{PORT + _STEP * member}" for member in range(lab.store_members)]
 
 
+def inside(etcd: External) -> list[tuple[str, str]]:
+    """Return where the files of an external etcd lie on a control-plane node: (path there, path of the original).
+
+    They are the places in kubeadm's guide to clusters with an external etcd.
+    """
+    return [(path, file) for path, file in ((_CA, etcd.ca), (_CERTIFICATE, etcd.certificate), (_KEY, etcd.key)) if file]
+
+
+def etcdctl(lab: Lab) -> dict[str, str]:
+    """Return the environment that leads etcdctl to an external etcd; to the others it knows the way by itself."""
+    if lab.external is None:
+        return {}
+    names = {_CA: "ETCDCTL_CACERT", _CERTIFICATE: "ETCDCTL_CERT", _KEY: "ETCDCTL_KEY"}
+    return {"ETCDCTL_ENDPOINTS": ",".join(lab.external.endpoints),
+            **{names[path]: path for path, _ in inside(lab.external)}}
+
+
 def api_server_flags(lab: Lab, node: Node) -> list[str]:
     """Return the API server's flags about its store; the one in its own process answers etcdctl where an etcd would."""
+    if lab.external is not None:
+        names = {_CA: "cafile", _CERTIFICATE: "certfile", _KEY: "keyfile"}
+        return [*(f"--etcd-{names[path]}={path}" for path, _ in inside(lab.external)),
+                *([f"--etcd-prefix={lab.external.prefix}"] if lab.external.prefix != PREFIX else []),
+                f"--etcd-servers={','.join(lab.external.endpoints)}"]
     if lab.store != "embedded":
-        return [f"--etcd-cafile={PKI}/etcd/ca.crt", f"--etcd-certfile={PKI}/apiserver-etcd-client.crt",
-                f"--etcd-keyfile={PKI}/apiserver-etcd-client.key",
+        return [f"--etcd-cafile={_CA}", f"--etcd-certfile={_CERTIFICATE}", f"--etcd-keyfile={_KEY}",
                 f"--etcd-servers={','.join(client_urls(lab))}"]
     urls = [f"https://{bracketed(ip)}:{PORT}" for ip in ("127.0.0.1", *node.ips)]
     return ["--data-dir=/var/lib/apiserver", f"--store-cert-file={PKI}/etcd/server.crt",
@@ -31,7 +54,7 @@ def api_server_flags(lab: Lab, node: Node) -> list[str]:
 
 def static_pods(lab: Lab, node: Node) -> dict[str, Any]:
     """Return the static Pods of the store by file name; none where it is in the API server's process."""
-    if lab.store == "embedded":
+    if lab.store in ("embedded", "external"):
         return {}
     return {f"{_name(member)}.yaml": _pod(lab, node, member) for member in range(lab.store_members)}
 

@@ -53,6 +53,7 @@ class Holder:
     name: str
     leash: socket.socket
     template: socket.socket
+    relay: socket.socket | None = None
     net: network.Network | None = None
     shims: dict[str, Shim] = field(default_factory=dict)
     committed: bool = False
@@ -123,11 +124,14 @@ class Holder:
             for fd in out:
                 os.close(fd)
 
-    def _network(self, message: control.Message, gate_fd: int, listener_fd: int) -> control.Message:
-        """Make the lab's network, listen for commands, and tell the gate the way in."""
+    def _network(self, message: control.Message, gate_fd: int, listener_fd: int, *relay_fd: int) -> control.Message:
+        """Make the lab's network, listen for commands, and tell the gate the way in, the relay the way out."""
         net = self.net = network.make(plan.from_json(message["lab"]))
         self._keep(self._accept(control.listen(Path(message["socket"]))))
         self._keep(self._hold_gate(net, socket.socket(fileno=os.dup(gate_fd)), os.dup(listener_fd), message["port"]))
+        if relay_fd:
+            self.relay = socket.socket(fileno=os.dup(relay_fd[0]))
+            self._keep(self._hold_relay(self.relay))
         return {"fabric": net.fabric, "outside": net.outside, "nodes": net.nodes}
 
     async def _nodes(self, specs: list[dict[str, Any]]) -> control.Message:
@@ -176,6 +180,29 @@ class Holder:
             with theirs:
                 pid1.spawn(["gate", self.name], listener, theirs.fileno())
 
+    async def _hold_relay(self, relay: socket.socket) -> None:
+        """Give a relay its listening sockets, whenever one asks: each ends when our end of its socket closes."""
+        assert self.net is not None
+        while True:
+            await _readable(relay)
+            if control.receive(relay) is None:
+                log.error("the relay to the etcd is gone")
+                return
+            for place in ("fabric", *(node.name for node in self.net.lab.control_planes)):
+                self._tell_relay(place)
+
+    def _tell_relay(self, place: str) -> None:
+        """Have the relay listen in a place, and no more where it listened there before."""
+        if self.relay is None or self.net is None:
+            return
+        try:
+            targets, sockets = network.ways(self.net, place)
+            control.send(self.relay, {"place": place, "targets": targets}, [sock.fileno() for sock in sockets])
+            for sock in sockets:
+                sock.close()
+        except (NetlabError, OSError) as error:
+            log.error("the way to the etcd from %s is closed: %s", place, error)
+
     # --- nodes ---
 
     async def _start(self, shim: Shim) -> None:
@@ -216,6 +243,7 @@ class Holder:
             try:
                 assert self.net is not None
                 network.renew(self.net, name)
+                self._tell_relay(name)
                 await self._start(shim)
             except NetlabError as error:
                 shim.trouble = str(error)

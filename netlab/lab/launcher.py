@@ -21,7 +21,7 @@ from typing import Any
 
 import netlab
 from netlab.errors import KernelError, NetlabError, NotFound, TemporaryError, UsageError
-from netlab.lab import control, nodefiles, plan, probe, spawn, state, swap, teardown
+from netlab.lab import control, nodefiles, outer, plan, probe, spawn, state, swap, teardown
 from netlab.lab.boot import Limits
 from netlab.lab.plan import Lab
 from netlab.lab.progress import Progress
@@ -53,10 +53,13 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
     asked = scenario.networking
     lab = plan.make(options.name, workers=scenario.nodes - 1, backend=scenario.backend, pod_cidrs=asked.pod_cidrs(),
                     service_cidrs=asked.service_cidrs(), node_cidrs=asked.node_cidrs(), wishes=scenario.wishes,
-                    kube_proxy=asked.patch(), store=scenario.store, store_members=scenario.store_members)
+                    kube_proxy=asked.patch(), store=scenario.store, store_members=scenario.store_members,
+                    external=scenario.external)
     options = _with_etcd(lab, options)
+    state.check_name(options.name)
+    lab, cluster = outer.prepare(lab, options.name, swaps=options.swaps, notes=progress.notes)
     with _signals_as_exceptions(), _no_signals() as allow:
-        record = _begin(scenario, options, rootless=rootless)
+        record = replace(_begin(scenario, options, rootless=rootless), external=lab.external, etcd_cluster=cluster)
         launch = _Launch(record, lab, options, progress)
         try:
             launch.start()
@@ -132,7 +135,7 @@ class _Launch:
         self._leash, holder_end = control.pair()
         gate, gate_end = control.pair()
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with holder_end, gate, gate_end, listener:
+        with contextlib.ExitStack() as held, holder_end, gate, gate_end, listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(256)
             # each is recorded as soon as it is there, so that `down` finds it whatever becomes of us
@@ -140,7 +143,14 @@ class _Launch:
             self._save(holder=state.process(pid), port=listener.getsockname()[1])
             pid = spawn.gate(record.name, listener, gate_end, log / "gate.log")
             self._save(gate=state.process(pid))
-            control.send(self._leash, self._network_request(), [gate.fileno(), listener.fileno()])
+            ends = [gate.fileno(), listener.fileno()]
+            if self._lab.ways:
+                relay, relay_end = control.pair()
+                held.enter_context(relay)
+                with relay_end:
+                    self._save(relay=state.process(spawn.relay(record.name, relay_end, log / "relay.log")))
+                ends.append(relay.fileno())
+            control.send(self._leash, self._network_request(), ends)
 
     def run(self, scenario: Scenario) -> LabRecord:
         """Do the rest."""
@@ -201,6 +211,7 @@ class _Launch:
         images = swap.load_images(swaps, state.make_private(record.images))
         self._lab = replace(self._lab, images=images)
         keys = nodefiles.make_keys(now=time.time())
+        outer.adopt(self._lab, keys.ca.pair.certificate.decode(), swaps=swaps)
         for node in self._lab.nodes:
             folder = record.state_dir / "nodes" / node.name
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -228,7 +239,7 @@ class _Launch:
         return {"lab": record.name, "name": name, "hostname": name,
                 "state_dir": str(record.state_dir / "nodes" / name),
                 "socket": str(record.run_dir / "nodes" / f"{name}.sock"),
-                "kubelet_argv": nodefiles.kubelet_argv(node), "env": nodefiles.environment(node),
+                "kubelet_argv": nodefiles.kubelet_argv(node), "env": nodefiles.environment(self._lab, node),
                 "cgroup": f"{record.cgroup}/{name}" if record.cgroup else "", "image_store": str(images),
                 "rootless": record.rootless, "use": swap.binaries(self._options.swaps)}
 
@@ -238,7 +249,8 @@ class _Launch:
 
         async with Client(config.load(str(self.record.admin_conf)), "netlab-up") as client:
             booting = asyncio.create_task(
-                run(client, self._lab, scenario.objects, self._progress, self._options.limits))
+                run(client, self._lab, scenario.objects, self._progress, self._options.limits,
+                    since=self.record.created if self._lab.external is not None else 0.0))
             dying = asyncio.create_task(self._holder_death())
             try:
                 await asyncio.wait({booting, dying}, return_when=asyncio.FIRST_COMPLETED)
@@ -318,13 +330,13 @@ def _no_signals() -> Iterator[Callable[[], None]]:
         allow()
 
 
-def down(name: str) -> bool:
-    """End a lab and remove all of it; False when there is none of that name."""
+def down(name: str) -> LabRecord | None:
+    """End a lab and remove all of it; return its record, None when there is none of that name."""
     state.check_name(name)
     with state.locked():
         record = state.load(name)
         if record is None:
-            return False
+            return None
         teardown.destroy(record)
         teardown.sweep()
-        return True
+        return record

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from netlab.errors import KernelError
 from netlab.kernel import link, netns, route, sysctl
 from netlab.kernel.rtnl import Rtnl
 from netlab.lab import plan
@@ -79,6 +81,8 @@ def make(lab: Lab) -> Network:
             bridge = link.add_bridge(fabric, BRIDGE, mark=mark(lab.name), mac=plan.mac_of(lab.numbers[0].router))
             fabric.send(link.change("lo", up=True), *(link.new_address(bridge.ifindex, one.on_fabric(one.router))
                                                       for one in lab.numbers))
+            fabric.send(*(link.new_address(bridge.ifindex, f"{way.address}/{128 if ':' in way.address else 32}")
+                          for way in lab.ways if not way.loopback))
             _outside(network, fabric)
             for number, node in enumerate(lab.nodes):
                 network.nodes[node.name] = netns.new_netns()
@@ -98,6 +102,37 @@ def renew(network: Network, name: str) -> None:
         os.dup2(fresh, network.nodes[name], inheritable=False)  # /run/netns links name the number
         os.close(fresh)
         _cable(network, fabric, link.get(fabric, BRIDGE).ifindex, node, number)
+
+
+def ways(network: Network, place: str) -> tuple[list[list[str | int]], list[socket.socket]]:
+    """Listen in the fabric, or on a control-plane node, for what is meant for an external etcd.
+
+    Args:
+        network: which.
+        place: "fabric", or a node's name.
+
+    Returns:
+        Where connections to each socket have to be passed on to, and the sockets; the caller closes them.
+
+    Raises:
+        KernelError: somebody else listens there.
+    """
+    control = {node.name for node in network.lab.control_planes}
+    found = [way for way in network.lab.ways if (place == "fabric") != way.loopback and place in ("fabric", *control)]
+    sockets: list[socket.socket] = []
+    with netns.inside(network.fabric if place == "fabric" else network.nodes[place]):
+        for way in found:
+            sock = socket.socket(socket.AF_INET6 if ":" in way.address else socket.AF_INET,
+                                 socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sockets.append(sock)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((way.address, way.port))
+                sock.listen(256)
+            except OSError as error:
+                raise KernelError(f"cannot listen for the etcd on {way.address} port {way.port} of {place}: "
+                                  f"{error.strerror}") from None
+    return [[way.host, way.port] for way in found], sockets
 
 
 def _outside(network: Network, fabric: Rtnl) -> None:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from netlab.lab import kubeconfig, manifests, plan
+from netlab.lab import etcd, kubeconfig, manifests, plan
 from netlab.lab.pki import Authority, KeyPair, Pair, new_key_pair
 from netlab.lab.plan import Lab, Node
 
@@ -59,7 +59,7 @@ def kubelet_argv(node: Node) -> tuple[str, ...]:
             *([f"--node-labels={labels}"] if labels else []))
 
 
-def environment(node: Node) -> dict[str, str]:
+def environment(lab: Lab, node: Node) -> dict[str, str]:
     """Return the environment of the kubelet and of shells in a node: kubectl is found, and finds the API server.
 
     First comes what the node's runtime brings: `crictl` and `docker` there speak of this node, not of the host.
@@ -67,7 +67,8 @@ def environment(node: Node) -> dict[str, str]:
     folders = ["/run/netlab/bin", str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                "/usr/bin", "/sbin", "/bin", "/opt/cni/bin"]  # last: `bridge` is iproute2's, not the plugin
     conf = "admin.conf" if node.control else "kubelet.conf"
-    return {"PATH": ":".join(folders), "KUBECONFIG": f"/etc/kubernetes/{conf}", "LANG": "C.UTF-8"}
+    return {"PATH": ":".join(folders), "KUBECONFIG": f"/etc/kubernetes/{conf}", "LANG": "C.UTF-8",
+            **(etcd.etcdctl(lab) if node.control else {})}
 
 
 def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Keys) -> None:
@@ -81,12 +82,11 @@ def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Ke
           ca.client("kube-apiserver-kubelet-client", "kubeadm:cluster-admins"))
     _pair(files, f"{folder}/front-proxy-ca", keys.front_proxy.pair)
     _pair(files, f"{folder}/front-proxy-client", keys.front_proxy.client("front-proxy-client"))
-    members = [node.name, "localhost", *node.ips, "127.0.0.1", "::1"]
-    _pair(files, f"{folder}/etcd/ca", keys.etcd.pair)
-    _pair(files, f"{folder}/etcd/server", keys.etcd.peer(node.name, names=members))
-    _pair(files, f"{folder}/etcd/peer", keys.etcd.peer(node.name, names=members))
-    _pair(files, f"{folder}/etcd/healthcheck-client", keys.etcd.client("kube-etcd-healthcheck-client"))
-    _pair(files, f"{folder}/apiserver-etcd-client", keys.etcd.client("kube-apiserver-etcd-client"))
+    if lab.external is not None:
+        for place, file in etcd.inside(lab.external):
+            files[place.lstrip("/")] = Path(file).read_bytes()
+    else:
+        _etcd(files, folder, node, keys)
     files[f"{folder}/sa.key"] = keys.service_accounts.private
     files[f"{folder}/sa.pub"] = keys.service_accounts.public
     for name, user, pair in (
@@ -100,6 +100,15 @@ def _control_plane(files: dict[str, bytes | str], lab: Lab, node: Node, keys: Ke
         files[f"etc/kubernetes/manifests/{name}"] = manifests.dump(pod)
 
 
+def _etcd(files: dict[str, bytes | str], folder: str, node: Node, keys: Keys) -> None:
+    members = [node.name, "localhost", *node.ips, "127.0.0.1", "::1"]
+    _pair(files, f"{folder}/etcd/ca", keys.etcd.pair)
+    _pair(files, f"{folder}/etcd/server", keys.etcd.peer(node.name, names=members))
+    _pair(files, f"{folder}/etcd/peer", keys.etcd.peer(node.name, names=members))
+    _pair(files, f"{folder}/etcd/healthcheck-client", keys.etcd.client("kube-etcd-healthcheck-client"))
+    _pair(files, f"{folder}/apiserver-etcd-client", keys.etcd.client("kube-apiserver-etcd-client"))
+
+
 def _pair(files: dict[str, bytes | str], stem: str, pair: Pair) -> None:
     files[f"{stem}.crt"], files[f"{stem}.key"] = pair.certificate, pair.key
 
@@ -107,6 +116,7 @@ def _pair(files: dict[str, bytes | str], stem: str, pair: Pair) -> None:
 def _hosts(lab: Lab) -> str:
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     lines += [f"{ip}\t{node.name}" for node in lab.nodes for ip in node.ips]
+    lines += [f"{way.address}\t{way.host}" for way in lab.ways if way.named]
     return "\n".join([*lines, *(f"{numbers.outside}\toutside" for numbers in lab.numbers)]) + "\n"
 
 

@@ -6,10 +6,11 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from netlab.api.node_labels import may_label
 from netlab.errors import UsageError
+from netlab.lab.external import External, Way
 
 API_PORT = 6443
 DOMAIN = "cluster.local"
@@ -17,7 +18,8 @@ DOMAIN = "cluster.local"
 Role = Literal["control-plane", "worker"]
 CONTROL_ROLE: Final = "node-role.kubernetes.io/control-plane"
 NOT_BALANCED: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
-Store = Literal["embedded", "etcd", "netlab-etcd"]
+Store = Literal["embedded", "etcd", "netlab-etcd", "external"]
+STORES: tuple[Store, ...] = get_args(Store)
 IpFamily = Literal["ipv4", "ipv6", "dual"]
 """kind's words for networking.ipFamily."""
 
@@ -138,7 +140,8 @@ class Lab:
 
     `pod_cidrs` and `service_cidrs` have one range of each family that the lab speaks, the main family first; so have
     `node_cidrs`, the nodes' networks, and `routers`, the addresses of their router. Both are () for the usual ones.
-    `store` is where objects are kept: in the API server's process, or in `store_members` static Pods of an etcd.
+    `store` is where objects are kept: in the API server's process, in `store_members` static Pods of an etcd, or in the
+    etcd `external`, to which the `ways` lead.
     `kube_proxy` is laid over its KubeProxyConfiguration; `images` are images in place of ours, by component.
     """
 
@@ -153,6 +156,8 @@ class Lab:
     store_members: int = 1
     node_cidrs: tuple[str, ...] = ()
     routers: tuple[str, ...] = ()
+    external: External | None = None
+    ways: tuple[Way, ...] = ()
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -232,7 +237,11 @@ def from_json(document: Mapping[str, Any]) -> Lab:
     nodes = tuple(Node(**{**node, "ips": tuple(node["ips"]), "pod_cidrs": tuple(node["pod_cidrs"]),
                            "taints": None if node["taints"] is None else tuple(
                                Taint(**taint) for taint in node["taints"])}) for node in document["nodes"])
-    return Lab(**{**document, "nodes": nodes, "pod_cidrs": tuple(document["pod_cidrs"]),
+    external = document.get("external")
+    return Lab(**{**document, "nodes": nodes,
+                  "external": External(**{**external, "endpoints": tuple(external["endpoints"])}) if external else None,
+                  "ways": tuple(Way(**way) for way in document.get("ways") or ()),
+                  "pod_cidrs": tuple(document["pod_cidrs"]),
                   "service_cidrs": tuple(document["service_cidrs"]),
                   **{key: tuple(document.get(key) or ()) for key in ("node_cidrs", "routers")}})
 
@@ -255,7 +264,7 @@ def mac_of(ip: str) -> str:
 def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[str] = (), backend: str = "host-gw",
          pod_cidrs: Sequence[str] = (POD_CIDR,), service_cidrs: Sequence[str] = (SERVICE_CIDR,),
          wishes: Sequence[NodeWish] = (), kube_proxy: Mapping[str, Any] | None = None, store: Store = "embedded",
-         store_members: int = 1, node_cidrs: Sequence[str] = ()) -> Lab:
+         store_members: int = 1, node_cidrs: Sequence[str] = (), external: External | None = None) -> Lab:
     """Return the plan of a lab; node n (from 0) gets the address 172.18.0.(n+2), control planes first.
 
     Args:
@@ -284,7 +293,7 @@ def make(name: str, *, workers: int, control_planes: int = 1, names: Sequence[st
         raise UsageError(f'two nodes are called "{twice}"')
     lab = Lab(name, tuple(nodes), backend, tuple(pod_cidrs), tuple(service_cidrs), dict(kube_proxy or {}),
               store=store, store_members=check_members(store, store_members), node_cidrs=underlays,
-              routers=routers)
+              routers=routers, external=external)
     for cidr, mask in zip(lab.pod_cidrs, lab.node_masks(), strict=True):
         if mask > (30 if version(cidr) == 4 else 126):
             raise UsageError(f"the Pod range {cidr} is too small for {len(nodes)} nodes")

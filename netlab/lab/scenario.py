@@ -14,10 +14,12 @@ from typing import Any, Literal, cast
 import yaml
 
 from netlab.errors import ManifestError, NotFound, UsageError
-from netlab.lab import check, documents, networking, plan, source
+from netlab.lab import check, documents, endpoints, networking, plan, source
 from netlab.lab.check import Check
+from netlab.lab.external import FIELDS as EXTERNAL
+from netlab.lab.external import PREFIX, External
 from netlab.lab.networking import Networking
-from netlab.lab.plan import IpFamily, NodeWish, Store
+from netlab.lab.plan import STORES, IpFamily, NodeWish, Store
 from netlab.lab.source import Field
 
 FIELDS = ("title", "nodes", "network", "networking", "kubeProxy", "store", "manifests", "next", "checks")
@@ -39,6 +41,7 @@ class Scenario:
     networking: Networking = field(default_factory=Networking)
     store: Store = "embedded"
     store_members: int = 1
+    external: External | None = None
     objects: tuple[dict[str, Any], ...] = ()
     next: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -80,7 +83,29 @@ class Scenario:
             UsageError: that store can't have so many members.
         """
         kind, count = store or self.store, members or (self.store_members if store in (None, self.store) else 1)
-        return replace(self, store=kind, store_members=plan.check_members(kind, count))
+        return replace(self, store=kind, store_members=plan.check_members(kind, count),
+                       external=self.external if kind == "external" else None)
+
+    def with_external(self, servers: str, *, ca: str, certificate: str, key: str, prefix: str) -> Scenario:
+        """Return the same with the external etcd that kube-apiserver's flags say: URLs with commas between, and files.
+
+        Other servers come without what the scenario says of its own; "" leaves what there is.
+
+        Raises:
+            UsageError: a flag is wrong, or there is none for the servers.
+        """
+        if self.store != "external" and not servers:
+            if ca or certificate or key or prefix:
+                raise UsageError("--etcd-servers is missing: the other --etcd flags are about an external etcd")
+            return self
+        there = self.external if self.external is not None and not servers else External(())
+        files = (str(Path(file).expanduser().resolve()) if file else "" for file in (ca, certificate, key))
+        ca, certificate, key = files
+        asked = replace(there, ca=ca or there.ca, certificate=certificate or there.certificate, key=key or there.key)
+        if servers:
+            asked = replace(asked, endpoints=tuple(filter(None, (url.strip() for url in servers.split(",")))))
+        asked = replace(asked, prefix=prefix or asked.prefix)
+        return replace(self, store="external", external=endpoints.checked(asked))
 
     def with_objects(self, more: Sequence[dict[str, Any]]) -> Scenario:
         """Return the same with more objects to apply after its own."""
@@ -171,7 +196,7 @@ def parse(text: str, path: Path) -> Scenario:
     if "networking" in fields or "kubeProxy" in fields:
         given["networking"] = networking.parse(fields.get("networking"), fields.get("kubeProxy"))
     if "store" in fields:
-        given["store"], given["store_members"] = _store(fields["store"])
+        given["store"], given["store_members"], given["external"] = _store(fields["store"], path.parent)
     if "manifests" in fields:
         given["objects"] = tuple(obj for item in fields["manifests"].items() for obj in _manifest(item, path.parent))
     if "next" in fields:
@@ -182,15 +207,35 @@ def parse(text: str, path: Path) -> Scenario:
     return Scenario(name=name, file=str(path), **given)
 
 
-def _store(field: Field) -> tuple[Store, int]:
-    """Read `store`: a kind, or a mapping of kind and members."""
-    parts = field.fields(("kind", "members"), required=("kind",)) if isinstance(field.value, dict) else {"kind": field}
-    kind = cast(Store, parts["kind"].choice("embedded", "etcd", "netlab-etcd"))
+def _store(field: Field, folder: Path) -> tuple[Store, int, External | None]:
+    """Read `store`: a kind, or a mapping of kind and members, or of what there is to say of an external etcd."""
+    parts = field.fields(("kind", "members", *EXTERNAL), required=("kind",)) if isinstance(field.value, dict) else {
+        "kind": field}
+    kind = cast(Store, parts["kind"].choice(*STORES))
     members = parts["members"].integer(1, 5) if "members" in parts else 1
     try:
-        return kind, plan.check_members(kind, members)
+        plan.check_members(kind, members)
     except UsageError as error:
         raise parts.get("members", field).refused(str(error)) from None
+    if kind == "external":
+        return kind, members, _external(field, parts, folder)
+    for name in EXTERNAL:
+        if name in parts:
+            raise parts[name].refused(f"only the store external has {name}")
+    return kind, members, None
+
+
+def _external(field: Field, parts: dict[str, Field], folder: Path) -> External:
+    """Read an external etcd; its files are looked for from beside the scenario's."""
+    files = {name: str((folder / Path(parts[name].text(words="a file")).expanduser()).resolve())
+             for name in ("caFile", "certFile", "keyFile") if name in parts}
+    urls = tuple(item.text(words="a URL") for item in parts["endpoints"].items()) if "endpoints" in parts else ()
+    found = External(urls, files.get("caFile", ""), files.get("certFile", ""), files.get("keyFile", ""),
+                     parts["prefix"].text(words="a path such as /registry") if "prefix" in parts else PREFIX)
+    wrong, words = endpoints.fault(found)
+    if wrong:
+        raise parts.get(wrong, field).refused(words if wrong in parts else f"{wrong}: {words}")
+    return found
 
 
 def objects(path: Path) -> list[dict[str, Any]]:

@@ -69,6 +69,15 @@ def holder(lab: str, leash: socket.socket, log: Path, *, rootless: bool) -> int:
 
 def gate(lab: str, listener: socket.socket, holder_end: socket.socket, log: Path) -> int:
     """Start a lab's gate in the host's namespaces, detached; return its pid."""
+    return _detached(["gate", lab], [listener, holder_end], log)
+
+
+def relay(lab: str, holder_end: socket.socket, log: Path) -> int:
+    """Start a lab's relay, which stays in the host's namespaces, detached; return its pid."""
+    return _detached(["relay", lab], [holder_end], log)
+
+
+def _detached(program: list[str], ends: list[socket.socket], log: Path) -> int:
     told, tell = os.pipe2(os.O_CLOEXEC)
 
     def middle() -> None:
@@ -77,8 +86,8 @@ def gate(lab: str, listener: socket.socket, holder_end: socket.socket, log: Path
         if pid:
             os.write(tell, f"{pid}\n".encode())
             os._exit(0)
-        _exec(["gate", lab, str(listener.fileno()), str(holder_end.fileno())], log,
-              keep=[listener.fileno(), holder_end.fileno()])
+        numbers = [end.fileno() for end in ends]
+        _exec([*program, *map(str, numbers)], log, keep=numbers)
 
     child = _fork(middle, tell)
     os.close(tell)
@@ -87,7 +96,7 @@ def gate(lab: str, listener: socket.socket, holder_end: socket.socket, log: Path
     os.waitpid(child, 0)
     first, _, rest = text.partition("\n")
     if rest or not first.isdigit():
-        raise KernelError(f"the lab's gate does not start: {text.strip()}")
+        raise KernelError(f"the lab's {program[0]} does not start: {text.strip()}")
     return int(first)
 
 

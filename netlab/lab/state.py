@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netlab.errors import NotFound, UsageError
+from netlab.lab.external import External
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 """Names end up in host names, cgroups, /run/netns and socket paths (at most 107 bytes, unix(7))."""
@@ -65,7 +66,8 @@ class LabRecord:
     `port` is the gate's on 127.0.0.1. `links` are the names made in /run/netns, `cgroups` the folders made,
     `fabric` and `outside` are its range and its address, one of each family with a comma between, `dns` is the address
     of the cluster's DNS, `kubeconfig` the user's file that the context was merged into ("" when none). `ready` is false
-    while `up` works, which is then the process `launcher`.
+    while `up` works, which is then the process `launcher`. `external` is the etcd that its objects are in, where
+    that is not the lab's own, and `etcd_cluster` that etcd's number for itself.
     """
 
     name: str
@@ -76,6 +78,7 @@ class LabRecord:
     launcher: Process = Process()
     holder: Process = Process()
     gate: Process = Process()
+    relay: Process = Process()
     port: int = 0
     nodes: tuple[NodeRecord, ...] = ()
     fabric: str = ""
@@ -85,6 +88,8 @@ class LabRecord:
     cgroup: str = ""
     kubeconfig: str = ""
     ready: bool = False
+    external: External | None = None
+    etcd_cluster: str = ""
 
     @property
     def run_dir(self) -> Path:
@@ -201,9 +206,14 @@ def load(name: str) -> LabRecord | None:
     known = {key: value for key, value in raw.items() if key in LabRecord.__dataclass_fields__}
     record = LabRecord(**known)
     return replace(record, launcher=Process(**raw["launcher"]), holder=Process(**raw["holder"]),
-                   gate=Process(**raw["gate"]),
+                   gate=Process(**raw["gate"]), relay=Process(**raw.get("relay", {})),
+                   external=_external(raw.get("external")),
                    nodes=tuple(NodeRecord(**{**node, "ips": tuple(node["ips"])}) for node in raw["nodes"]),
                    links=tuple(raw["links"]))
+
+
+def _external(raw: dict[str, Any] | None) -> External | None:
+    return External(**{**raw, "endpoints": tuple(raw["endpoints"])}) if raw else None
 
 
 def all_labs() -> list[LabRecord]:

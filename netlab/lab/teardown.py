@@ -25,6 +25,7 @@ def destroy(record: LabRecord) -> None:
     """End a lab and remove all that it made. Its data goes too."""
     kill(record.holder)
     kill(record.gate)
+    kill(record.relay)
     unlink(record)
     if record.cgroup:
         cgroup.remove(record.cgroup)
@@ -40,6 +41,7 @@ def sweep() -> list[str]:
         if not record.alive() and not record.launcher.alive():
             unlink(record)
             kill(record.gate)
+            kill(record.relay)
             if record.cgroup:
                 cgroup.remove(record.cgroup)
             if not record.ready:  # an `up` that was killed: nobody can miss its data

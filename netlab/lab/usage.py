@@ -20,15 +20,15 @@ class Usage:
 
 
 def processes(record: LabRecord) -> list[Usage]:
-    """Return every process of a lab that this user may look at: the holder, all below it, and the gate."""
+    """Return every process of a lab that this user may look at: the holder, all below it, the gate, the relay."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             fields = _stat(int(path.name))
             if fields:
                 children.setdefault(int(fields[1]), []).append(int(path.name))
-    found: list[int] = [record.gate.pid] if record.gate.alive() else []
-    todo = [record.holder.pid] if record.alive() else []
+    found: list[int] = []
+    todo = [process.pid for process in (record.gate, record.relay, record.holder) if process.alive()]
     while todo:
         pid = todo.pop()
         found.append(pid)

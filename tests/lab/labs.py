@@ -68,7 +68,7 @@ class Netlab:
                     words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 except OSError:
                     continue
-                if words.startswith(("netlab-holder", "netlab-gate", "netlab-shim")) and lab in words.replace(
+                if words.startswith(("netlab-holder", "netlab-gate", "netlab-relay", "netlab-shim")) and lab in words.replace(
                         "/", " ").split():
                     found.append(f"process {path.name}: {words}")
         return found
