@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from netlab.api.kinds import Resource
-from netlab.apiserver import status
+from netlab.api.protobuf import CONTENT_TYPE
+from netlab.apiserver import negotiate, status
 from netlab.apiserver.aggregator.keeper import Aggregator, aggregated
 from netlab.apiserver.aggregator.proxy import Backend
 from netlab.apiserver.catalog import Catalog
@@ -35,7 +36,7 @@ SUBRESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
     "token": ("authentication.k8s.io/v1 TokenRequest", ("create",)),
 }
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
-_V2 = ("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList")
+_V2 = "{};g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 
 
 def _kind_of(row: Resource, subresource: str) -> tuple[str, str, str]:
@@ -129,14 +130,14 @@ def _aggregate(catalog: Catalog, others: Mapping[tuple[str, str], Backend], core
     return body, f'"{hashlib.sha256(body).hexdigest().upper()}"'
 
 
-def _aggregated_version(header: str) -> str:
-    """Return v2 or v2beta1 when the client prefers it to the plain lists, else ""."""
+def _aggregated_version(header: str, packed: bool) -> str:
+    """Return v2 or v2beta1 when the client prefers it to the plain lists, else "". In protobuf there is v2 only."""
     for kind, pairs in media_types(header):
-        if kind not in ("application/json", "*/*", "application/*"):
+        if kind not in ((CONTENT_TYPE,) if packed else ("application/json", "*/*", "application/*")):
             continue
         parameters = dict(pairs)
         if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("g") == "apidiscovery.k8s.io" \
-                and parameters.get("v") in ("v2", "v2beta1"):
+                and parameters.get("v") in (("v2",) if packed else ("v2", "v2beta1")):
             return parameters["v"]
         if "as" not in parameters:
             return ""
@@ -145,13 +146,16 @@ def _aggregated_version(header: str) -> str:
 
 def _index(served: Discovery, request: Request, *, core: bool, address: str) -> Reply:
     """Answer /api (core) or /apis in the form that the client asks for."""
-    version = _aggregated_version(request.headers.get("Accept", ""))
+    accepted = request.headers.get("Accept", "")
+    packed = negotiate.only_protobuf(accepted)
+    version = _aggregated_version(accepted, packed)
     if version:
         body, tag = served.aggregate(core, version)
+        kind = _V2.format(CONTENT_TYPE if packed else "application/json", version)
         headers = {"ETag": tag, "Vary": "Accept"}
         if request.headers.get("If-None-Match", "") == tag:
-            return Reply(b"", 304, _V2.format(version), headers)
-        return Reply(body, content_type=_V2.format(version), headers=headers)
+            return Reply(b"", 304, kind, headers)
+        return Reply(negotiate.packed(orjson.loads(body)) if packed else body, content_type=kind, headers=headers)
     if core:
         return _json({"kind": "APIVersions", "versions": ["v1"],
                       "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})

@@ -155,6 +155,19 @@ def test_discovery(client: Client, path: str, kind: str) -> None:
         assert packed["versions"] == ["v1"]
 
 
+def test_discovery_in_one_answer(client: Client) -> None:
+    form = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    answer = client.get("/apis", Accept=f"{PROTOBUF}{form}")
+    assert answer.headers["Content-Type"] == f"{PROTOBUF}{form}"
+    plain = client.get("/apis", Accept=f"application/json{form}").json
+    packed = protobuf.decode(answer.body)
+    assert packed["items"][0]["versions"] == plain["items"][0]["versions"]
+    assert [item["metadata"]["name"] for item in packed["items"]] == [item["metadata"]["name"] for item in plain["items"]]
+    assert client.get("/apis", Accept=f"{PROTOBUF}{form}", If_None_Match=answer.headers["ETag"]).status == 304
+    assert client.get("/apis", Accept=f"{PROTOBUF}{form},application/json{form}").json == plain
+    assert read(client, "/api", f"{PROTOBUF}{form.replace('v2', 'v2beta1')}")["kind"] == "APIVersions"
+
+
 def test_a_watch(client: Client, ns: str) -> None:
     start = client.get(maps(ns)).json["metadata"]["resourceVersion"]
     with Frames(client, f"{maps(ns)}?watch=1&resourceVersion={start}") as packed, \
