@@ -117,6 +117,14 @@ class Store(ABC):
         """Return the keys with a prefix as far as they are `known`."""
         return self._log.range(prefix, prefix_end(prefix)).kvs
 
+    async def recent(self, key: bytes, since: int = 0) -> tuple[KeyValue | None, bool]:  # noqa: ARG002 - always so
+        """Return what a key holds, at revision `since` or later, for who is about to write it.
+
+        The second is whether that is certain. If not, it is what was `known`: whoever refuses a write, or finds it not
+        needed, asks with `get` before he says so; who writes is told by `Conflict`.
+        """
+        return self._log.live(key), True
+
     async def count(self, prefix: bytes) -> int:
         """Return how many keys have a prefix now."""
         return self._log.count(prefix, prefix_end(prefix))

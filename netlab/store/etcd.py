@@ -7,6 +7,7 @@ the etcd itself (upstream's consistent reads from cache); readers that come mean
 from __future__ import annotations
 
 import asyncio
+import builtins
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -189,6 +190,16 @@ class EtcdStore(Store):
             await self._fresh()
         return await super().get(key, revision=revision)
 
+    async def recent(self, key: bytes, since: int = 0) -> tuple[KeyValue | None, bool]:
+        """Return what a key holds, for who is about to write it; see `Store.recent`.
+
+        So that a write is one call of the etcd and no more, as upstream's from its watch cache.
+        """
+        kv = self._log.live(key)
+        if kv is None or kv.mod_revision < since:
+            return await self.get(key), True
+        return kv, False
+
     async def list(self, prefix: bytes, *, revision: int = 0, limit: int = 0, after: bytes = b"") -> Range:
         """Return the keys with a prefix; see `Store.list`."""
         if 0 < revision < self._log.compacted:
@@ -221,22 +232,45 @@ class EtcdStore(Store):
 
     async def create(self, key: bytes, value: bytes, *, ttl: int = 0) -> KeyValue:
         """Write a key that is not there; see `Store.create`."""
-        done = await self.transact([Compare(key, "mod", "=", 0)], [Put(key, value, await self._lease(ttl))], [Get(key)])
-        if not done.succeeded:
-            raise KeyExists(_only(done, key))
-        return self._written(done, key)
+        current = await self._put(key, value, ttl, [self._names.compare(Compare(key, "mod", "=", 0))])
+        if isinstance(current, KeyValue):
+            raise KeyExists(current)
+        return await self._written(key, current)
 
     async def update(self, key: bytes, value: bytes, revision: int, *, ttl: int = 0) -> KeyValue:
         """Write a key that is still at this mod_revision; see `Store.update`."""
-        done = await self.transact([Compare(key, "mod", "=", revision), Compare(key, "version", ">", 0)],
-                                   [Put(key, value, await self._lease(ttl))], [Get(key)])
-        if not done.succeeded:
-            raise Conflict(_only(done, key), revision)
-        return self._written(done, key)
+        current = await self._put(key, value, ttl, [self._names.compare(Compare(key, "mod", "=", revision)),
+                                                    self._names.compare(Compare(key, "version", ">", 0))])
+        if isinstance(current, KeyValue):
+            raise Conflict(current, revision)
+        return await self._written(key, current)
 
     async def put(self, key: bytes, value: bytes, *, ttl: int = 0) -> KeyValue:
         """Write a key, whatever it held."""
-        return self._written(await self.transact((), [Put(key, value, await self._lease(ttl))]), key)
+        done = await self._put(key, value, ttl, [])
+        assert isinstance(done, int)
+        return await self._written(key, done)
+
+    async def _put(self, key: bytes, value: bytes, ttl: int, compares: builtins.list[pb.Compare]) -> KeyValue | int:
+        """Write a key if these hold. Returns the revision, or what is there when they do not. Raises KeyMissing.
+
+        What was there before is not asked for: the log tells it.
+        """
+        if self._closed:
+            raise StoreClosed
+        lease, out = await self._lease(ttl), self._names.out(key)
+        request = pb.TxnRequest(compares, [pb.RequestOp(request_put=pb.PutRequest(out, value, lease))],
+                                [pb.RequestOp(request_range=pb.RangeRequest(out))])
+        done = await self._call("KV/Txn", request, pb.TxnResponse, key=key, lease=lease)
+        assert done.header is not None
+        with suppress(StorageFailed):  # it is written; that the news is late is the readers' matter
+            await self._follow(done.header.revision)
+        if done.succeeded:
+            return done.header.revision
+        found = done.responses[0].response_range
+        if found is None or not found.kvs:
+            raise KeyMissing(key)
+        return self._names.kv(found.kvs[0])
 
     async def delete(self, key: bytes, revision: int = 0) -> Event:
         """Delete a key; see `Store.delete`."""
@@ -263,15 +297,13 @@ class EtcdStore(Store):
             await self._follow(done.revision)
         return done
 
-    def _written(self, done: TxnResult, key: bytes) -> KeyValue:
+    async def _written(self, key: bytes, revision: int) -> KeyValue:
         """Return what was written: the log's own value, if it has it already, so that all share what is derived."""
         with suppress(StoreError):
-            kv = self._log.get(key, done.revision)
-            if kv is not None and kv.mod_revision == done.revision:
+            kv = self._log.get(key, revision)
+            if kv is not None and kv.mod_revision == revision:
                 return kv
-        event = done.results[0]
-        assert isinstance(event, Event)
-        return event.kv
+        return (await self._old(key, b"", revision, 0)).kvs[0]
 
     async def _lease(self, ttl: int) -> int:
         """Return a lease that lives at least `ttl` seconds, shared by what is written soon after each other."""

@@ -51,10 +51,11 @@ class Names:
 
     def txn(self, txn: Txn) -> pb.TxnRequest:
         """Return a transaction as etcd takes it."""
-        return pb.TxnRequest([self._compare(row) for row in txn.compares], [self._op(op) for op in txn.then],
+        return pb.TxnRequest([self.compare(row) for row in txn.compares], [self._op(op) for op in txn.then],
                              [self._op(op) for op in txn.otherwise])
 
-    def _compare(self, row: Compare) -> pb.Compare:
+    def compare(self, row: Compare) -> pb.Compare:
+        """Return a condition as etcd takes it."""
         found = pb.Compare({"=": 0, ">": 1, "<": 2, "!=": 3}[row.op],
                            ("version", "create", "mod", "value", "lease").index(row.target), self.out(row.key),
                            range_end=self.end(row.end))

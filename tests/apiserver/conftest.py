@@ -209,7 +209,7 @@ class Server:
     def start(self) -> None:
         reading, writing = os.pipe()
         argv = [sys.executable, "-m", "netlab.apiserver.main", "--bind-address=127.0.0.1", f"--secure-port={self.port}",
-                f"--data-dir={self.dir / 'data'}", f"--client-ca-file={self.pki.path('ca.crt')}",
+                f"--client-ca-file={self.pki.path('ca.crt')}",
                 f"--tls-cert-file={self.pki.path('apiserver.crt')}",
                 f"--tls-private-key-file={self.pki.path('apiserver.key')}",
                 f"--kubelet-client-certificate={self.pki.path('kubelet-client.crt')}",
@@ -218,6 +218,8 @@ class Server:
                 f"--service-account-key-file={self.pki.path('sa.pub')}",
                 f"--service-account-signing-key-file={self.pki.path('sa.key')}",
                 f"--ready-file=/dev/fd/{writing}", *self.flags]
+        if not any(flag.startswith(("--data-dir=", "--etcd-servers=")) for flag in self.flags):
+            argv.append(f"--data-dir={self.dir / 'data'}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stderr=log, stdout=log, pass_fds=[writing], cwd=ROOT,
                                             env=os.environ | {"PYTHONPATH": str(ROOT)})

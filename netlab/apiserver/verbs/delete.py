@@ -100,16 +100,25 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
     endpoint, strategy, resource = call.endpoint, call.endpoint.strategy, call.endpoint.resource
     folder = endpoint.folder
     key = folder.key(call.namespace, call.name)
+    certain, since = options.dry_run, 0
     for _ in range(_RETRIES):
-        current = await folder.store.get(key)
+        current, certain = (await folder.store.get(key), True) if certain else await folder.store.recent(key, since)
         if current is None:
             raise status.not_found(resource, call.name)
         await endpoint.ready((current,))
         old = endpoint.view(current)
-        _preconditions(call, options, old)
-        attempt = Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name)
-        await call.api.admission.validate(attempt)
+        try:
+            _preconditions(call, options, old)
+            await call.api.admission.validate(Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name))
+        except ApiError:
+            if certain:
+                raise
+            certain = True  # it may be all right with what is there now
+            continue
         obj = marked(strategy, copy_of(old), options, now=call.now)
+        if obj == old and not certain:
+            certain = True
+            continue
         try:
             if obj is None:
                 if not options.dry_run:
@@ -126,8 +135,8 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
             return kv, obj, False
         except KeyMissing:
             raise status.not_found(resource, call.name) from None
-        except Conflict:
-            continue
+        except Conflict as error:
+            certain, since = False, error.current.mod_revision
     raise status.conflict(resource, call.name, status.MODIFIED)
 
 

@@ -76,15 +76,26 @@ async def rewrite(call: Call, change: Change, *, dry_run: bool | None = None) ->
     folder = endpoint.folder
     key = folder.key(call.namespace, call.name)
     dry_run = call.dry_run() if dry_run is None else dry_run
+    certain, since, said = dry_run, 0, len(call.request.warnings)
     for _ in range(_RETRIES):
-        current = await folder.store.get(key)
+        current, certain = (await folder.store.get(key), True) if certain else await folder.store.recent(key, since)
         if current is None:
             raise status.not_found(resource, call.name)
+        del call.request.warnings[said:]
         await endpoint.ready((current,))
         old = endpoint.view(current)
-        obj, tracked = await change(old)
-        _check_identity(call, obj, old)
-        obj = await _prepare(call, obj, old, tracked=tracked)
+        try:
+            obj, tracked = await change(old)
+            _check_identity(call, obj, old)
+            obj = await _prepare(call, obj, old, tracked=tracked)
+        except ApiError:
+            if certain:
+                raise
+            certain = True  # it may be all right with what is there now
+            continue
+        if not certain and same(obj, old):
+            certain = True
+            continue
         undo = None
         try:
             if call.target.subresource == "":
@@ -96,8 +107,9 @@ async def rewrite(call: Call, change: Change, *, dry_run: bool | None = None) ->
         except KeyMissing:
             _undo(undo)
             raise status.not_found(resource, call.name) from None
-        except Conflict:
+        except Conflict as error:
             _undo(undo)
+            certain, since = False, error.current.mod_revision
             continue
         except BaseException:
             _undo(undo)
