@@ -6,12 +6,15 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
 
 from tests.apiserver.conftest import Pki, Server
+from tests.store.servers import REAL, running
 
 NS = "/api/v1/namespaces/default/configmaps"
 HEAD = b'{"kind":"ConfigMap","apiVersion":"v1",'
@@ -39,9 +42,13 @@ def pieces(body: bytes) -> list[bytes]:
 
 
 class Replay:
-    """Follows a watch and keeps the state that its events add up to, in bytes."""
+    """Follows a watch and keeps the state that its events add up to, in bytes.
 
-    def __init__(self) -> None:
+    One that sends what is there first (`initial`) does so in the order of names, up to a bookmark.
+    """
+
+    def __init__(self, *, initial: bool = False) -> None:
+        self.initial = initial
         self.state: dict[str, bytes] = {}
         self.at: dict[int, dict[str, bytes]] = {}
         self.revision = 0
@@ -53,11 +60,11 @@ class Replay:
         self.changed.set()
         revision = int(event["object"]["metadata"]["resourceVersion"])
         if event["type"] == "BOOKMARK":
-            self.revision = max(self.revision, revision)
+            self.revision, self.initial = max(self.revision, revision), False
             return
-        if revision <= self.revision:
+        if revision <= self.revision and not self.initial:
             self.problems.append(f"revision {revision} came after {self.revision}")
-        self.revision = revision
+        self.revision = max(self.revision, revision)
         name, raw = event["object"]["metadata"]["name"], line[line.index(b'"object":') + 9:].rstrip()[:-1]
         known = name in self.state
         if event["type"] == "DELETED":
@@ -68,14 +75,22 @@ class Replay:
             if known == (event["type"] == "ADDED"):
                 self.problems.append(f"{name}: {event['type']}, known: {known}")
             self.state[name] = b"{" + raw.removeprefix(HEAD)
-        self.at[revision] = dict(self.state)
+        if not self.initial:
+            self.at[revision] = dict(self.state)
 
 
 @pytest.mark.parametrize(("writers", "steps"), [
     (50, 5), pytest.param(1000, 6, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
-def test_a_watch_replayed_is_the_list(servers: Callable[..., Server], pki: Pki, writers: int, steps: int):
-    server = servers("--store-retention-revisions=100000")
-    asyncio.run(asyncio.wait_for(_race(f"https://127.0.0.1:{server.port}", pki, writers, steps), 600))
+@pytest.mark.parametrize("store", ["embedded", "memory", "netlab-etcd", "etcd"])
+def test_a_watch_replayed_is_the_list(servers: Callable[..., Server], pki: Pki, tmp_path: Path, store: str, writers: int,
+                                      steps: int):
+    if store == "etcd" and REAL is None:
+        pytest.skip("etcd is not installed")
+    with ExitStack() as stack:
+        where = {"embedded": "--store-synchronous=full", "memory": "--data-dir="}.get(store) or \
+            f"--etcd-servers={stack.enter_context(running(tmp_path / 'etcd', real=store == 'etcd')).url}"
+        server = servers("--store-retention-revisions=100000", where)
+        asyncio.run(asyncio.wait_for(_race(f"https://127.0.0.1:{server.port}", pki, writers, steps), 600))
 
 
 async def _race(base: str, pki: Pki, writers: int, steps: int) -> None:
@@ -87,7 +102,7 @@ async def _race(base: str, pki: Pki, writers: int, steps: int) -> None:
             aiohttp.ClientSession(base, connector=aiohttp.TCPConnector(ssl=context, limit=0),
                                   timeout=aiohttp.ClientTimeout(None)) as watching:
         first = orjson.loads(await (await http.get(NS)).read())["metadata"]["resourceVersion"]
-        replays = [Replay() for _ in range(4)]
+        replays = [Replay(), Replay(), Replay(), Replay(initial=True)]
         queries = [f"resourceVersion={first}", f"resourceVersion={first}&allowWatchBookmarks=true&timeoutSeconds=4",
                    f"resourceVersion={first}", "resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=true"]
         followers = [asyncio.create_task(_follow(watching, replay, query)) for replay, query in zip(replays, queries, strict=True)]
@@ -96,7 +111,7 @@ async def _race(base: str, pki: Pki, writers: int, steps: int) -> None:
         end = int(orjson.loads(body)["metadata"]["resourceVersion"])
         async with asyncio.timeout(120):
             for replay in replays:
-                while replay.revision < _last(body):
+                while replay.revision < _last(body) or replay.initial:
                     replay.changed.clear()
                     await replay.changed.wait()
         for task in followers:
