@@ -1,6 +1,7 @@
-"""Field numbers of messages that no kubectl has descriptors of, for generate.py: facts of k8s.io/…/generated.proto.
+"""Field numbers that no kubectl has descriptors of, for generate.py: of other programs' kinds, and of newer fields.
 
-A row is a struct's name and its fields, `name=number`, `*` behind the number of what is a pointer in Go.
+The numbers stand in k8s.io/…/generated.proto, and in the tags of Go's fields, which every kubectl has in it; a test
+compares. A row is a struct's name and its fields, `name=number`, `*` behind the number of what is a pointer in Go.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ _ROWS: dict[str, dict[str, str]] = {
         "CustomResourceDefinition": _WHOLE, "CustomResourceDefinitionList": _LIST,
         "CustomResourceColumnDefinition": "name=1 type=2 format=3 description=4 priority=5 jsonPath=6",
         "CustomResourceConversion": "strategy=1 webhook=2*",
-        "CustomResourceDefinitionCondition": "type=1 status=2 lastTransitionTime=3 reason=4 message=5",
+        "CustomResourceDefinitionCondition": "type=1 status=2 lastTransitionTime=3 reason=4 message=5 "
+            "observedGeneration=6",
         "CustomResourceDefinitionNames": "plural=1 singular=2 shortNames=3 kind=4 listKind=5 categories=6",
         "CustomResourceDefinitionSpec": "group=1 names=3 scope=4 versions=7 conversion=9* preserveUnknownFields=10",
-        "CustomResourceDefinitionStatus": "conditions=1 acceptedNames=2 storedVersions=3",
+        "CustomResourceDefinitionStatus": "conditions=1 acceptedNames=2 storedVersions=3 observedGeneration=4",
         "CustomResourceDefinitionVersion": "name=1 served=2 storage=3 schema=4* subresources=5* "
             "additionalPrinterColumns=6 deprecated=7 deprecationWarning=8* selectableFields=9",
         "CustomResourceSubresourceScale": "specReplicasPath=1 statusReplicasPath=2 labelSelectorPath=3*",
@@ -60,7 +62,25 @@ _ROWS: dict[str, dict[str, str]] = {
         "ApplyConfiguration": "expression=1", "JSONPatch": "expression=1",
     },
     "io.k8s.api.core.v1": {
+        "ImageVolumeStatus": "imageRef=1",
+        "NodeStatus": "declaredFeatures=14",
         "PodCertificateProjection": "userAnnotations=7",
+        "PodSchedulingGroup": "podGroupName=1*",
+        "PodSpec": "schedulingGroup=43*",
+        "PodStatus": "allocatedResources=19 resources=20*",
+        "ResourceHealth": "message=3*",
+        "VolumeMountStatus": "volumeStatus=5*", "VolumeStatus": "image=1*",
+    },
+    "io.k8s.api.resource.v1": {
+        "Device": "nodeAllocatableResourceMappings=13",
+        "DeviceAttribute": "ints=6 bools=7 strings=8 versions=9",
+        "NodeAllocatableResourceMapping": "capacityKey=1* allocationMultiplier=2*",
+    },
+    "io.k8s.api.storage.v1": {
+        "CSIDriverSpec": "serviceAccountTokenInSecrets=10* preventPodSchedulingIfMissing=11*",
+    },
+    "io.k8s.apimachinery.pkg.apis.meta.v1": {
+        "ListMeta": "shardInfo=5*", "ShardInfo": "selector=1",
     },
 }
 

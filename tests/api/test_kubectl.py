@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from netlab.api.patch import strategic
 from netlab.api.schema import table
 
 from .capture import capturing
-from .oracle import kubectl
+from .oracle import KUBECTL, kubectl
 
 COMMANDS = (
     "create deployment web --image=nginx --replicas=0 --port=80",
@@ -130,3 +131,23 @@ def test_apply_makes_a_strategic_patch_from_our_merge_keys(home, serves_v3):
         assert any(one[2] == "application/apply-patch+yaml" for one in server.requests)
         done = kubectl("--server", server.url, "create", "--dry-run=server", "-f", "-", stdin=json.dumps(after), home=home)
         assert "dryRun=All" in server.requests[-1][1]
+
+
+TAG = re.compile(rb'json:"([^",]+)[^"]*"(?: \w+:"[^"]*")* protobuf:"\w+,(\d+),')
+ABSENT = ("apiextensions", "apiregistration")
+"""Packages that a kubectl has nothing of."""
+
+
+def test_field_numbers_are_those_in_kubectls_own_tags():
+    """Go keeps `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"` with every field."""
+    tags = {(name.decode(), int(number)) for name, number in TAG.findall(Path(KUBECTL).read_bytes())}
+    assert len(tags) > 1000
+    compared, missing = 0, []
+    for name, struct in ((name, table().struct(name)) for name in table()._raw):
+        for field in struct.fields.values():
+            if field.number and not any(part in name for part in ABSENT) and not struct.wire_only:
+                compared += 1
+                if (field.name, field.number) not in tags:
+                    missing.append((name, field.name, field.number))
+    assert missing == []
+    assert compared > 1500
