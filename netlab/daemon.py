@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -40,6 +41,17 @@ class _Tls(sslproto.SSLProtocol):
         super().__init__(*args, **options)
         self.max_size = _TLS_BUFFER  # type: ignore[misc]
         self._ssl_buffer, self._ssl_buffer_view = _buffer, _view
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; a TLS of our own is told the address first (see netlab.serving.tls)."""
+        if (arrived := getattr(self._sslobj, "arrived", None)) is not None:  # type: ignore[attr-defined]
+            arrived(transport.get_extra_info("sockname")[0])
+        super().connection_made(transport)
+
+    def _on_handshake_complete(self, handshake_exc: BaseException | None) -> None:
+        if isinstance(handshake_exc, ssl.SSLError):
+            self._process_outgoing()  # type: ignore[attr-defined]  # the alert, which says why: asyncio forgets it
+        super()._on_handshake_complete(handshake_exc)
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:

@@ -1,6 +1,7 @@
 """Command-line flags as Kubernetes' components take them (spf13/pflag), so that upstream's manifests run unchanged.
 
-`--name=value`, `--name value`, `--switch`, `--switch=false`, a repeated list flag, comma lists, Go durations.
+`--name=value`, `--name value`, `--switch`, `--switch=false`, a repeated list flag, comma lists, Go durations. An array
+is a list with one item for each time that the flag is written, commas and all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from netlab.errors import UsageError
 
-Kind = Literal["string", "bool", "int", "float", "duration", "list", "map"]
+Kind = Literal["string", "bool", "int", "float", "duration", "list", "map", "array"]
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|us|µs|ns|m|s)")
 
@@ -108,8 +109,11 @@ def usage(program: str, summary: str, table: Sequence[Flag]) -> str:
 
 def _default(flag: Flag) -> Any:
     if flag.default is None:
-        return {"string": "", "bool": False, "int": 0, "float": 0.0, "duration": 0.0, "list": [], "map": {}}[flag.kind]
-    return list(flag.default) if flag.kind == "list" else dict(flag.default) if flag.kind == "map" else flag.default
+        return {"string": "", "bool": False, "int": 0, "float": 0.0, "duration": 0.0, "list": [], "array": [],
+                "map": {}}[flag.kind]
+    if flag.kind in ("list", "array"):
+        return list(flag.default)
+    return dict(flag.default) if flag.kind == "map" else flag.default
 
 
 def _set(result: Flags, flag: Flag, text: str) -> None:
@@ -117,7 +121,7 @@ def _set(result: Flags, flag: Flag, text: str) -> None:
         value = _value(flag.kind, text)
     except ValueError:
         raise UsageError(f'invalid argument "{text}" for "--{flag.name}" flag: want a {flag.kind}') from None
-    if flag.kind == "list" and flag.name in result.given:
+    if flag.kind in ("list", "array") and flag.name in result.given:
         value = result.values[flag.name] + value
     if flag.kind == "map" and flag.name in result.given:
         value = {**result.values[flag.name], **value}
@@ -138,6 +142,8 @@ def _value(kind: Kind, text: str) -> Any:
         return float(text)
     if kind == "duration":
         return parse_duration(text)
+    if kind == "array":
+        return [text]
     if kind == "list":
         return [item.strip() for item in text.split(",") if item.strip()]
     if kind == "map":

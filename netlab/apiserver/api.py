@@ -15,6 +15,7 @@ from netlab.apiserver.admission.type_checks import TypeChecks
 from netlab.apiserver.aggregator.keeper import Aggregator
 from netlab.apiserver.allocator import ServiceStock
 from netlab.apiserver.auth import bearers, modes
+from netlab.apiserver.auth.authenticate import Ways
 from netlab.apiserver.auth.tokens import ServiceAccountTokens
 from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.crd.documents import Kept
@@ -27,6 +28,7 @@ from netlab.apiserver.options import Options
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.ranges import Ranges
 from netlab.apiserver.strategies import registry
+from netlab.serving.dynamic import Serving
 from netlab.store import Store, Watch, WatchCut
 
 _PRIORITIES = 100
@@ -39,7 +41,8 @@ class Api:
     `clock` gives Unix seconds, `monotonic` seconds that only grow.
     """
 
-    def __init__(self, store: Store, options: Options, kubelets: Upstream, *, clock: Callable[[], float] = time.time,
+    def __init__(self, store: Store, options: Options, kubelets: Upstream, serving: Serving, *,
+                 clock: Callable[[], float] = time.time,
                  monotonic: Callable[[], float] = time.monotonic) -> None:
         self.store, self.options, self.clock, self.monotonic = store, options, clock, monotonic
         self.stock = ServiceStock(options.service_networks, options.node_ports)
@@ -62,6 +65,8 @@ class Api:
             lookup=self.lookup)
         fixed = bearers.read(options.token_file) if options.token_file else {}
         self.bearers = bearers.Bearers(self.tokens, self.lookup, fixed=fixed, bootstrap=options.bootstrap_tokens)
+        self.serving = serving
+        self.ways = Ways(serving, options.request_header, self.bearers)
         self.audit: audit.Log | None = None
         if options.audit_log:
             policy = audit.read(options.audit_policy) if options.audit_policy else audit.Policy()

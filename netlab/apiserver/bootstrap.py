@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,7 +21,6 @@ from netlab.apiserver.auth.policy import RBAC
 from netlab.apiserver.call import Call
 from netlab.apiserver.health import ADDRESSES, NAMESPACES_MADE, OWN_SERVICE, PRIORITIES, ROLES, TRUST
 from netlab.apiserver.http import Request, User
-from netlab.apiserver.options import Options
 from netlab.apiserver.route import Target
 from netlab.apiserver.strategies.service import ServiceStrategy
 from netlab.apiserver.verbs.create import store_new
@@ -94,7 +92,7 @@ async def ensure(api: Api) -> None:
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
     api.ready.add(PRIORITIES)
-    if trusted := _trusted(api.options):
+    if trusted := _trusted(api):
         await _put(api, "", "configmaps", {
             "kind": "ConfigMap", "apiVersion": "v1", "data": trusted,
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}, ("data",))
@@ -139,12 +137,12 @@ async def _endpoints(api: Api) -> None:
     await _put(api, "discovery.k8s.io", "endpointslices", slice_, ("endpoints", "ports"))
 
 
-def _trusted(options: Options) -> dict[str, str]:
+def _trusted(api: Api) -> dict[str, str]:
     """Return whom upstream's components, and servers behind APIServices, are to trust: client certificates, proxies."""
-    data = {"client-ca-file": Path(options.client_ca).read_text()} if options.client_ca else {}
-    proxies = options.request_header
-    if proxies.ca:
-        data["requestheader-client-ca-file"] = Path(proxies.ca).read_text()
+    clients, authorities, proxies = api.serving.clients, api.serving.proxies, api.options.request_header
+    data = {"client-ca-file": clients.pem.decode(errors="replace")} if clients is not None else {}
+    if authorities is not None:
+        data["requestheader-client-ca-file"] = authorities.pem.decode(errors="replace")
         for name, words in (("allowed-names", proxies.names), ("username-headers", proxies.user),
                             ("uid-headers", proxies.uid), ("group-headers", proxies.group),
                             ("extra-headers-prefix", proxies.extra)):

@@ -108,7 +108,7 @@ class Dispatcher:
 
     async def _answer(self, request: Request, asked: Target | None) -> Response:
         try:
-            request.user = await authenticate(request, self.api.bearers, now=self.api.clock())
+            request.user = await authenticate(request, self.api.ways, now=self.api.clock())
         except ApiError:
             if self.api.audit is not None:
                 request.user = NOBODY

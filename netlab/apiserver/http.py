@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
+
+if TYPE_CHECKING:
+    from netlab.serving.trust import Chain
 
 JSON = "application/json"
 
@@ -47,7 +50,8 @@ class Request:
     body: Callable[[], Awaitable[bytes]]
     raw_query: str = ""
     peer: str = ""
-    certificate: Mapping[str, Any] | None = None
+    certificates: Chain = ()
+    """What the client has shown, its own certificate first; nobody has judged them yet."""
     user: User = User("system:anonymous", ("system:unauthenticated",))
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, str] | None = None

@@ -8,7 +8,6 @@ import gc
 import logging
 import random
 import socket
-import ssl
 import sys
 from pathlib import Path
 from typing import Literal
@@ -16,13 +15,14 @@ from typing import Literal
 from netlab import daemon, klog
 from netlab.apiserver import bootstrap, health, options
 from netlab.apiserver.api import Api
-from netlab.apiserver.auth import aggregate, certificate
+from netlab.apiserver.auth import aggregate
 from netlab.apiserver.dispatch import Dispatcher
 from netlab.apiserver.options import Options
 from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.server import Server
 from netlab.errors import UsageError
+from netlab.serving.dynamic import Serving
 from netlab.store import LocalStore, Retention, Store
 from netlab.store.faces.face import Face
 from netlab.store.faces.listener import Listener, tls
@@ -59,16 +59,14 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     Raises:
         NetlabError: it cannot start; said in one line by the caller.
     """
-    context = tls(certificate=chosen.certificate, key=chosen.key, client_ca=chosen.client_ca,
-                  protocols=("http/1.1",), clients=ssl.CERT_OPTIONAL)  # others show a token
-    certificate.leave_time_to_us(context)
+    serving = Serving(chosen.serving, minimum=chosen.tls_minimum, ciphers=chosen.tls_ciphers)
     async with await _open_store(chosen) as store:
-        api = Api(store, chosen, Upstream(kubelet.tls(chosen)))
+        api = Api(store, chosen, Upstream(kubelet.tls(chosen)), serving)
         await api.ranges.load()
         await bootstrap.restore(api)
         await api.definitions.load()
         await bootstrap.roles(api)
-        server = Server(Dispatcher(api, GIT_VERSION), context)
+        server = Server(Dispatcher(api, GIT_VERSION), serving.context.for_asyncio())
         api.port = await server.start(chosen.bind, chosen.port)
         doors = await _open_to_etcdctl(store, chosen)
         await bootstrap.ensure(api)
@@ -77,7 +75,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
                    asyncio.create_task(api.aggregator.run()), asyncio.create_task(api.ranges.run()),
-                   asyncio.create_task(api.type_checks.run()), asyncio.create_task(daemon.thrifty())]
+                   asyncio.create_task(api.type_checks.run()), asyncio.create_task(daemon.thrifty()),
+                   asyncio.create_task(serving.keep())]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:

@@ -12,6 +12,8 @@ from netlab.apiserver.allocator import Network
 from netlab.apiserver.auth.modes import MODES
 from netlab.errors import UsageError
 from netlab.flags import Flag
+from netlab.serving import suites
+from netlab.serving.dynamic import Files, Named
 
 _IGNORED = """
 allow-privileged:bool api-audiences:list apiserver-count:int audit-log-maxage:int
@@ -32,8 +34,7 @@ permit-address-sharing:bool permit-port-sharing:bool profiling:bool
 request-timeout:duration runtime-config:map service-account-extend-token-expiration:bool
 service-account-jwks-uri service-account-lookup:bool service-account-max-token-expiration:duration
 shutdown-delay-duration:duration shutdown-send-retry-after:bool storage-backend storage-media-type
-strict-transport-security-directives:list tls-cipher-suites:list tls-min-version tls-sni-cert-key:list
-tracing-config-file vmodule watch-cache:bool watch-cache-sizes:list
+strict-transport-security-directives:list tracing-config-file vmodule watch-cache:bool watch-cache-sizes:list
 """
 
 FLAGS: tuple[Flag, ...] = (
@@ -48,9 +49,16 @@ FLAGS: tuple[Flag, ...] = (
     Flag("store-cert-file", help="the server's certificate on those URLs"),
     Flag("store-key-file", help="the key of that certificate"),
     Flag("store-trusted-ca-file", help="the CA that signs the certificates of those who may come in there"),
-    Flag("client-ca-file", help="the CA that signs client certificates"),
-    Flag("tls-cert-file", help="the server's certificate"),
+    Flag("client-ca-file", help="the CA that signs client certificates; this file and those of the next three are "
+         "read again when they change"),
+    Flag("tls-cert-file", help="the server's certificate, and those between it and its CA"),
     Flag("tls-private-key-file", help="the key of the server's certificate"),
+    Flag("tls-sni-cert-key", "array", help="a certificate and its key, such as a.crt,a.key, for clients that ask for "
+         "one of its names, or of those after a colon: a.crt,a.key:*.a.example,a.example; may be given several times"),
+    Flag("tls-min-version", help=f"the oldest version of TLS to speak: {', '.join(suites.VERSIONS)} (default "
+         f"{suites.DEFAULT_VERSION})"),
+    Flag("tls-cipher-suites", "list", help="the cipher suites up to TLS 1.2, by Go's names; empty: "
+         f"{', '.join(suites.PREFERRED)}; besides, insecure: {', '.join(suites.INSECURE)}"),
     Flag("kubelet-client-certificate", help="the certificate to show to kubelets"),
     Flag("kubelet-client-key", help="the key of that certificate"),
     Flag("kubelet-certificate-authority", help="the CA that signs kubelets' certificates; empty trusts any"),
@@ -112,9 +120,8 @@ class Etcd:
 
 @dataclass(frozen=True)
 class RequestHeader:
-    """How proxies tell the user; without `ca`, a file, none is believed."""
+    """How proxies tell the user: whose common names may, and in which headers."""
 
-    ca: str
     names: tuple[str, ...]
     user: tuple[str, ...]
     uid: tuple[str, ...]
@@ -138,9 +145,9 @@ class Options:
     store_certificate: str
     store_key: str
     store_ca: str
-    certificate: str
-    key: str
-    client_ca: str
+    serving: Files
+    tls_minimum: str
+    tls_ciphers: tuple[str, ...]
     kubelet_certificate: str
     kubelet_key: str
     kubelet_ca: str
@@ -189,6 +196,8 @@ def parse(argv: Sequence[str]) -> Options | str:
             raise UsageError(f"--{name} is required")
     if not found["client-ca-file"] and not found["service-account-key-file"]:
         raise UsageError("--client-ca-file or --service-account-key-file is required: nobody could log in")
+    suites.version(found["tls-min-version"])
+    suites.ciphers(found["tls-cipher-suites"])
     if found["store-synchronous"] not in ("normal", "full"):
         raise UsageError(f"--store-synchronous={found['store-synchronous']}: want normal or full")
     bind = found["bind-address"]
@@ -200,7 +209,10 @@ def parse(argv: Sequence[str]) -> Options | str:
                   found["etcd-keyfile"]),
         store_urls=tuple(found["store-listen-client-urls"]), store_certificate=found["store-cert-file"],
         store_key=found["store-key-file"], store_ca=found["store-trusted-ca-file"],
-        certificate=found["tls-cert-file"], key=found["tls-private-key-file"], client_ca=found["client-ca-file"],
+        serving=Files(found["tls-cert-file"], found["tls-private-key-file"], clients=found["client-ca-file"],
+                      proxies=found["requestheader-client-ca-file"],
+                      named=tuple(_named(text) for text in found["tls-sni-cert-key"])),
+        tls_minimum=found["tls-min-version"], tls_ciphers=tuple(found["tls-cipher-suites"]),
         kubelet_certificate=found["kubelet-client-certificate"], kubelet_key=found["kubelet-client-key"],
         kubelet_ca=found["kubelet-certificate-authority"],
         kubelet_addresses=tuple(found["kubelet-preferred-address-types"]),
@@ -212,13 +224,27 @@ def parse(argv: Sequence[str]) -> Options | str:
         token_file=found["token-auth-file"], bootstrap_tokens=found["enable-bootstrap-token-auth"],
         enabled_plugins=tuple(found["enable-admission-plugins"]),
         proxy_certificate=found["proxy-client-cert-file"], proxy_key=found["proxy-client-key-file"],
-        request_header=RequestHeader(found["requestheader-client-ca-file"], *(
+        request_header=RequestHeader(*(
             tuple(found[f"requestheader-{what}"]) for what in ("allowed-names", "username-headers", "uid-headers",
                                                                "group-headers", "extra-headers-prefix"))),
         audit_log=found["audit-log-path"], audit_policy=found["audit-policy-file"],
         audit_megabytes=found["audit-log-maxsize"], audit_backups=found["audit-log-maxbackup"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
+
+
+def _named(text: str) -> Named:
+    """Return what `CERT,KEY[:NAME,...]` says. Raises UsageError."""
+    files, colon, names = text.partition(":")
+    certificate, comma, key = (part.strip() for part in files.partition(","))
+    listed = tuple(name.strip() for name in names.split(",")) if names.strip() else ()
+    problem = "" if certificate and comma and key and "," not in key \
+        else "expected comma separated certificate and key file paths"
+    if colon and not (listed and all(listed)):
+        problem = problem or "empty names list is not allowed"
+    if problem:
+        raise UsageError(f'invalid argument "{text}" for "--tls-sni-cert-key" flag: {problem}')
+    return Named(certificate, key, listed)
 
 
 def _modes(words: Sequence[str]) -> tuple[str, ...]:

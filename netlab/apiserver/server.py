@@ -82,8 +82,8 @@ class Server:
                                 status=400, content_type="application/json")
         transport = raw.transport
         request = Request(raw.method, path, query, _text(raw.headers), _Body(raw), raw_query,
-                          peer=raw.remote or "", certificate=transport.get_extra_info("peercert") if transport
-                          else None)
+                          peer=raw.remote or "", certificates=transport.get_extra_info("peercert") or () if transport
+                          else ())
         self.in_flight += 1
         try:
             response: Response

@@ -9,20 +9,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-_CERTIFICATES = {
-    2: "certificate signed by unknown authority",
-    7: "certificate signed by unknown authority",
-    9: "certificate has expired or is not yet valid",
-    10: "certificate has expired or is not yet valid",
-    18: "certificate signed by unknown authority",
-    19: "certificate signed by unknown authority",
-    20: "certificate signed by unknown authority",
-    21: "certificate signed by unknown authority",
-    24: "issuer is not allowed to sign certificates",
-    26: "certificate specifies an incompatible key usage",
-}
-"""OpenSSL's X509_V_ERR_… → x509's sentence. 62 and 64 (another name, another address) name the host, too."""
+from netlab.serving.trust import SENTENCES
+
 _NAME, _ADDRESS = 62, 64
+"""X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH, whose sentences name the host, too."""
 _LOOK_SECONDS = 1.0
 _TLS = {
     "WRONG_VERSION_NUMBER": "http: server gave HTTP response to HTTPS client",
@@ -115,7 +105,7 @@ def _dial(error: BaseException | None, host: str, port: int, name: str) -> str:
 
 def _tls(error: BaseException, host: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = _CERTIFICATES.get(error.verify_code, error.verify_message)
+        said = SENTENCES.get(error.verify_code, error.verify_message)
         if error.verify_code in (_NAME, _ADDRESS):
             said = f"certificate is not valid for {host}"
         return f"tls: failed to verify certificate: x509: {said}"

@@ -1,7 +1,7 @@
 """The kubelet's own HTTPS server: what the API server asks it for (logs, exec, attach, port-forward), and its state.
 
 After k8s:pkg/kubelet/server/server.go. Clients show a certificate of the cluster's client CA, or a token that the API
-server vouches for; without either the answer is 401.
+server vouches for; without either, or with one that is not good, the answer is 401.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from netlab.api.meta import Object
 from netlab.errors import NetlabError
 from netlab.kernel.inotify import Inotify
 from netlab.kubelet import certificates, metrics, server_logs, server_streams
+from netlab.kubelet.serving import Doors
 
 if TYPE_CHECKING:
     from netlab.kubelet.kubelet import Kubelet
@@ -37,6 +38,7 @@ class Server:
         self._runners: list[web.AppRunner] = []
         self._trusted: dict[str, float] = {}
         self._inotify: Inotify | None = None
+        self._doors: Doors | None = None
 
     async def start(self) -> None:
         """Listen."""
@@ -58,7 +60,8 @@ class Server:
                                              getattr(streams, verb))
         for middle in ("", "/{uid}"):
             application.router.add_route("*", f"/portForward/{{namespace}}/{{pod}}{middle}", streams.port_forward)
-        await self._listen(application, config.address, config.port, self._tls())
+        self._doors = self._open()
+        await self._listen(application, config.address, config.port, self._doors.for_asyncio())
         if config.healthz_port:
             plain = web.Application()
             plain.router.add_get("/healthz", _healthy)
@@ -84,28 +87,21 @@ class Server:
             daemon.watchful(sock)
         self._runners.append(runner)
 
-    def _tls(self) -> ssl.SSLContext:
+    def _open(self) -> Doors:
         config = self._kubelet.config
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(["http/1.1"])
         certificate, key = config.certificate, config.key
         if not certificate:
             certificate, key = certificates.self_signed(config.root / "pki", config.node_name,
                                                         self._kubelet.node.host_ips())
-        try:
-            context.load_cert_chain(certificate, key or None)
-            if config.client_ca:
-                context.load_verify_locations(config.client_ca)
-                context.verify_mode = ssl.CERT_OPTIONAL
-        except (OSError, ssl.SSLError) as error:
-            raise NetlabError(f"the kubelet's certificates can't be used: {error}") from error
-        return context
+        return Doors(certificate, key, config.client_ca)
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
-        certified = transport is not None and bool(transport.get_extra_info("peercert"))
-        if not (certified or self._kubelet.config.anonymous or await self._vouched(request)):
+        shown = transport.get_extra_info("peercert") if transport is not None else ()
+        certified = bool(shown) and self._doors is not None and self._doors.trusts(shown, time.time())
+        nobody = self._kubelet.config.anonymous and not shown and "Authorization" not in request.headers
+        if not (certified or nobody or await self._vouched(request)):
             return web.Response(status=401, text="Unauthorized\n")
         try:
             return await handler(request)

@@ -32,11 +32,11 @@ ROOT = Path(__file__).resolve().parents[2]
 class Pki:
     """A CA in a directory; makes certificates and kubeconfigs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "test-ca") -> None:
         self.dir = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.subject = _name("test-ca", ())
+        self.subject = _name(name, ())
         self.certificate = self._sign(self.key, self.subject, ca=True)
         self._write("ca.crt", _pem(self.certificate))
         sans = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
@@ -53,9 +53,12 @@ class Pki:
         return str(self.dir / name)
 
     def issue(self, file: str, cn: str, orgs: tuple[str, ...] = (), *, usage: Any = ExtendedKeyUsageOID.CLIENT_AUTH,
-              sans: list[Any] | None = None, days_ago: int = 0) -> None:
+              sans: list[Any] | None = None, days_ago: int = 0, through: Pki | None = None) -> None:
+        """Make a certificate; `through`: signed by an authority under this one, whose certificate comes along."""
         key = ec.generate_private_key(ec.SECP256R1())
-        self._write(f"{file}.crt", _pem(self._sign(key, _name(cn, orgs), usage=usage, sans=sans or [], days_ago=days_ago)))
+        made = (through or self)._sign(key, _name(cn, orgs), usage=usage, sans=sans or [], days_ago=days_ago)
+        between = _pem(self._sign(through.key, through.subject, ca=True)) if through else b""
+        self._write(f"{file}.crt", _pem(made) + between)
         self._write(f"{file}.key", _key_pem(key))
 
     def _write(self, name: str, data: bytes) -> None:

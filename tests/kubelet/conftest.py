@@ -45,7 +45,7 @@ class Node:
         lab = plan.make("test", workers=0)
         self.node = lab.nodes[0]
         self.name = self.node.name
-        keys = nodefiles.make_keys(now=time.time())
+        self.keys = keys = nodefiles.make_keys(now=time.time())
         nodefiles.write(self.state, lab, self.node, keys)
         self.manifests = self.state / "etc/kubernetes/manifests"
         for file in self.manifests.iterdir():

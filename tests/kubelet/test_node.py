@@ -15,6 +15,8 @@ import aiohttp
 import pytest
 
 from netlab.api.meta import Object
+from netlab.client.tls import client_context
+from netlab.lab.pki import Authority
 from tests.kubelet.conftest import Api, Node, eventually, pod, ready, shell, state
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("kubelet-node")]
@@ -111,6 +113,25 @@ def test_clients_without_a_certificate_are_nobody(node: Node) -> None:
                 return response.status
 
     assert node.run(body) == 401
+
+
+@pytest.mark.parametrize("kind", ["good", "foreign", "server-only"])
+def test_a_bad_client_certificate_is_401_and_breaks_no_connection(node: Node, kind: str) -> None:
+    keys = node.keys.ca if kind != "foreign" else Authority("foreign", now=time.time())
+    pair = keys.server("admin", names=["admin"]) if kind == "server-only" else keys.client("admin", "system:masters")
+
+    async def body(_: Api) -> tuple[int, str]:
+        context = client_context(ca=node.keys.ca.pair.certificate, certificate=pair.certificate, key=pair.key,
+                                 insecure=True)
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"https://{node.node.ip}:10250/pods", ssl=context) as response:
+                return response.status, await response.text()
+
+    status, said = node.run(body)
+    if kind == "good":
+        assert status == 200
+    else:
+        assert (status, said) == (401, "Unauthorized\n")
 
 
 def test_what_a_container_finds(node: Node) -> None:

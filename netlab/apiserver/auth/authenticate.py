@@ -1,15 +1,20 @@
-"""The ways in, tried in upstream's order: client certificate, bearer token, nobody (anonymous)."""
+"""The ways in, tried in upstream's order: a proxy's headers, client certificate, bearer token, nobody (anonymous)."""
 
 from __future__ import annotations
 
 import base64
+import json
 import logging
+from dataclasses import dataclass
 
 from netlab.apiserver import status
-from netlab.apiserver.auth import certificate
+from netlab.apiserver.auth import certificate, proxies
 from netlab.apiserver.auth.bearers import Bearers
 from netlab.apiserver.auth.tokens import Rejected
 from netlab.apiserver.http import Request, User
+from netlab.apiserver.options import RequestHeader
+from netlab.serving.dynamic import Serving
+from netlab.serving.trust import Untrusted
 
 log = logging.getLogger(__name__)
 
@@ -35,36 +40,60 @@ def bearer(request: Request) -> str:
     return ""
 
 
-async def authenticate(request: Request, tokens: Bearers, *, now: float) -> User:
-    """Return who asks.
+@dataclass(frozen=True)
+class Ways:
+    """All that tells who somebody is."""
+
+    serving: Serving
+    told: RequestHeader
+    tokens: Bearers
+
+
+async def authenticate(request: Request, ways: Ways, *, now: float) -> User:
+    """Return who asks: the first way in that is good counts. Without any credential it is nobody.
 
     Raises:
-        ApiError: 401 for a token that is not good, or a certificate that is not valid now and no token beside it.
+        ApiError: 401: there are credentials, and none of them is good.
     """
-    shown = request.certificate
-    late = bool(shown) and not certificate.timely(shown or {}, now)
-    if shown and not late:
-        user = certificate.user(shown)
+    complaints: list[str] = []
+    if request.certificates:
+        user = _certified(request, ways, now, complaints)
         if user is not None:
             return user
     token = bearer(request)
-    if not token:
-        if late:
-            log.warning("Unable to authenticate the request: x509: certificate has expired or is not yet valid")
-            raise status.unauthorized()
+    if token:
+        try:
+            return (await ways.tokens.check(token, now=now)).user
+        except Rejected as error:
+            complaints.append(str(error))
+    if not complaints:
         return ANONYMOUS
-    try:
-        return (await tokens.check(token, now=now)).user
-    except Rejected as error:
-        log.warning("Unable to authenticate the request: %s", error)
-        raise status.unauthorized() from None
+    said = complaints[0] if len(complaints) == 1 else f"[{', '.join(dict.fromkeys(complaints))}]"
+    log.error('"Unable to authenticate the request" err=%s', json.dumps(said))
+    raise status.unauthorized()
+
+
+def _certified(request: Request, ways: Ways, now: float, complaints: list[str]) -> User | None:
+    """Return whom the certificate stands for, or whom the proxy that shows it tells; what is not good is noted."""
+    user: User | None = None
+    if ways.serving.proxies is not None:
+        try:
+            user = proxies.authenticated(request, ways.told, ways.serving.proxies, now)
+        except Untrusted as error:
+            complaints.append(str(error))
+    if user is None and ways.serving.clients is not None:
+        try:
+            user = certificate.authenticated(request.certificates, ways.serving.clients, now)
+        except Untrusted as error:
+            complaints.append(str(error))
+    return user
 
 
 def attempted(request: Request) -> str:
     """Return what the audit log says of a request whose sender could not be told, in upstream's words."""
     kind, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
     ways = [kind.lower()] if secret and kind.lower() in ("basic", "bearer") else []
-    ways += ["x509"] if request.certificate else []
+    ways += ["x509"] if request.certificates else []
     if not ways:
         return "Authentication failed, no credentials provided"
     return f"Authentication failed, attempted: {', '.join(ways)}"

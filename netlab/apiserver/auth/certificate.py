@@ -1,41 +1,58 @@
 """Users from client certificates: the common name is the user, organizations are the groups.
 
-The TLS layer has verified the chain before any of this runs, but for the time: whoever shows a certificate that has
-expired is to be told 401 Unauthorized, as upstream does, and not to have the connection broken.
+k8s.io/apiserver/pkg/authentication/request/x509
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
 
 from netlab.apiserver.http import User
+from netlab.serving.trust import Authorities, Chain, Untrusted, identifier
 
-_NO_CHECK_TIME: Final = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, which `ssl` has no name for."""
-
-
-def leave_time_to_us(context: ssl.SSLContext) -> None:
-    """Let certificates through that are not valid now; whoever does so has to ask `timely`."""
-    context.verify_flags |= _NO_CHECK_TIME
+_UID: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+_CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
 
 
-def timely(certificate: Mapping[str, Any], now: float) -> bool:
-    """Tell whether a peer certificate as `ssl` describes it is valid at a time (s since 1970); no if it is silent."""
-    begin, end = certificate.get("notBefore", ""), certificate.get("notAfter", "")
-    if not begin or not end:
-        return False
-    return ssl.cert_time_to_seconds(begin) <= now <= ssl.cert_time_to_seconds(end)
+def authenticated(shown: Chain, authorities: Authorities, now: float) -> User | None:
+    """Return whom a client's certificate stands for, None when it names nobody.
+
+    Raises:
+        Untrusted: it is not good.
+    """
+    try:
+        authorities.verify(shown, now)
+    except Untrusted as error:
+        raise Untrusted(f"verifying certificate {identifier(shown[0])} failed: {error}") from None
+    return user(shown[0])
 
 
-def user(certificate: Mapping[str, Any]) -> User | None:
-    """Return the user of a peer certificate as `ssl` describes it, or None when it names nobody."""
-    name, groups = "", []
-    for part in certificate.get("subject", ()):
-        for attribute, value in part:
-            if attribute == "commonName":
-                name = value
-            elif attribute == "organizationName":
-                groups.append(value)
-    return User(name, (*groups, "system:authenticated")) if name else None
+@functools.lru_cache(maxsize=1024)
+def user(certificate: x509.Certificate) -> User | None:
+    """Return the user of a certificate, None when it names nobody.
+
+    Raises:
+        Untrusted: it names the user's uid in a way that is not allowed.
+    """
+    name = common_name(certificate)
+    if not name:
+        return None
+    groups = (str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    uids = [one.value for one in certificate.subject.get_attributes_for_oid(_UID)]
+    if len(uids) > 1:
+        raise Untrusted(f"expected 1 UID, but found multiple: {uids}")
+    if uids and not uids[0]:
+        raise Untrusted("UID cannot be an empty string")
+    return User(name, (*groups, "system:authenticated"), str(uids[0]) if uids else "",
+                {_CREDENTIAL: (f"X509SHA256={certificate.fingerprint(hashes.SHA256()).hex()}",)})
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Return the last common name of a certificate's subject, "" without one."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[-1].value) if names else ""

@@ -22,28 +22,26 @@ HELLO_SECONDS = 30.0
 _PORT = 2379
 
 
-def tls(*, certificate: str, key: str, client_ca: str, protocols: Sequence[str] = ("h2", "http/1.1"),
-        clients: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:
+def tls(*, certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
     """Return a server's settings, TLS 1.2 and up.
 
     Args:
         certificate: PEM file of the server's own.
         key: PEM file.
-        client_ca: PEM file; with it clients' certificates must be of this CA.
-        protocols: what is offered by ALPN, the best first.
-        clients: with `client_ca`, whether who shows no certificate is turned away (CERT_REQUIRED) or let in (OPTIONAL).
+        client_ca: PEM file; with it clients must show a certificate of this CA, or are turned away in the handshake, as
+            etcd does it (an API server asks for them otherwise: netlab.serving).
 
     Raises:
         UsageError: one of the files is missing or no PEM.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(protocols)
+    context.set_alpn_protocols(["h2", "http/1.1"])
     try:
         context.load_cert_chain(certificate, key)
         if client_ca:
             context.load_verify_locations(client_ca)
-            context.verify_mode = clients
+            context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"TLS files {certificate}, {key}, {client_ca}: {error}") from error
     return context
