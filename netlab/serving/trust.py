@@ -18,18 +18,23 @@ from OpenSSL import crypto
 Chain = tuple[x509.Certificate, ...]
 """What a client has shown: its own certificate first, then those between it and an authority, in any order."""
 
+_UNKNOWN: Final = "certificate signed by unknown authority"
+_NO_ISSUER: Final = (f'{_UNKNOWN} (possibly because of "x509: invalid signature: parent certificate cannot sign this '
+                     'kind of certificate")')
 SENTENCES: Final = {
-    2: "certificate signed by unknown authority",
-    7: "certificate signed by unknown authority",
+    2: _UNKNOWN,
+    7: _UNKNOWN,
     9: "certificate has expired or is not yet valid",
     10: "certificate has expired or is not yet valid",
-    18: "certificate signed by unknown authority",
-    19: "certificate signed by unknown authority",
-    20: "certificate signed by unknown authority",
-    21: "certificate signed by unknown authority",
-    24: "issuer is not allowed to sign certificates",
+    18: _UNKNOWN,
+    19: _UNKNOWN,
+    20: _UNKNOWN,
+    21: _UNKNOWN,
+    24: _NO_ISSUER,
+    25: "too many intermediates for path length constraint",
     26: "certificate specifies an incompatible key usage",
     34: "unhandled critical extension",
+    79: _NO_ISSUER,
 }
 """OpenSSL's X509_V_ERR_… → x509's sentence."""
 _TIMES: Final = (9, 10)
@@ -52,10 +57,6 @@ class Authorities:
         """
         self.pem = pem
         self.certificates = tuple(x509.load_pem_x509_certificates(pem))
-        self._store = crypto.X509Store()
-        self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # what the file names is trusted, be it no root
-        for one in self.certificates:
-            self._store.add_cert(crypto.X509.from_cryptography(one))
         self._good: dict[x509.Certificate, tuple[float, float]] = {}
         self._between: dict[x509.Certificate, Chain] = {}
 
@@ -84,10 +85,14 @@ class Authorities:
     def _verify(self, chain: Chain, now: float) -> list[x509.Certificate]:
         if complaint := _time(chain[0], now):
             raise Untrusted(complaint)
-        self._store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC))
+        store = crypto.X509Store()  # a new one each time: OpenSSL lets a store's time be set only once
+        store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC))
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # what the file names is trusted, be it no root
+        for one in self.certificates:
+            store.add_cert(crypto.X509.from_cryptography(one))
         leaf, *between = (crypto.X509.from_cryptography(one) for one in chain)
         try:
-            found = crypto.X509StoreContext(self._store, leaf, between).get_verified_chain()
+            found = crypto.X509StoreContext(store, leaf, between).get_verified_chain()
         except crypto.X509StoreContextError as error:
             code, _, said = error.errors
             if code in _TIMES and (complaint := _time(error.certificate.to_cryptography(), now)):
@@ -117,12 +122,11 @@ def _check(found: Sequence[x509.Certificate]) -> None:
     """
     for one in found[:-1]:
         if isinstance(one.signature_hash_algorithm, (hashes.MD5, hashes.SHA1)):
-            raise Untrusted("x509: certificate signed by unknown authority (possibly because of \"x509: cannot verify "
-                            f"signature: insecure algorithm {one.signature_hash_algorithm.name.upper()}\")")
+            raise Untrusted(f'x509: {_UNKNOWN} (possibly because of "x509: cannot verify signature: insecure algorithm '
+                            f'{one.signature_hash_algorithm.name.upper()}")')
     try:
         if not all(_signs(one) for one in found[1:]):
-            raise Untrusted("x509: certificate signed by unknown authority (possibly because of \"x509: invalid "
-                            "signature: parent certificate cannot sign this kind of certificate\")")
+            raise Untrusted(f"x509: {_NO_ISSUER}")
         if not all(_for_clients(one) for one in found):
             raise Untrusted("x509: certificate specifies an incompatible key usage")
     except (ValueError, x509.DuplicateExtension) as error:
