@@ -97,6 +97,8 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
                                 policies=policies)
     wishes = {"flags": flags, "ttl": ttl, "df": df or None, "size": size, "fragment": fragment,
               "source_port": source_port, "count": count}
+    if flags is not None and protocol != "tcp":
+        raise UsageError("--flags: only TCP has flags", hint="choose --protocol tcp")
     payload = b"" if no_data else None if data is None else _unescaped(data)
     if attach:
         from netlab.trace import attach as attaching

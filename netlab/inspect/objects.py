@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -124,7 +125,7 @@ def _line(node: yaml.Node, path: tuple[str | int, ...]) -> int:
 
 def _said(value: Any) -> str:
     names = {dict: "an object", list: "a list", type(None): "nothing"}
-    return names.get(type(value)) or repr(value)
+    return names.get(type(value)) or reprlib.repr(value)
 
 
 def _is(kind: type, words: str) -> Callable[[Any], str]:

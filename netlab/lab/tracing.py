@@ -143,16 +143,16 @@ def _node(record: NodeRecord) -> Object:
             "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in record.ips]}}
 
 
-def addresses_of_places(namespaces: Sequence[Namespace]) -> dict[str, str]:
-    """Return the address of `outside`, which is no API object."""
-    found: dict[str, str] = {}
+def addresses_of_places(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:
+    """Return the addresses of `outside`, which is no API object; IPv4's come first."""
+    found: dict[str, list[str]] = {}
     for entry in namespaces:
         if entry.place == "outside":
             with Rtnl(entry.fd) as sock:
                 for address in link.addresses(sock):
                     if not address.ip.startswith(("127.", "::1", "fe80:")):
-                        found.setdefault(entry.place, address.ip)
-    return found
+                        found.setdefault(entry.place, []).append(address.ip)
+    return {place: sorted(several, key=lambda ip: ":" in ip) for place, several in found.items()}
 
 
 def far_ends(namespaces: Sequence[Namespace], nodes: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,8 @@ class NotIptables(UsageError):
     """The text is not what iptables-save prints or iptables-restore reads. `line` counts from 1."""
 
     def __init__(self, line: int, text: str, why: str) -> None:
-        super().__init__(f"line {line} is not iptables-save text: {why}: {text!r}")
+        super().__init__(f"line {line} is not iptables-save text: {why}: {text!r}",
+                         hint="want what `iptables-save` prints, not `iptables -S` or -L")
         self.line = line
 
 

@@ -59,7 +59,7 @@ def known(objects: Sequence[Object]) -> Objects:
     def of(kind: str) -> list[Object]:
         return [each for each in objects if each.get("kind") == kind]
 
-    return Objects(of("Service"), of("Pod"), of("Node"), {OUTSIDE: _OUTSIDE[4][0]})
+    return Objects(of("Service"), of("Pod"), of("Node"), {OUTSIDE: [_OUTSIDE[4][0], _OUTSIDE[6][0]]})
 
 
 def world(objects: Sequence[Object], rules: Callable[[str], Ruleset | NftTable], *, family: int = 4) -> World:

@@ -77,7 +77,7 @@ class Ground:
         by_kind = {kind: [each for each in self.objects if each.get("kind") == kind]
                    for kind in ("Service", "Pod", "Node")}
         named = set(names(Objects(by_kind["Service"], by_kind["Pod"], by_kind["Node"])).values())
-        places = {spot.place: spot.addresses[0] for spot in self.spots if spot.addresses and spot.place not in named}
+        places = {spot.place: spot.addresses for spot in self.spots if spot.addresses and spot.place not in named}
         return Objects(by_kind["Service"], by_kind["Pod"], by_kind["Node"], places)
 
     def address(self, place: str, *, ipv6: bool) -> str:

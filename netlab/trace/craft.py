@@ -67,8 +67,11 @@ def check(craft: Craft, protocol: Protocol) -> None:
         raise UsageError("--ttl: a time to live is 1 to 255")
     if not 0 <= craft.size <= 65000:
         raise UsageError("--size: a payload has 0 to 65000 bytes")
-    if craft.fragment and (craft.fragment < 8 or craft.df):
-        raise UsageError("--fragment: a piece has at least 8 bytes, and --df forbids it")
+    if craft.fragment and craft.df:
+        raise UsageError("--fragment and --df: what must not be fragmented has no pieces", hint="choose one of them")
+    if craft.fragment % 8:
+        raise UsageError(f"--fragment {craft.fragment}: pieces are cut at multiples of 8 bytes",
+                         hint=f"such as {max(craft.fragment // 8 * 8, 8)}")
     if protocol != "tcp" and craft.flags != "S":
         raise UsageError("--flags: only TCP has flags", hint="choose --protocol tcp")
 

@@ -34,7 +34,7 @@ def ends(text: str, known: Objects, *, namespace: str = "default") -> tuple[End,
         return tuple(End(a["address"], port) for a in node.get("status", {}).get("addresses", [])
                      if a["type"] in ("InternalIP", "ExternalIP"))
     if name in (known.places or {}):
-        return (End((known.places or {})[name], port),)
+        return tuple(End(address, port) for address in (known.places or {})[name])
     try:
         return (End(str(ipaddress.ip_address(name)), port),)
     except ValueError:

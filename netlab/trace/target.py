@@ -35,7 +35,7 @@ class Objects:
     services: Sequence[Object] = ()
     pods: Sequence[Object] = ()
     nodes: Sequence[Object] = ()
-    places: Mapping[str, str] | None = None
+    places: Mapping[str, Sequence[str]] | None = None
 
 
 def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str = "default",
@@ -48,9 +48,16 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
     first container port are taken.
 
     Raises:
-        UsageError: the words are off, or a port is missing that nothing gives.
+        UsageError: the words are off, a port is missing that nothing gives, or there is no IPv6 address to be had.
         NotFound: there is no such object, or it has no address yet.
     """
+    found = _resolved(text, known, protocol, namespace, ipv6=ipv6)
+    if ipv6 and found.address and ":" not in found.address and not found.name:
+        raise UsageError(f"{text} has no IPv6 address, only {found.address}", hint="leave out -6")
+    return found
+
+
+def _resolved(text: str, known: Objects, protocol: str, namespace: str, *, ipv6: bool) -> Target:
     name, port = split(text)
     kind, _, rest = name.partition("/")
     if kind in ("svc", "service", "services") and rest:
@@ -66,7 +73,7 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
             raise NotFound(f"node {rest} has no InternalIP yet")
         return Target(_pick(addresses, ipv6=ipv6), port, text)
     if name in (known.places or {}):
-        return Target((known.places or {})[name], port, text)
+        return Target(_pick((known.places or {})[name], ipv6=ipv6), port, text)
     try:
         address = str(ipaddress.ip_address(name))
         return Target(address, port, text, http=_http(address, port, known.services))
@@ -80,7 +87,7 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
 
 def names(known: Objects) -> dict[str, str]:
     """Return names by IP address: `pod/default/web-1`, `svc/default/web`, `node/worker1`, `outside`."""
-    found: dict[str, str] = {address: place for place, address in (known.places or {}).items()}
+    found: dict[str, str] = {address: place for place, several in (known.places or {}).items() for address in several}
     for node in known.nodes:
         for address in node.get("status", {}).get("addresses", []):
             if address["type"] in ("InternalIP", "ExternalIP"):

@@ -94,6 +94,10 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
     off = _not_forwarding(place, came_in, six, ask) if came_in and route.kind != "local" else ""
     if off and not (six and route.words):  # a route of IPv6 refuses before forwarding is asked for
         return Cause(f"{place} does not forward: {off} is 0 there", f"sysctl -w {off}=1 there")
+    if route.words and name.startswith("svc/") and place in ("outside", "fabric"):
+        return Cause(f"{place} has {route.words} for {target}",
+                     "beyond the nodes nobody knows a Service's addresses: use a node port, or give it a route to "
+                     f"a node, as a router would: at {place}, ip route add {packet.destination} via a node's address")
     if route.words and name.startswith("svc/"):
         return Cause(f"no rule had another destination for it, and {place} has {route.words} for {target}",
                      _no_such_port(packet, name))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from netlab.trace.event import Hop, Outcome
-from netlab.trace.packet import join
+from netlab.trace.packet import TCP, join
 from netlab.trace.reasons import NOT_A_DEATH, Cause, Death
 from netlab.trace.send import Answer
 from netlab.trace.vanish import Ask, vanished
@@ -83,6 +83,10 @@ def _answered(request: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, 
     reason, function = (death.reason, death.function) if death is not None else ("", "")
     if first.packet.flags & 4:
         who = names.get(first.packet.source) or _sender(first, names)
+        asked = request[0].packet
+        if asked.protocol == TCP and not asked.flags & 2:
+            return Cause(f"{who} answered with a reset: it knows no connection that such a packet belongs to",
+                         "a connection begins with SYN", reason, function)
         return Cause(f"{who} answered with a reset: nothing listens on {request[-1].packet.to}",
                      "start the program there, or mend the Service's targetPort", reason, function)
     if first.packet.is_icmp_error:

@@ -32,7 +32,7 @@ def test_what_is_built_is_what_was_wished_for() -> None:
 
 @pytest.mark.parametrize(("craft", "protocol", "words"), [
     (Craft(flags="SX"), "tcp", '"X" is no TCP flag'), (Craft(flags="R"), "udp", "only TCP has flags"),
-    (Craft(fragment=100, df=True), "udp", "--df forbids it"), (Craft(size=70000), "udp", "65000"),
+    (Craft(fragment=104, df=True), "udp", "--fragment and --df"), (Craft(fragment=100), "udp", "multiples of 8"), (Craft(size=70000), "udp", "65000"),
 ])
 def test_wishes_that_make_no_packet(craft: Craft, protocol: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
@@ -67,6 +67,14 @@ def test_a_foreign_source_is_answered_elsewhere(network: Network) -> None:
     assert result.request[-1].kind == "deliver"
     assert (result.outcome.status, result.reply[0].packet.destination) == ("timeout", "198.51.100.7")
     assert "the answer" in result.outcome.why
+
+
+@pytest.mark.root
+def test_an_ack_out_of_nowhere_is_reset_where_a_program_listens(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+    result = sent(network, Craft(flags="A"))
+    assert result.outcome.status == "refused"
+    assert "knows no connection" in result.outcome.why
 
 
 @pytest.mark.root

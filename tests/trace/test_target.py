@@ -18,7 +18,7 @@ KNOWN = Objects(
         {"metadata": {"name": "new", "namespace": "default"}, "status": {"phase": "Pending"}, "spec": {"containers": [{}]}},
     ],
     nodes=[{"metadata": {"name": "worker1"}, "status": {"addresses": [{"type": "InternalIP", "address": "172.18.0.3"}]}}],
-    places={"outside": "192.0.2.10"},
+    places={"outside": ["192.0.2.10", "2001:db8::10"]},
 )
 
 
@@ -82,6 +82,15 @@ def test_every_way_to_a_service_of_two_families_heeds_the_one_that_is_asked_for(
         assert [resolve(text, known, ipv6=ipv6).address for ipv6 in (False, True)] == [four, six]
 
 
+def test_who_asks_for_an_ipv6_address_gets_none_of_the_other_family() -> None:
+    known = Objects([{"metadata": {"name": "web", "namespace": "default"},
+                      "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}}])
+    for text in ("svc/web", "10.96.0.10:80"):
+        with pytest.raises(UsageError, match=f"{text} has no IPv6 address, only 10.96.0.10"):
+            resolve(text, known, ipv6=True)
+    assert resolve("web.default", known, ipv6=True).name == "web.default", "what DNS says of it is for the trace to show"
+
+
 @pytest.mark.parametrize(("text", "error", "words"), [
     ("svc/nobody", NotFound, "no Service nobody in namespace default"),
     ("svc/shop/none", UsageError, "headless"),
@@ -98,4 +107,5 @@ def test_what_cannot_be_resolved_says_why(text: str, error: type[NetlabError], w
 
 def test_names() -> None:
     assert names(KNOWN) == {"10.96.0.10": "svc/default/web", "fd00::10": "svc/default/web", "172.18.0.3": "node/worker1",
-                            "10.244.1.2": "pod/default/web-1", "192.0.2.10": "outside"}
+                            "10.244.1.2": "pod/default/web-1", "192.0.2.10": "outside", "2001:db8::10": "outside"}
+    assert resolve("outside:7", KNOWN, ipv6=True).address == "2001:db8::10"
