@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -408,3 +409,28 @@ def test_nulls() -> None:
     structural.drop_nulls(obj, schema)
     structural.default(obj, schema)
     assert obj == {"a": "d", "b": None}
+
+
+FOO = {"type": "object", "description": "Foo CRD for Testing", "properties": {
+    "spec": {"type": "object", "description": "Specification of Foo", "properties": {"bars": {
+        "type": "array", "description": "List of Bars and their specs.", "items": {"type": "object", "required": ["name"], "properties": {
+            "name": {"type": "string", "description": "Name of Bar."}, "bazs": {
+                "type": "array", "description": "List of Bazs.", "items": {"type": "string"}}}}}}},
+    "status": {"type": "object", "description": "Status of Foo"}}}
+
+
+@pytest.mark.parametrize(("place", "said"), [
+    ("", r"DESCRIPTION:.*Foo CRD for Testing.*FIELDS:.*apiVersion.*<string>.*APIVersion defines.*spec.*<Object>.*Specification of Foo"),
+    (".metadata", r"DESCRIPTION:.*Standard object's metadata.*FIELDS:.*creationTimestamp.*<string>.*CreationTimestamp is a timestamp"),
+    (".spec", r"DESCRIPTION:.*Specification of Foo.*FIELDS:.*bars.*<\[\]Object>.*List of Bars and their specs"),
+    (".spec.bars", (r"(FIELD|RESOURCE):.*bars.*<\[\]Object>.*DESCRIPTION:.*List of Bars and their specs.*FIELDS:.*bazs.*<\[\]string>.*"
+                   r"List of Bazs.*name.*<string>.*Name of Bar"))])
+def test_what_upstreams_own_test_wants_explained(client: Client, kubectl: Kubectl, place: str, said: str) -> None:
+    made = definition("foobars", version(schema=FOO))
+    if client.get(f"{CRDS}/foobars.example.com").status != 200:
+        established(client, made)
+    deadline = time.monotonic() + 10
+    while "example.com/v1" not in client.get("/openapi/v3").body.decode():
+        assert time.monotonic() < deadline
+    found = kubectl("explain", f"foobars{place}")
+    assert re.search(f"(?s){said}", found), found

@@ -1,4 +1,7 @@
-"""The descriptions of definitions and fields, from the optional package kubernetes-validate if it is installed."""
+"""The descriptions of definitions and fields, from the optional package kubernetes-validate if it is installed.
+
+Without it there are words of our own for what all kinds have in common.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from netlab.api.openapi.words import ENVELOPE, METADATA
 from netlab.api.schema import table
+
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 def source() -> Path | None:
@@ -38,4 +44,8 @@ def of_struct(name: str) -> str:
 def of_field(name: str, field: str) -> str:
     """Return the description of a field of a definition, or ""."""
     found = load().get(name, {}).get("properties", {}).get(field, {}).get("description", "")
-    return found if isinstance(found, str) else ""
+    if isinstance(found, str) and found:
+        return found
+    if name == _OBJECT_META:
+        return METADATA.get(field, "")
+    return ENVELOPE.get(field, "") if table().struct(name).kinds else ""
