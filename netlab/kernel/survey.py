@@ -25,7 +25,8 @@ _RTMSG = struct.Struct("=BBBBBBBBI")
 _LINK_NETNSID, _LINKINFO, _SLAVE_DATA, _PORT_HAIRPIN = 37, 18, 5, 4
 _NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _ALL: Final = -1
-_AF_SPEC, _INET6_CONF, _FORCE_FORWARDING = 26, 2, 59
+_AF_SPEC, _INET_CONF, _INET6_CONF = 26, 1, 2
+_ROUTE_LOCALNET, _FORCE_FORWARDING = 25, 59  # in a link, see <linux/ip.h> and <linux/ipv6.h>
 _KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _LISTEN: Final = "0A"
 _SCTP: Final = "/proc/thread-self/net/sctp"
@@ -42,13 +43,15 @@ _NFT_GETTABLE: Final = 1
 class Port(NamedTuple):
     """An interface: what `link.Link` says, whether it is a hairpin port, its peer's namespace by number (-1 none).
 
-    `forced`: IPv6 forwards what comes in by it whatever the namespace does (force_forwarding, Linux 6.17).
+    `forced`: IPv6 forwards what comes in by it whatever the namespace does (force_forwarding, Linux 6.17). `localnet`:
+    127.0.0.0/8 may come in and leave by it (its own route_localnet).
     """
 
     link: link.Link
     hairpin: bool
     peer_nsid: int
     forced: bool = False
+    localnet: bool = False
 
 
 class Entry(NamedTuple):
@@ -95,7 +98,8 @@ class Policy(NamedTuple):
 class Survey(NamedTuple):
     """One namespace. `rp_filter` is by ifindex, the stricter of the interface's and that of all.
 
-    `forwards` names the families (4, 6) in which packets that come in by an interface are forwarded, by ifindex.
+    `forwards` names the families (4, 6) in which packets that come in by an interface are forwarded, by ifindex;
+    `localnet` are the interfaces by which 127.0.0.0/8 may come in and leave.
     `policies` are the routing rules by family (4, 6), in order.
     """
 
@@ -106,6 +110,7 @@ class Survey(NamedTuple):
     forwards: Mapping[int, frozenset[int]]
     bridge_calls: frozenset[int]
     policies: Mapping[int, tuple[Policy, ...]]
+    localnet: frozenset[int] = frozenset()
 
 
 def survey(netns: int) -> Survey:
@@ -126,16 +131,18 @@ def survey(netns: int) -> Survey:
             _GETRULE, rtnl.DUMP, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list the routing rules")))
             for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6))}
     four = conf[socket.AF_INET]
-    everywhere = four.get(_ALL, {}).get(_NETCONF_RP_FILTER, 0)
-    rp_filter = {index: max(everywhere, values.get(_NETCONF_RP_FILTER, 0)) for index, values in four.items()
+    strictest = four.get(_ALL, {}).get(_NETCONF_RP_FILTER, 0)
+    rp_filter = {index: max(strictest, values.get(_NETCONF_RP_FILTER, 0)) for index, values in four.items()
                  if index > 0}
     six = conf[socket.AF_INET6].get(_ALL, {}).get(_NETCONF_FORWARDING, 0)  # the interfaces' own say what is a router
     forwards = {at: frozenset(family for family, yes in (
         (4, four.get(at, {}).get(_NETCONF_FORWARDING, 0)), (6, six or port.forced)) if yes)
         for port in ports if (at := port.link.ifindex)}
     bridges = any(port.link.kind == "bridge" for port in ports)
+    everywhere = _setting(netns, "ipv4/conf/all/route_localnet")
+    localnet = frozenset(port.link.ifindex for port in ports if port.localnet or everywhere)
     return Survey(ports, addresses, routes, rp_filter, forwards, _bridge_calls(netns) if bridges else frozenset(),
-                  policies)
+                  policies, localnet)
 
 
 def names_of(netns: int, others: Mapping[str, int]) -> dict[int, str]:
@@ -202,9 +209,13 @@ def _port(answer: bytes) -> Port:
     parts = attributes(answer, _IFINFO.size)
     slave = attributes(attributes(parts.get(_LINKINFO, b"")).get(_SLAVE_DATA, b""))
     number = struct.unpack("=i", parts[_LINK_NETNSID])[0] if _LINK_NETNSID in parts else -1
-    six = attributes(attributes(parts.get(_AF_SPEC, b"")).get(socket.AF_INET6, b"")).get(_INET6_CONF, b"")
-    forced = six[4 * _FORCE_FORWARDING:4 * _FORCE_FORWARDING + 4]
-    return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number, any(forced))
+    spec = attributes(parts.get(_AF_SPEC, b""))
+
+    def has(family: int, kind: int, at: int) -> bool:
+        return any(attributes(spec.get(family, b"")).get(kind, b"")[4 * at:4 * at + 4])
+
+    return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number,
+                has(socket.AF_INET6, _INET6_CONF, _FORCE_FORWARDING), has(socket.AF_INET, _INET_CONF, _ROUTE_LOCALNET))
 
 
 def _entry(answer: bytes) -> Entry | None:
@@ -260,16 +271,15 @@ def _netconf(sock: Rtnl, family: int) -> dict[int, dict[int, int]]:
 
 
 def _bridge_calls(netns: int) -> frozenset[int]:
-    found = set()
-    with inside(netns):
-        for number, name in ((4, "iptables"), (6, "ip6tables")):
-            try:
-                with open(f"/proc/sys/net/bridge/bridge-nf-call-{name}", encoding="ascii") as file:
-                    if file.read().strip() == "1":
-                        found.add(number)
-            except OSError:
-                continue
-    return frozenset(found)
+    return frozenset(number for number, name in ((4, "iptables"), (6, "ip6tables"))
+                     if _setting(netns, f"bridge/bridge-nf-call-{name}"))
+
+
+def _setting(netns: int, name: str) -> bool:
+    """Tell whether a setting under net/ is 1 there; one that there is not is none."""
+    with inside(netns), contextlib.suppress(OSError), open(f"/proc/sys/net/{name}", encoding="ascii") as file:
+        return file.read().strip() == "1"
+    return False
 
 
 def nft_tables(netns: int) -> list[tuple[int, str]]:

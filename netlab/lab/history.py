@@ -95,9 +95,9 @@ def _policy(row: Sequence[Any]) -> Rule:
 
 
 def _link(row: Sequence[Any], now: Link | None) -> Link:
-    name, kind, up, mtu, master, hairpin, cidrs, rp_filter, forwards = row
+    name, kind, up, mtu, master, hairpin, cidrs, rp_filter, forwards, *more = row
     return Link(name, kind, up, mtu, master, hairpin, now.far if now else None, tuple(cidrs), rp_filter,
-                frozenset(forwards))
+                frozenset(forwards), bool(more[0]) if more else now is None or now.localnet)
 
 
 def at(lab: LabRecord, revision: int) -> Mapping[str, Held]:

@@ -171,7 +171,8 @@ def read_network(netns: int) -> dict[str, str]:
     routes = [[each.dst, names.get(each.ifindex, ""), each.gateway, each.source, each.metric, each.kind, each.table,
                each.origin] for each in found.routes]
     links = [[each.name, each.kind, each.up, each.mtu, names.get(each.master, "") if each.master else "", port.hairpin,
-              cidrs.get(each.ifindex, []), found.rp_filter.get(each.ifindex, 0), sorted(found.forwards[each.ifindex])]
+              cidrs.get(each.ifindex, []), found.rp_filter.get(each.ifindex, 0), sorted(found.forwards[each.ifindex]),
+              each.ifindex in found.localnet]
              for port in found.ports for each in (port.link,)]
     settings = {"bridge_calls": sorted(found.bridge_calls), "sysctls": sysctl.read_all(history.SYSCTLS, netns)}
     return {history.ROUTES: json.dumps(routes), history.POLICIES: json.dumps(found.policies),

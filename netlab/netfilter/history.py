@@ -29,7 +29,7 @@ POLICIES: Final = "policies"
 """The part with the routing rules: {"4": [...], "6": [...]}, each as the fields of a survey's Policy."""
 LINKS: Final = "links"
 """The part with the links: [name, kind, up, mtu, bridge, hairpin, addresses with prefix lengths, rp_filter, families
-in which it forwards] each."""
+in which it forwards, whether 127.0.0.0/8 may travel by it] each."""
 SETTINGS: Final = "settings"
 """The part with the kernel's settings: {"bridge_calls": [4, 6], "sysctls": {name: value}}."""
 TABLES: Final = "tables"

@@ -104,12 +104,13 @@ class Going:
 
     @property
     def turned(self) -> bool:
-        """Tell whether a bridge has routed it already, as DNAT gave it another destination there (br_netfilter).
+        """Tell whether a bridge has routed it already, as nat gave it another destination there (br_netfilter).
 
         IPv6 then takes the way out for the interface that it came in by (ip6_rcv_core).
         """
-        return (bool(self.port) and self.flow is not None and not self.backward
-                and self.packet.dst != self.flow.original[3])
+        if not self.port or self.flow is None:
+            return False
+        return self.packet.dst != (self.flow.now[1] if self.backward else self.flow.original[3])
 
     @property
     def direction(self) -> Direction:

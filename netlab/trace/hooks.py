@@ -26,8 +26,7 @@ UNROUTED: Final = "UNROUTED"
 
 
 def _leads(space: Space, going: Going) -> bool:
-    way = space.route(going.packet.dst, going.asked)
-    return way is not None and way.kind in ("unicast", "local")
+    return space.leads(space.route(going.packet.dst, going.asked), going.packet.src)
 
 
 def _routed_anew(station: Station, before: Flowing, after: Flowing) -> bool:

@@ -78,7 +78,7 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
         links[each.name] = Link(
             each.name, each.kind, each.up, each.mtu, names.get(each.master, "") if each.master else "", port.hairpin,
             far.get(End(tap.place, each.name)), tuple(cidrs.get(each.ifindex, ())),
-            read.rp_filter.get(each.ifindex, 0), read.forwards[each.ifindex])
+            read.rp_filter.get(each.ifindex, 0), read.forwards[each.ifindex], each.ifindex in read.localnet)
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
                          entry.kind, entry.table, entry.origin)  # type: ignore[arg-type]
                    for entry in read.routes)

@@ -103,9 +103,12 @@ class _Predictor(Endings):
             if verdict and verdict != UNROUTED:
                 yield from self.stopped(after, space, verdict)
                 continue
-            if verdict or way is None or not _leads(way):
-                yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}", "unreachable",
-                                "give it a route")
+            if verdict or way is None or not space.leads(way, source):
+                why, fix = f"{place} has {_refusal(way)} for {after.packet.dst}", "give it a route"
+                if way is not None and _leads(way):
+                    why = f"{source} does not leave {place} by {way.interface}"
+                    fix = "sysctl net.ipv4.conf.all.route_localnet=1 there"
+                yield self.die(after, place, why, "unreachable", fix)
                 continue
             after = replace(after, packet=replace(after.packet, oif=way.interface))
             yield from self._leave(after, space, way)
@@ -126,7 +129,7 @@ class _Predictor(Endings):
         if bridge and not calls and not to_us:
             yield from self._bridged(going, space, bridge, interface, frame)  # no rule sees what only passes a bridge
             return
-        if going.family == 6 and not calls and interface != "lo" and (why := _martian(space, going.packet)):
+        if going.family == 6 and not calls and interface != "lo" and (why := _martian(space, going.packet, interface)):
             yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")  # before any hook
             return
         before = going.packet.dst
@@ -154,7 +157,7 @@ class _Predictor(Endings):
         place, packet = space.place, going.packet
         link = space.links.get(interface)
         route = space.route(packet.dst, self.asked(going, interface).asked)
-        if interface != "lo" and (why := _martian(space, packet)):
+        if interface != "lo" and (why := _martian(space, packet, interface)):
             yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")
             return
         if link is not None and link.rp_filter and interface != "lo" and going.family == 4:
@@ -361,15 +364,17 @@ class _Predictor(Endings):
             end = port.far
 
 
-def _martian(space: Space, packet: Flowing) -> str:
+def _martian(space: Space, packet: Flowing, interface: str) -> str:
     """Return why a packet from outside is dropped for its addresses, "" where it is not.
 
-    IPv4 drops what has an address of its own as its source; IPv6 has no such check, only one of loopback addresses
-    (fib_validate_source; ip6_rcv_core).
+    IPv4 drops what has an address of its own as its source, and what is for 127.0.0.0/8 where that may not travel
+    (fib_validate_source, ip_route_input_slow). IPv6 has a check of loopback addresses alone (ip6_rcv_core).
     """
     if ":" not in packet.dst:
-        return f"{space.place} drops what comes in from outside with its own address {packet.src} (martian source)" \
-            if space.local(packet.src) else ""
+        if space.local(packet.src):
+            return f"{space.place} drops what comes in from outside with its own address {packet.src} (martian source)"
+        return f"{space.place} drops what comes in by {interface} for {packet.dst} (route_localnet is 0)" \
+            if packet.dst.startswith("127.") and not space.localnet(interface) else ""
     loopback = next((each for each in (packet.src, packet.dst) if ipaddress.ip_address(each).is_loopback), "")
     return f"{space.place} drops what comes in from outside with the loopback address {loopback}" if loopback else ""
 

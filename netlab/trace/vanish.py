@@ -44,6 +44,8 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
         return None
     here = [hop for hop in hops if hop.place == last.place]
     routed = next((hop for hop in reversed(here) if hop.kind == "route"), None)
+    if last.kind == "rule" and last.target in ("DNAT", "REDIRECT") and not any(hop.way for hop in here):
+        return _sent_nowhere(last)
     if death is not None and death.reason == "NO_SOCKET":
         return words(death) if error is None else None  # it has arrived, and the answer says the rest
     if routed is not None and not routed.interface:
@@ -62,6 +64,16 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
     if came_in == "lo":  # routed when it was sent; only a program's answer says more
         return words(death) if death is not None and death.reason in REASONS else None
     return _unrouted(last, came_in, error, names, ask, death)
+
+
+def _sent_nowhere(last: Hop) -> Cause:
+    """Return why a packet of a place's own met no chain behind a nat rule: no route led there."""
+    rule = f"{last.table} {last.chain}: {last.comment or last.rule}"
+    if last.packet.source.startswith("127."):
+        return Cause(f"{last.packet.source} does not leave {last.place}, where it was sent by {rule}",
+                     "sysctl -w net.ipv4.conf.all.route_localnet=1 there, or ask another address of it")
+    return Cause(f"{last.place} has no route to where it was sent by {rule}",
+                 "look at ip route and ip rule there; a route that refuses (blackhole, prohibit) counts as none")
 
 
 def _told_by_icmp(last: Hop, error: Packet) -> Cause | None:

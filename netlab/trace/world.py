@@ -31,6 +31,7 @@ class Link:
 
     `hairpin`: a bridge's port that sends frames back where they came from. `rp_filter` is 0 (off), 1 (strict) or 2
     (loose). `mtu` 0 is not known. `forwards` names the families of which packets that come in by it are forwarded.
+    `localnet`: 127.0.0.0/8 may come in and leave by it (route_localnet), which is believed where it is not known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Link:
     cidrs: tuple[str, ...] = ()
     rp_filter: int = 0
     forwards: frozenset[int] = frozenset({4, 6})
+    localnet: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,17 @@ class Space:
         """Tell whether packets that come in by an interface are forwarded."""
         link = self.links.get(interface)
         return link is None or family in link.forwards
+
+    def localnet(self, interface: str) -> bool:
+        """Tell whether loopback addresses of IPv4 may come in and leave by an interface."""
+        link = self.links.get(interface)
+        return interface == "lo" or link is None or link.localnet
+
+    def leads(self, way: Route | None, source: str) -> bool:
+        """Tell whether a packet of this place's own gets on its way by a route."""
+        if way is None or way.kind not in ("unicast", "local"):
+            return False
+        return ":" in source or not source.startswith("127.") or self.localnet(way.interface)
 
     def route(self, address: str, asked: Asked | None = None) -> Route | None:
         """Return the route to an address, by the routing rules where there are others than usual.

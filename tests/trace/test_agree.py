@@ -188,7 +188,23 @@ def test_a_program_that_does_not_answer_is_no_difference(net: Network) -> None:
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])
 def test_a_nodes_own_packet_is_sent_where_no_route_leads(net: Network, kind: str) -> None:
     cluster = {**PLAIN, "kernel": f"ip route add {kind} 10.244.1.3/32", "endpoints": [an_endpoint("10.244.1.3", "node1")]}
-    check(net, cluster, [Try("node/node2", "10.96.0.10", 53, "udp"), Try("node/node2", "10.96.0.10", 80, "tcp")])
+    prepare(net, cluster)
+    for wish in (Try("node/node2", "10.96.0.10", 53, "udp"), Try("node/node2", "10.96.0.10", 80, "tcp")):
+        found, observed = sent(net, asked(net, wish))
+        assert found.status == "agrees" or observed.lost, found
+        assert "node/node2 has no route to where it was sent by nat KUBE-SEP-" in observed.outcome.why, observed.outcome
+
+
+@pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)  # IPv6 has no such setting
+@pytest.mark.parametrize("localnet", [1, 0])
+@pytest.mark.parametrize(("address", "node"), [("10.244.1.3", "node1"), ("10.244.2.3", "node2")])
+def test_a_node_port_of_localhost_leaves_by_route_localnet_alone(net: Network, localnet: int, address: str, node: str) -> None:
+    prepare(net, {**PLAIN, "node": "node1", "kernel": f"sysctl -qw net.ipv4.conf.all.route_localnet={localnet}",
+                  "endpoints": [an_endpoint(address, node)]})
+    found, observed = sent(net, asked(net, Try("node/node1", "127.0.0.1", 30080, "tcp")))
+    assert found.status == "agrees" or observed.lost, found
+    assert observed.outcome.status == ("connected" if localnet else "timeout")
+    assert localnet or "route_localnet" in observed.outcome.fix, observed.outcome
 
 
 def test_what_dnat_turns_round_on_a_bridge_needs_no_forwarding_in_ipv6(net: Network) -> None:

@@ -186,6 +186,8 @@ def test_forwarding_is_off_as_the_family_has_it(net: Network, kernel: str, calls
                "kernel": f"{kernel}; sysctl -qw net.bridge.bridge-nf-call-iptables={calls}"}
     check(net, cluster, [Try("pod/default/client", "10.96.0.10", 80, "tcp"), Try("pod/default/client", "10.244.2.3", 5353, "udp"),
                          Try("node/node2", "172.18.0.2", 30080, "tcp"), Try("pod/default/web-2", "10.244.1.3", 8080, "tcp")])
+    cluster["endpoints"] = [an_endpoint("10.244.1.3", "node1")]  # its answer is the one that nat turns round on the bridge
+    check(net, cluster, [Try("node/node2", "172.18.0.2", 30080, "tcp")])
 
 
 @pytest.mark.parametrize("net", [6], indirect=True)
@@ -194,6 +196,18 @@ def test_a_route_of_ipv6_refuses_though_forwarding_is_off_and_is_told_as_the_cau
     found, observed = sent(net, asked(net, Try("pod/default/client", "10.244.2.3", 5353, "udp")))
     assert found.status == "agrees" or observed.lost, found
     assert (observed.outcome.status, "a `prohibit` route" in observed.outcome.why) == ("unreachable", True), observed.outcome
+
+
+@pytest.mark.parametrize("net", [4], indirect=True)
+@pytest.mark.parametrize("setting", ["all.route_localnet=0", "cni0.route_localnet=1", "cni0.route_localnet=0", "all.route_localnet=1"])
+def test_what_is_sent_to_localhost_from_outside_gets_there_by_route_localnet_alone(net: Network, setting: str) -> None:
+    foreign = "chain n { type nat hook prerouting priority dstnat; tcp dport 81 dnat ip to 127.0.0.1:8080; }"
+    prepare(net, {**PLAIN, "node": "node1", "family": "ip", "foreign": foreign, "kernel": f"sysctl -qw net.ipv4.conf.{setting}"})
+    for place, address in (("node/node2", "172.18.0.2"), ("pod/default/client", "10.244.1.1")):
+        found, observed = sent(net, asked(net, Try(place, address, 81, "tcp")))
+        assert found.status == "agrees" or observed.lost, (place, found, observed.outcome)
+        there = setting in ("all.route_localnet=1", "cni0.route_localnet=1" if place.startswith("pod/") else "")
+        assert observed.outcome.status == ("refused" if there else "timeout"), observed.outcome
 
 
 @pytest.mark.parametrize("calls", [0, 1])
