@@ -90,22 +90,29 @@ def wire_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (field number, varint or bytes)."""
     at, end = 0, len(data)
     while at < end:
-        tag, at = varint(data, at)
+        tag, at = data[at], at + 1  # most varints are one byte: a call for each would double the time
+        if tag > 0x7F:
+            tag, at = varint(data, at - 1)
         wire = tag & 7
-        if wire == 0:
-            value, at = varint(data, at)
+        if wire == 2:
+            size, at = data[at], at + 1
+            if size > 0x7F:
+                size, at = varint(data, at - 1)
+        elif wire == 0:
+            value, at = data[at], at + 1
+            if value > 0x7F:
+                value, at = varint(data, at - 1)
             yield tag >> 3, value
             continue
-        if wire == 2:
-            size, at = varint(data, at)
         elif wire in _FIXED:
             size = _FIXED[wire]
         else:
             raise _Malformed(f"proto: illegal wireType {wire}")
-        if at + size > end:
+        stop = at + size
+        if stop > end:
             raise _Malformed("unexpected EOF")
-        yield tag >> 3, data[at:at + size]
-        at += size
+        yield tag >> 3, data[at:stop]
+        at = stop
 
 
 def _message(shape: Struct, data: bytes, into: Object) -> None:
@@ -118,7 +125,12 @@ def _message(shape: Struct, data: bytes, into: Object) -> None:
 
 def _field(field: Field, raw: int | bytes, into: Object) -> None:
     kind = field.type
-    if field.inline:
+    if kind.code == "string" and isinstance(raw, bytes):  # as the last but one case below, for most fields
+        if raw or field.pointer or field.required:
+            into[field.name] = raw.decode()
+        else:
+            into.pop(field.name, None)
+    elif field.inline:
         shape = struct_of(kind)
         if shape is not None:
             _message(shape, _chunk(raw), into)
