@@ -29,6 +29,7 @@ from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.ranges import Ranges
 from netlab.apiserver.strategies import registry
 from netlab.serving.dynamic import Serving
+from netlab.serving.shown import Shown
 from netlab.store import Store, Watch, WatchCut
 
 _PRIORITIES = 100
@@ -66,6 +67,7 @@ class Api:
         fixed = bearers.read(options.token_file) if options.token_file else {}
         self.bearers = bearers.Bearers(self.tokens, self.lookup, fixed=fixed, bootstrap=options.bootstrap_tokens)
         self.serving = serving
+        self.to_backends = Shown("proxy client certificate", options.proxy_certificate, options.proxy_key)
         self.ways = Ways(serving, options.request_header, self.bearers)
         self.audit: audit.Log | None = None
         if options.audit_log:

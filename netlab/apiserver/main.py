@@ -22,7 +22,9 @@ from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.proxy.upstream import Upstream
 from netlab.apiserver.server import Server
 from netlab.errors import UsageError
+from netlab.serving import files
 from netlab.serving.dynamic import Serving
+from netlab.serving.shown import Shown
 from netlab.store import LocalStore, Retention, Store
 from netlab.store.faces.face import Face
 from netlab.store.faces.listener import Listener, tls
@@ -60,8 +62,9 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         NetlabError: it cannot start; said in one line by the caller.
     """
     serving = Serving(chosen.serving, minimum=chosen.tls_minimum, ciphers=chosen.tls_ciphers)
+    to_kubelets = Shown("kubelet client certificate", chosen.kubelet_certificate, chosen.kubelet_key)
     async with await _open_store(chosen) as store:
-        api = Api(store, chosen, Upstream(kubelet.tls(chosen)), serving)
+        api = Api(store, chosen, Upstream(kubelet.tls(chosen, to_kubelets)), serving)
         await api.ranges.load()
         await bootstrap.restore(api)
         await api.definitions.load()
@@ -76,7 +79,8 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
                    asyncio.create_task(api.aggregator.run()), asyncio.create_task(api.ranges.run()),
                    asyncio.create_task(api.type_checks.run()), asyncio.create_task(daemon.thrifty()),
-                   asyncio.create_task(serving.keep())]
+                   asyncio.create_task(
+                       files.keep(serving.refresh, to_kubelets.refresh, api.to_backends.refresh))]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
         try:

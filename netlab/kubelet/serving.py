@@ -77,5 +77,5 @@ class Doors:
             self._serving = Serving(Files(certificate, key, clients=clients))
         elif (now := self._monotonic()) >= self._looked + _LOOK_SECONDS:
             self._looked = now
-            self._serving.refresh()
+            self._serving.refresh(now)
         return self._serving

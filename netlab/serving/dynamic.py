@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -17,8 +15,6 @@ from netlab.serving.tls import Identity, ServerContext, Settings
 from netlab.serving.trust import Authorities
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,12 @@ class Files:
 class Serving:
     """What a server listens with (`context`), and whom it believes: `clients`, and `proxies` that tell the user."""
 
-    def __init__(self, files: Files, *, minimum: str = "", ciphers: Sequence[str] = (),
-                 monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, files: Files, *, minimum: str = "", ciphers: Sequence[str] = ()) -> None:
         """Read all files.
 
         Raises:
             UsageError: one of them is missing or broken, or there is no such version or cipher suite.
         """
-        self._monotonic = monotonic
         self._minimum, self._ciphers = suites.version(minimum), suites.ciphers(ciphers)
         self._identity = FromFiles("serving certificate", (files.certificate, files.key), Identity.of)
         self._named = [(one.names, FromFiles("serving certificate", (one.certificate, one.key), Identity.of))
@@ -73,9 +67,11 @@ class Serving:
         """Return whose proxies may tell the user in headers; None: nobody's."""
         return self._proxies.current if self._proxies is not None else None
 
-    def refresh(self) -> None:
-        """Take up files that have changed: authorities for every request from now on, the rest for new connections."""
-        now = self._monotonic()
+    def refresh(self, now: float) -> None:
+        """Take up files that have changed: authorities for every request from now on, the rest for new connections.
+
+        `now`: seconds that only grow.
+        """
         parts: list[FromFiles[Authorities] | FromFiles[Identity]] = [self._identity, *(made for _, made in self._named)]
         parts += [one for one in (self._clients, self._proxies) if one is not None]
         changed = [part.refresh(now) for part in parts]
@@ -84,12 +80,6 @@ class Serving:
                 self.context.renew(self._settings())
             except ValueError as error:
                 log.error("the new certificates can't be served: %s; those before stay in use", error)
-
-    async def keep(self) -> None:
-        """Do so for ever."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.refresh()
 
     def _settings(self) -> Settings:
         asked: list[x509.Certificate] | None = None

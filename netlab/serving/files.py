@@ -7,8 +7,10 @@ place, as a kubelet does in a volume, are seen too.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -18,8 +20,17 @@ from netlab.errors import UsageError
 log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
+LOOK_SECONDS = 1.0
 _ANYWAY_SECONDS = 60.0
 """A file that looks unchanged is read again after so long: clocks of file systems are coarse."""
+
+
+async def keep(*refreshed: Callable[[float], object]) -> None:
+    """Call these with the time, in seconds that only grow, now and then and for ever."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        for refresh in refreshed:
+            refresh(time.monotonic())
 
 
 class FromFiles(Generic[Made]):

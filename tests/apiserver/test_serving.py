@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import shutil
 import socket
@@ -17,7 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from netlab.apiserver import options
 from netlab.errors import UsageError
+from netlab.serving.shown import Shown
 from tests.apiserver.conftest import Client, Pki, Server
+from tests.apiserver.fake_kubelet import FakeKubelet
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 LOCAL = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -120,10 +123,6 @@ def test_a_name_has_its_certificate(servers: Callable[..., Server], own: Pki) ->
         "unused.example": "first", "elsewhere.example": "first"}
     own.issue("named", "renewed", usage=SERVER, sans=[x509.DNSName("a.example")])
     _until(lambda: _shown(server.port, own, "a.example") == "renewed")
-    own.issue("client", "somebody")
-    context = ssl.create_default_context(cafile=own.path("ca.crt"))  # a client's certificate is asked for here, too
-    assert _shown(server.port, own, "a.example") == "renewed"
-    assert context.verify_mode is ssl.CERT_REQUIRED
 
 
 def test_an_address_has_its_certificate_where_no_name_is_asked_for(servers: Callable[..., Server], own: Pki) -> None:
@@ -185,3 +184,52 @@ def test_files_that_are_missing_or_broken_are_said_at_the_start(servers: Callabl
     Path(own.path("ca.crt")).write_bytes(b"no certificate")
     with pytest.raises(AssertionError, match=r"the client CA .* can't be used"):
         servers(f"--client-ca-file={own.path('ca.crt')}")
+
+
+def test_kubelets_are_shown_a_new_certificate_without_a_restart(servers: Callable[..., Server], pki: Pki,
+                                                               kubelet: FakeKubelet) -> None:
+    pki.issue("to-kubelets", "first-client")
+    server = servers(f"--kubelet-client-certificate={pki.path('to-kubelets.crt')}",
+                     f"--kubelet-client-key={pki.path('to-kubelets.key')}")
+    client = server.client()
+    assert client.post("/api/v1/nodes", {"metadata": {"name": "n"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port}}}}).status == 201
+
+    def shown() -> str:
+        assert client.get("/api/v1/nodes/n/proxy/x").status == 200
+        return str(kubelet.seen[-1][2])
+
+    assert shown() == "first-client"
+    pki.issue("to-kubelets", "second-client")
+    _until(lambda: shown() == "second-client")
+
+
+def test_servers_behind_are_shown_a_new_certificate_without_a_restart(tmp_path: Path, own: Pki) -> None:
+    shown = Shown("proxy client certificate", own.path("tls.crt"), own.path("tls.key"))
+    contexts = [ssl.create_default_context() for _ in range(2)]
+    for context in contexts:
+        shown.put(context)
+    own.issue("tls", "second", usage=None)
+    shown.refresh(1e9)
+    for context in contexts:
+        assert _presented(context, own) == "second"
+    Path(own.path("tls.crt")).write_bytes(b"")
+    shown.refresh(2e9)
+    assert _presented(contexts[0], own) == "second"
+
+
+def _presented(context: ssl.SSLContext, pki: Pki) -> str:
+    """Return the common name of the certificate that a client with this context shows."""
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.path("ca.crt"))
+    serving.verify_mode = ssl.CERT_REQUIRED
+    serving.load_cert_chain(pki.path("apiserver.crt"), pki.path("apiserver.key"))
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = context.wrap_bio(back, there), serving.wrap_bio(there, back, server_side=True)
+    for _ in range(3):
+        for end in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    told: Any = server.getpeercert()
+    return next(value for row in told["subject"] for key, value in row if key == "commonName")

@@ -19,7 +19,8 @@ from netlab.apiserver import status, words
 from netlab.apiserver.hooks import whole
 from netlab.apiserver.http import Request, Response, User
 from netlab.apiserver.proxy.upstream import Upstream
-from netlab.errors import ApiError
+from netlab.errors import ApiError, UsageError
+from netlab.serving.shown import Shown
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -43,7 +44,7 @@ class Backend:
         self._api, self.spec = api, spec
         service = spec["service"]
         self.host = f"{service.get('name', '')}.{service.get('namespace', '')}.svc"
-        self._tls = _context(spec, api.options.proxy_certificate, api.options.proxy_key)
+        self._tls = _context(spec, api.to_backends)
         self._upstream = Upstream(self._tls)
         self.listed: Object = {}
         self.available = False
@@ -133,14 +134,13 @@ def _identity(user: User) -> Mapping[str, str]:
     return headers
 
 
-def _context(spec: Object, certificate: str, key: str) -> ssl.SSLContext:
+def _context(spec: Object, shown: Shown) -> ssl.SSLContext:
     bundle = spec.get("caBundle") or ""
     context = ssl.create_default_context(cadata=base64.b64decode(bundle).decode() if bundle else None)
     if spec.get("insecureSkipTLSVerify"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if certificate and key:
-        try:
-            context.load_cert_chain(certificate, key)
-        except OSError as error:
-            raise ApiError(500, "InternalError", f"--proxy-client-cert-file: {error}") from None
+    try:
+        shown.put(context)
+    except UsageError as error:
+        raise ApiError(500, "InternalError", f"--proxy-client-cert-file: {error}") from None
     return context

@@ -13,6 +13,7 @@ from netlab.apiserver.http import Reply, Response, Stream
 from netlab.apiserver.options import Options
 from netlab.apiserver.verbs.get import current
 from netlab.errors import ApiError, UsageError
+from netlab.serving.shown import Shown
 
 PORT = 10250
 _LOG_WORDS = {"follow": "follow", "previous": "previous", "timestamps": "timestamps", "sinceSeconds": "sinceSeconds",
@@ -20,7 +21,7 @@ _LOG_WORDS = {"follow": "follow", "previous": "previous", "timestamps": "timesta
 _EXEC_WORDS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 
 
-def tls(options: Options) -> ssl.SSLContext:
+def tls(options: Options, shown: Shown) -> ssl.SSLContext:
     """Return how this server shows itself to kubelets, and whom it trusts.
 
     Raises:
@@ -33,10 +34,9 @@ def tls(options: Options) -> ssl.SSLContext:
         else:  # as upstream: without a CA, kubelets' self-signed certificates are taken
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if options.kubelet_certificate:
-            context.load_cert_chain(options.kubelet_certificate, options.kubelet_key or None)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"kubelet TLS files: {error}") from error
+        raise UsageError(f"--kubelet-certificate-authority: {options.kubelet_ca}: {error}") from error
+    shown.put(context)
     return context
 
 
