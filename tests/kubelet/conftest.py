@@ -61,7 +61,7 @@ class Node:
                             f"addr add {self.node.ip}/16 dev eth0", "link set eth0 up", "route add default via 172.18.0.1"):
                 subprocess.run(["ip", *command.split()], check=True)
         spec = NodeSpec(lab="test", name=self.name, netns_fd=self.netns, state_dir=self.state, socket=base / "shim.sock",
-                        kubelet_argv=nodefiles.kubelet_argv(self.node), env=nodefiles.environment(self.node),
+                        kubelet_argv=nodefiles.kubelet_argv(self.node), env=nodefiles.environment(lab, self.node),
                         cgroup=f"{MARK}/node")
         programs = {"kubelet": kubelet, "kube-apiserver": apiserver, "agnhost": agnhost}
         self.shim = process.open_pidfd(start_node(spec, programs))
