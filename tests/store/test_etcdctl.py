@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -165,3 +167,63 @@ def test_our_own_etcdctl_prints_the_same(ours: Server):
     assert "SUCCESS" in ours.own("txn", stdin='mod("/own/a") > "0"\n\nput /own/c "two words"\n\n\n')
     assert ours.own("get", "/own/c") == "/own/c\ntwo words\n"
     assert "unknown command" in ours.own("frobnicate")
+
+
+def test_our_own_etcdctl_has_all_forms(ours: Server):
+    ours.ctl("put", "/forms/a", "1")
+    ours.ctl("put", "/forms/a", stdin='two "lines"\n\ttab \x01 \u00e9\n')
+    ours.ctl("del", "/forms/none")
+    lease = ours.ctl("lease", "grant", "600").split()[1]
+    ours.ctl("put", "/forms/leased", "x", f"--lease={lease}")
+    reads = [("get", "/forms", "--prefix"), ("get", "/forms", "--prefix", "--keys-only"), ("lease", "list"), ("alarm", "list"),
+             ("lease", "timetolive", lease, "--keys"), ("lease", "keep-alive", "--once", lease), ("member", "list"),
+             ("endpoint", "hashkv"), ("put", "/forms/b", "1"), ("del", "/forms/b", "--prev-kv")]
+    for words in reads:
+        for form in ("fields", "json", "table"):
+            real, own = (re.sub(r'("(Revision|revision|ModRevision|CreateRevision|TTL|ttl|Deleted|hash|Hash|compact_revision)" ?: ?)-?\d+', r"\1n",
+                                ask(*words, "-w", form)) for ask in (ours.ctl, ours.own))
+            if words[0] == "del" and form != "table":
+                assert real.startswith(own[:40])  # the first of the two has deleted it
+            elif form == "json" and "hashkv" not in words:
+                assert json.loads(own.replace(":n", ":1")) == json.loads(real.replace(":n", ":1")), words
+            elif "hashkv" not in words:
+                assert own == real, (words, form)
+    assert ours.own("get", "/forms/leased", "--hex") == ours.ctl("get", "/forms/leased", "--hex") != "/forms/leased\nx\n"
+    lines = 'mod("/forms/a") > "0"\n\nput /forms/c 1\nget /forms/a\n\n\n'
+    real, own = (re.sub(r'("\w*Revision" : )\d+', r"\1n", ask("txn", "-w", "fields", stdin=lines)) for ask in (ours.ctl, ours.own))
+    assert own == real
+    assert '"Health" : true' in ours.own("endpoint", "health", "-w", "fields")
+    assert json.loads(ours.own("endpoint", "health", "-w", "json"))[0]["health"] is True
+    assert "| http" in ours.own("endpoint", "hashkv", "-w", "table")
+    assert "AuthRevision: 1" in ours.own("auth", "status")
+    assert "table not supported" in ours.own("get", "/forms/a", "-w", "table")
+
+
+@pytest.mark.parametrize("form", ["json", "fields", "simple"])
+def test_our_own_etcdctl_watches_alike(ours: Server, form: str):
+    said = []
+    for argv in ([servers.CTL or ""], [sys.executable, "-P", "-m", "netlab.store.etcdctl.main"]):
+        env = {"ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": ours.url, "PATH": "/nowhere" if len(argv) > 1 else os.environ["PATH"],
+               "PYTHONPATH": str(servers.ROOT), "PYTHONUNBUFFERED": "1"}
+        first = json.loads(ours.ctl("put", f"/watched/{form}", "1", "-w", "json"))["header"]["revision"]
+        ours.ctl("del", f"/watched/{form}")
+        with subprocess.Popen([*argv, "watch", f"/watched/{form}", "--rev", str(first), "--prev-kv", "-w", form], env=env,
+                              stdout=subprocess.PIPE, text=True) as watching:
+            assert watching.stdout is not None
+            text, ends = "", {"json": '"type":1', "fields": '"Type" : DELETE', "simple": "DELETE"}[form]
+            while ends not in text:
+                text += watching.stdout.readline()
+            watching.terminate()
+            said.append(re.sub(r'(revision" ?: ?)\d+', r"\1n", text, flags=re.IGNORECASE))
+    assert said[0] == said[1]
+
+
+def test_etcdctls_checks_find_the_figures_that_they_read(ours: Server):
+    with urllib.request.urlopen(f"{ours.url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert int(re.search(r"^process_resident_memory_bytes (\d+)$", text, re.MULTILINE)[1]) > 10_000_000
+
+
+def test_a_list_of_members_has_no_revision(both: list[Server]):
+    for server in both:
+        assert "revision" not in json.loads(server.ctl("member", "list", "-w", "json"))["header"]

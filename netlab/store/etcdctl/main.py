@@ -36,6 +36,7 @@ class Access:
     timeout: float = 5.0
     output: str = "simple"
     insecure: bool = False
+    hex: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -102,7 +103,7 @@ def _access(given: Mapping[str, str], env: Mapping[str, str]) -> Access:
     found = {name: pick(name, str(file) if own else "") for name, file in files.items()}
     return Access(tuple(endpoints.split(",")), **found, timeout=parse_duration(pick("command-timeout", "5s")),
                   output=pick("write-out", "simple"),
-                  insecure=pick("insecure-skip-tls-verify", "") in ("true", "1"))
+                  insecure=pick("insecure-skip-tls-verify", "") in ("true", "1"), hex=pick("hex", "") in ("true", "1"))
 
 
 def environment(access: Access, given: Mapping[str, str], version: str, env: Mapping[str, str]) -> dict[str, str]:

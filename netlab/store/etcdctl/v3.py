@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELP = """netlab's own etcdctl, for a machine without etcd-client.
 
 Usage:
-  etcdctl [--endpoints URL,…] [--cacert FILE --cert FILE --key FILE] [-w simple|json|table] COMMAND
+  etcdctl [--endpoints URL,…] [--cacert FILE --cert FILE --key FILE] [-w simple|fields|json|table] [--hex] COMMAND
 
 Commands:
   get KEY [END] [--prefix] [--from-key] [--keys-only] [--print-value-only] [--count-only] [--limit N] [--rev N]
@@ -40,7 +40,7 @@ Commands:
   watch KEY [END] [--prefix] [--rev N] [--prev-kv] [--progress-notify]
   txn                                    compares, operations, operations if not; an empty line after each
   lease grant SECONDS | revoke ID | timetolive ID [--keys] | list | keep-alive ID [--once]
-  compaction REVISION     defrag         alarm list            snapshot save FILE
+  compaction REVISION     defrag         alarm list            snapshot save FILE      auth status
   endpoint status|health|hashkv          member list           version
   ls [PATH] [--recursive]                API version 2 (ETCDCTL_API=2)
 """
@@ -59,7 +59,7 @@ class Session:
         context = tls(ca=access.cacert, certificate=access.cert, key=access.key, insecure=access.insecure) \
             if any(text.startswith("https") for text in access.endpoints) else None
         self.client = Client(access.endpoints, context)
-        self.printer = Printer(access.output)
+        self.printer = Printer(access.output, hex=access.hex)
 
     async def call(self, method: str, request: object, kind: type[show.Reply]) -> show.Reply:
         """Call a method; the answer to it is what is returned."""
@@ -207,7 +207,7 @@ async def _keep_alive(session: Session, number: int, *, once: bool) -> None:
             if answer is None or not answer.TTL:
                 print(f"lease {number:016x} expired or revoked.")
                 return
-            print(f"lease {number:016x} keepalived with TTL({answer.TTL})")
+            session.printer.kept_alive(answer)
             if once:
                 return
             await asyncio.sleep(answer.TTL / 3)
@@ -251,7 +251,7 @@ async def _look(session: Session, url: str, word: str) -> show.EndpointRow:
         return show.EndpointRow(url, took=time.perf_counter() - begun)
     if word == "hashkv":
         done = await session.call("Maintenance/HashKV", admin_pb.HashKVRequest(), admin_pb.HashKVResponse)
-        return show.EndpointRow(url, hash=done.hash)
+        return show.EndpointRow(url, hash=done.hash, header=done.header)
     return show.EndpointRow(url, status=await session.call("Maintenance/Status", admin_pb.StatusRequest(),
                                                            admin_pb.StatusResponse))
 
@@ -266,9 +266,7 @@ async def _member(session: Session, rest: Sequence[str]) -> None:
 async def _alarm(session: Session, rest: Sequence[str]) -> None:
     if list(rest[:1]) != ["list"]:
         raise UsageError("etcdctl alarm: only `alarm list` is here")
-    done = await session.call("Maintenance/Alarm", admin_pb.AlarmRequest(), admin_pb.AlarmResponse)
-    for row in done.alarms:
-        print(f"memberID:{row.memberID} alarm:{show.ALARMS.get(row.alarm, row.alarm)} ")
+    session.printer.alarms(await session.call("Maintenance/Alarm", admin_pb.AlarmRequest(), admin_pb.AlarmResponse))
 
 
 async def _defrag(session: Session, _: Sequence[str]) -> None:
@@ -304,6 +302,12 @@ async def _snapshot(session: Session, rest: Sequence[str]) -> None:
     print(f"Snapshot saved at {path}")
 
 
+async def _auth(session: Session, rest: Sequence[str]) -> None:
+    if list(rest) != ["status"]:
+        raise UsageError("etcdctl auth: only `auth status` is here")
+    session.printer.auth(await session.call("Auth/AuthStatus", admin_pb.Anything(), admin_pb.AuthStatusResponse))
+
+
 async def _version(_: Session, __: Sequence[str]) -> None:
     print("etcdctl version: netlab's own\nAPI version: 3.5")
 
@@ -323,7 +327,7 @@ def flat(rest: Sequence[str]) -> list[str]:
 
 COMMANDS: dict[str, Callable[[Session, Sequence[str]], Awaitable[int | None]]] = {
     "get": _get, "put": _put, "del": _del, "txn": _txn, "watch": _watch, "lease": _lease, "compaction": _compaction,
-    "endpoint": _endpoint, "member": _member, "alarm": _alarm, "defrag": _defrag, "snapshot": _snapshot,
+    "endpoint": _endpoint, "member": _member, "alarm": _alarm, "defrag": _defrag, "snapshot": _snapshot, "auth": _auth,
     "version": _version,
 }
 """Name → what runs it."""

@@ -29,7 +29,9 @@ UNSUPPORTED = {"Cluster/MemberAdd": _ALONE, "Maintenance/Downgrade": _ALONE}
 
 async def member_list(face: Face, _: pb.MemberListRequest) -> pb.MemberListResponse:
     """Answer MemberList."""
-    return pb.MemberListResponse(face.header(), [
+    header = face.header()
+    header.revision = 0  # an etcd's answer is about the cluster, and has none
+    return pb.MemberListResponse(header, [
         pb.Member(face.member, face.name, list(face.peer_urls), list(face.client_urls))])
 
 
