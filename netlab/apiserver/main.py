@@ -122,7 +122,6 @@ async def _open_store(chosen: Options) -> Store:
             key=chosen.etcd.key, retention=retention, compact_seconds=chosen.history_seconds)
     path = None
     if chosen.data_dir is not None:
-        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = chosen.data_dir / _DATABASE
     synchronous: Literal["normal", "full"] = "full" if chosen.synchronous == "full" else "normal"
     return await Store.open(path, synchronous=synchronous, retention=retention)

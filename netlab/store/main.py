@@ -153,7 +153,6 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
     Raises:
         NetlabError: it cannot start; said in one line by the caller.
     """
-    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = chosen.data_dir / "store.db"
     async with await Store.open(path, synchronous=chosen.synchronous, retention=chosen.retention) as store:
         face = Face(store, chosen.name, chosen.advertise, chosen.advertise, chosen.notify, chosen.max_ops,

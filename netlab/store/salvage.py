@@ -24,6 +24,7 @@ def salvage(path: Path) -> tuple[int, Path]:
 
     Raises:
         Corrupt: not even the state at the last compaction is whole; nothing was changed.
+        StorageFailed, OSError: the disk refuses; it has to have room for two copies.
     """
     kept, damage = _read_copy(path)
     if not damage:
@@ -33,13 +34,17 @@ def salvage(path: Path) -> tuple[int, Path]:
     fresh, aside = path.with_name(f"{path.name}.salvaged"), path.with_name(f"{path.name}.damaged-{kept.revision}")
     for stale in (fresh, aside):
         remove(stale)
-    backend = Sqlite(fresh, "full")
     try:
-        backend.load()
-        backend.append(Batch([Event(kv, None) for kv in kept.base] + list(kept.events), list(kept.leases),
-                             compacted=kept.compacted))
-    finally:
-        backend.close()
+        backend = Sqlite(fresh, "full")
+        try:
+            backend.load()
+            backend.append(Batch([Event(kv, None) for kv in kept.base] + list(kept.events), list(kept.leases),
+                                 compacted=kept.compacted))
+        finally:
+            backend.close()
+    except StoreError:
+        remove(fresh)
+        raise
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
@@ -95,6 +100,9 @@ def main(argv: list[str]) -> int:
         revision, aside = salvage(Path(argv[0]))
     except StoreError as error:
         sys.stderr.write(f"{error}: {error.hint}\n" if error.hint else f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or argv[0]}: {error.strerror}\n")
         return 1
     said = "is whole" if aside == Path(argv[0]) else f"is kept; the damaged file is {aside}"
     sys.stdout.write(f"revision {revision} {said}\n")

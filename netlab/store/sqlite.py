@@ -5,36 +5,37 @@ What an acknowledged write survives:
 - a power cut or a kernel crash: with synchronous FULL always; with NORMAL the newest commits (those since the last
   checkpoint, at most some seconds) may be missing, but what is there is a whole, older state.
 
-Every row carries a checksum and the revisions after the last compaction are without gaps, so damage that SQLite itself
-would not see is found when the file is opened. The file can be read with the sqlite3 tool while the store runs.
+Damage that SQLite itself would not see is found when the file is opened: see rows.py. The file can be read with the
+sqlite3 tool while the store runs.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterable, Sequence
+from array import array
+from bisect import bisect_left
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from netlab.store import rows
 from netlab.store.backend import Batch, Kept
 from netlab.store.errors import Corrupt, Locked, StorageFailed, StorageFull
-from netlab.store.model import Event, KeyValue, Lease
+from netlab.store.model import Lease
+from netlab.store.rows import Sum
 
 Synchronous: TypeAlias = Literal["normal", "full"]
 
-FORMAT = 2
 CHECKPOINT_BYTES = 8 << 20
 ROOM_BYTES = 4 << 20
 _ROOM = [bytes(64 << 10)] * (ROOM_BYTES >> 16)
 """So much of zeros, in one small piece of memory: malloc would keep the room of a large one for the thread for good."""
+_LITTLE = 64 << 10
 _COMMIT_BYTES = 8192
 """What a commit takes of the WAL besides its values, and each row that goes: the pages that say where they are."""
-_BITS = {1: 16, 2: 24}
-"""By format: bits of a row's number that say its place in its transaction. For one deletion 65,536 were too few."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS lease (
 );
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
+_META = "INSERT OR REPLACE INTO meta VALUES (?,?)"
 _INSERT = "INSERT INTO log (id, key, value, created, version, lease, crc) VALUES (?,?,?,?,?,?,?)"
 
 
@@ -59,7 +61,10 @@ class Sqlite:
         self.path = path
         self.blocking = synchronous == "full"
         self._lock = lock(path)
-        self._written, self._room, self._format = 0, 0, FORMAT
+        self._written, self._room, self._format = 0, 0, rows.FORMAT
+        self._later = array("q")  # the numbers of the rows after the compacted revision
+        self._base = self._lease_sum = Sum()
+        self._leases: dict[int, Lease] = {}
         try:
             _present(path, durable=self.blocking)
             self._db = _connect(path)
@@ -67,7 +72,7 @@ class Sqlite:
             self._db.execute("PRAGMA wal_autocheckpoint=0")
             self._checkpointer = _connect(path)
             self._checkpointer.execute(f"PRAGMA synchronous={synchronous}")
-        except (sqlite3.Error, Corrupt) as error:
+        except (sqlite3.Error, OSError, Corrupt) as error:
             os.close(self._lock)
             raise (error if isinstance(error, Corrupt) else _damaged(path, error)) from error
 
@@ -81,8 +86,12 @@ class Sqlite:
         if damage:
             raise Corrupt(f"{self.path}: {damage}", last_good=kept.revision,
                           hint=_salvage_hint(self.path))
-        if self._format != FORMAT:
+        if self._format != rows.FORMAT:
             self._upgrade(kept)
+        self._base = rows.of_rows(map(rows.number, kept.base))
+        self._later = array("q", (rows.number(event.kv) for event in kept.events))
+        self._leases = {lease.id: lease for lease in kept.leases}
+        self._lease_sum = rows.of_leases(kept.leases)
         if self.blocking:
             self._lengthen()
         return kept
@@ -109,8 +118,9 @@ class Sqlite:
         try:
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM log")
-            db.executemany(_INSERT, map(_row, (*kept.base, *(event.kv for event in kept.events))))
-            db.execute("UPDATE meta SET value=? WHERE name='format'", (FORMAT,))
+            db.executemany(_INSERT, map(rows.row, (*kept.base, *(event.kv for event in kept.events))))
+            db.execute("UPDATE meta SET value=? WHERE name='format'", (rows.FORMAT,))
+            db.execute(_META, ("base", rows.of_rows(map(rows.number, kept.base)).number))
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -126,14 +136,17 @@ class Sqlite:
         try:
             self._db.executescript(_SCHEMA)
             meta = dict(self._db.execute("SELECT name, value FROM meta"))
-            self._format = meta.setdefault("format", FORMAT)
-            if self._format not in _BITS:
+            if not all(type(value) is int for value in meta.values()):
+                raise Corrupt(f"{self.path}: what it says of itself can't be read", hint=_salvage_hint(self.path))
+            self._format = meta.setdefault("format", rows.FORMAT)
+            if self._format not in rows.BITS:
                 raise Corrupt(f"{self.path}: format {self._format} is not known to this version",
                               hint="use the version of netlab that wrote it, or remove the file")
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
-            leases = [Lease(*row) for row in self._db.execute("SELECT id, ttl, expires FROM lease")]
-            rows = self._db.execute("SELECT id, key, value, created, version, lease, crc FROM log ORDER BY id")
-            return _assemble(rows, meta.get("compacted", 0), leases, _BITS[self._format])
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (rows.FORMAT,))
+            leases, broken = rows.leases(self._db.execute("SELECT id, ttl, expires FROM lease"))
+            found = self._db.execute("SELECT id, key, value, created, version, lease, crc FROM log ORDER BY id")
+            kept, damage = rows.assemble(found, meta, leases, rows.BITS[self._format])
+            return kept, damage or ("the leases can't be read" if broken else "")
         except sqlite3.Error as error:
             raise _damaged(self.path, error) from error
 
@@ -142,24 +155,46 @@ class Sqlite:
         db = self._db
         try:
             if len(batch.events) == 1 and not (batch.leases or batch.ended or batch.compacted):
-                db.execute(_INSERT, _row(batch.events[0].kv))  # one statement is its own transaction, in half the time
-                self._wrote(batch)
-                return
-            db.execute("BEGIN IMMEDIATE")
-            if batch.events:
-                db.executemany(_INSERT, [_row(event.kv) for event in batch.events])
-            if batch.leases:
-                db.executemany("INSERT OR REPLACE INTO lease VALUES (?,?,?)", batch.leases)
-            if batch.ended:
-                db.executemany("DELETE FROM lease WHERE id=?", [(identity,) for identity in batch.ended])
-            if batch.compacted:
-                db.executemany("DELETE FROM log WHERE id=?", [(_id(kv),) for kv in batch.dead])
-                db.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (batch.compacted,))
-            db.execute("COMMIT")
+                db.execute(_INSERT, rows.row(batch.events[0].kv))  # its own transaction, in half the time
+            else:
+                self._append(batch)
         except sqlite3.Error as error:
             self._roll_back()
             raise _refused(self.path, error) from error
+        limit = rows.limit(batch.compacted) if batch.compacted else 0
+        self._later.extend(one for one in map(rows.number, (event.kv for event in batch.events)) if one >= limit)
         self._wrote(batch)
+
+    def _append(self, batch: Batch) -> None:
+        db, gone, base = self._db, 0, self._base
+        db.execute("BEGIN IMMEDIATE")
+        if batch.events:
+            db.executemany(_INSERT, [rows.row(event.kv) for event in batch.events])
+        if batch.leases:
+            db.executemany("INSERT OR REPLACE INTO lease VALUES (?,?,?)", batch.leases)
+        if batch.ended:
+            db.executemany("DELETE FROM lease WHERE id=?", [(identity,) for identity in batch.ended])
+        leases = {lease.id: lease._replace(expires=float(lease.expires)) for lease in batch.leases}
+        ended = leases.keys() | batch.ended
+        lease_sum = self._lease_sum - rows.of_leases(
+            self._leases[identity] for identity in ended if identity in self._leases) + rows.of_leases(
+            lease for lease in leases.values() if lease.id not in batch.ended)
+        if ended:
+            db.execute(_META, ("leases", lease_sum.number))
+        if batch.compacted:
+            dead = [rows.number(kv) for kv in batch.dead]
+            db.executemany("DELETE FROM log WHERE id=?", [(identity,) for identity in dead])
+            limit = rows.limit(batch.compacted)
+            gone = bisect_left(self._later, limit)
+            base = base + rows.of_rows(self._later[:gone]) - rows.of_rows(dead) + rows.of_rows(
+                identity for event in batch.events if (identity := rows.number(event.kv)) < limit)
+            db.executemany(_META, [("compacted", batch.compacted), ("base", base.number)])
+        db.execute("COMMIT")
+        self._base, self._lease_sum = base, lease_sum
+        self._leases.update(leases)
+        for identity in batch.ended:
+            self._leases.pop(identity, None)
+        del self._later[:gone]
 
     def _wrote(self, batch: Batch) -> None:
         self._written += _COMMIT_BYTES * (1 + len(batch.dead)) + sum(len(event.kv.value) + 64 for event in batch.events)
@@ -248,9 +283,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def lock(path: Path) -> int:
-    """Take the file for this process; returns the descriptor that holds it. Raises Locked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Take the file for this process; returns the descriptor that holds it. Raises Locked, StorageFailed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _damaged(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -259,67 +297,13 @@ def lock(path: Path) -> int:
     return descriptor
 
 
-def _id(kv: KeyValue) -> int:
-    return kv.mod_revision << _BITS[FORMAT] | kv.sub
-
-
-def _crc(identity: int, key: bytes, value: bytes, created: int, version: int, lease: int) -> int:
-    return zlib.crc32(value, zlib.crc32(b"%d %d %d %d %b" % (identity, created, version, lease, key)))
-
-
-def _row(kv: KeyValue) -> tuple[int, bytes, bytes, int, int, int, int]:
-    identity = _id(kv)
-    return (identity, kv.key, kv.value, kv.create_revision, kv.version, kv.lease,
-            _crc(identity, kv.key, kv.value, kv.create_revision, kv.version, kv.lease))
-
-
-def _assemble(rows: Iterable[tuple[Any, ...]], compacted: int, leases: Sequence[Lease], bits: int,
-              ) -> tuple[Kept, str]:
-    """Turn rows, in order, into the state at `compacted` and the events since; check that they are whole.
-
-    Returns what is whole, and what is wrong after that ("" if nothing). A damage of the state itself leaves nothing
-    whole: revision 0.
-    """
-    base: dict[bytes, KeyValue] = {}
-    state: dict[bytes, KeyValue] = {}
-    events: list[Event] = []
-    revision, damage = max(compacted, 1), ""
-    at = 0
-    try:
-        for identity, key, value, created, version, lease, crc in rows:
-            at = identity >> bits
-            if type(key) is not bytes or type(value) is not bytes or \
-                    crc != _crc(identity, key, value, created, version, lease):
-                damage = f"the row of revision {at} fails its checksum"
-                break
-            kv = KeyValue(key, value, created, at, version, lease, identity & (1 << bits) - 1)
-            if at <= compacted:
-                base[key] = state[key] = kv
-                continue
-            if at > revision + 1:
-                damage = f"revisions {revision + 1} to {at - 1} are missing"
-                break
-            events.append(Event(kv, state.get(key)))
-            revision = at
-            if version:
-                state[key] = kv
-            else:
-                state.pop(key, None)
-    except sqlite3.DatabaseError as error:
-        damage = str(error)
-    if damage:
-        if at <= compacted:
-            return Kept(revision=0), damage
-        revision = min(revision, at - 1)
-        while events and events[-1].kv.mod_revision > revision:
-            events.pop()
-    return Kept(revision, compacted, tuple(base.values()), events, leases), damage
-
-
-def _damaged(path: Path, error: sqlite3.Error) -> StorageFailed | Corrupt:
-    """Translate what SQLite says when it opens or reads a file."""
+def _damaged(path: Path, error: sqlite3.Error | OSError) -> StorageFailed | Corrupt:
+    """Translate what SQLite or the kernel says when a file is opened or read."""
+    if isinstance(error, OSError):
+        return _full(path) if error.errno == errno.ENOSPC else StorageFailed(
+            f"{path}: {f'{error.filename}: ' if error.filename not in (None, str(path)) else ''}{error.strerror}")
     if isinstance(error, sqlite3.OperationalError):
-        return StorageFailed(f"{path}: {error}")
+        return _full(path) if _no_room(path, error) else StorageFailed(f"{path}: {error}")
     return Corrupt(f"{path}: {error}", hint=_salvage_hint(path))
 
 
@@ -329,6 +313,19 @@ def _salvage_hint(path: Path) -> str:
 
 def _refused(path: Path, error: sqlite3.Error) -> StorageFailed:
     """Translate what SQLite says when it writes."""
-    if error.sqlite_errorname == "SQLITE_FULL":
-        return StorageFull(f"{path}: the disk is full", hint="make room; what was written before is safe")
-    return StorageFailed(f"{path}: {error}")
+    return _full(path) if _no_room(path, error) else StorageFailed(f"{path}: {error}")
+
+
+def _no_room(path: Path, error: sqlite3.Error) -> bool:
+    """Tell whether the disk is full. For the files beside the database SQLite knows only that they can't be written."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or not name.startswith("SQLITE_IOERR"):
+        return name == "SQLITE_FULL"
+    with suppress(OSError):
+        disk = os.statvfs(path.parent)
+        return disk.f_bavail * disk.f_frsize < _LITTLE
+    return False
+
+
+def _full(path: Path) -> StorageFull:
+    return StorageFull(f"{path}: the disk is full", hint="make room; what was written before is safe")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from netlab.store import Corrupt, Delete, Retention, StorageFailed, StorageFull, Store, sqlite
+from netlab.store import Corrupt, Delete, Retention, StorageFailed, StorageFull, Store, rows, sqlite
 from netlab.store.salvage import main, salvage
 
 
@@ -270,7 +270,7 @@ async def test_a_transaction_may_delete_more_than_65536_keys(tmp_path: Path) -> 
 
 async def test_a_file_of_the_first_format_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(sqlite, "FORMAT", 1)
+        older.setattr(rows, "FORMAT", 1)
         states = await fill(tmp_path / "db", 50)
     for _ in range(2):
         async with await Store.open(tmp_path / "db") as store:
