@@ -8,50 +8,20 @@ import logging
 import os
 import signal
 import socket
-import ssl
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from netlab.errors import NetlabError
+from netlab.handshake import TlsProtocol
 
 log = logging.getLogger(__name__)
 
 _THRIFT_SECONDS = 10.0
 _THRIFT_BYTES = 8 << 20
-_TLS_BUFFER = 64 * 1024
 SILENCE: tuple[int, int, int] = (30, 10, 3)
 """Seconds of silence before the other end of a connection is asked for a sign, seconds between questions, how many."""
-_buffer = bytearray(_TLS_BUFFER)
-_view = memoryview(_buffer)
-
-
-class _Tls(sslproto.SSLProtocol):
-    """asyncio's TLS with one buffer for the bytes that come in, for all connections.
-
-    What is read into it is taken out in the same step of the loop. One of 256 KiB for each connection, as asyncio has
-    it, and be it one of 32, is most of what 1,000 watches weigh.
-    """
-
-    max_size = _TLS_BUFFER
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.max_size = 0  # type: ignore[misc]
-        super().__init__(*args, **options)
-        self.max_size = _TLS_BUFFER  # type: ignore[misc]
-        self._ssl_buffer, self._ssl_buffer_view = _buffer, _view
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; a TLS of our own is told the address first (see netlab.serving.tls)."""
-        if (arrived := getattr(self._sslobj, "arrived", None)) is not None:  # type: ignore[attr-defined]
-            arrived(transport.get_extra_info("sockname")[0])
-        super().connection_made(transport)
-
-    def _on_handshake_complete(self, handshake_exc: BaseException | None) -> None:
-        if isinstance(handshake_exc, ssl.SSLError):
-            self._process_outgoing()  # type: ignore[attr-defined]  # the alert, which says why: asyncio forgets it
-        super()._on_handshake_complete(handshake_exc)
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
@@ -61,7 +31,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     grace period before SIGKILL). An error of ours is logged as one line and gives 1; any other exception is a bug
     and is logged with its traceback.
     """
-    sslproto.SSLProtocol = _Tls  # type: ignore[misc]
+    sslproto.SSLProtocol = TlsProtocol  # type: ignore[misc]
 
     async def body() -> int:
         stop = asyncio.Event()

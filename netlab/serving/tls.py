@@ -184,7 +184,7 @@ class Endpoint:
             return b"" if buffer is None else 0
         except SSL.Error as error:
             self._drain()
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, _words(error)) from None
+            raise _failed(_words(error)) from None
 
     def write(self, data: bytes | memoryview) -> int:
         """Say something to the client; returns how many bytes of it were taken: all.
@@ -195,7 +195,7 @@ class Endpoint:
         try:  # this is done for every event of every watch: no _translated, which costs as much again
             count = self._connection.send(data)
         except SSL.Error as error:
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, _words(error)) from None
+            raise _failed(_words(error)) from None
         self._drain(count)
         return count
 
@@ -225,7 +225,7 @@ class Endpoint:
                 return ()
             others = self._connection.get_peer_cert_chain(as_cryptography=True) or ()
         except ValueError as error:
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"bad certificate: {error}") from None
+            raise _failed(f"bad certificate: {error}") from None
         return (leaf, *(one for one in others if one != leaf))
 
     def cipher(self) -> tuple[str, str, int] | None:
@@ -263,7 +263,14 @@ class Endpoint:
             raise ssl.SSLWantReadError from None
         except SSL.Error as error:
             self._drain()
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, _words(error)) from None
+            raise _failed(_words(error)) from None
+
+
+def _failed(said: str) -> ssl.SSLError:
+    """Return the error, with a reason as `ssl` gives it."""
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, said)
+    error.reason = said.upper().replace(" ", "_")
+    return error
 
 
 def _words(error: SSL.Error) -> str:
