@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +228,14 @@ def test_etcdctls_checks_find_the_figures_that_they_read(ours: Server):
 def test_a_list_of_members_has_no_revision(both: list[Server]):
     for server in both:
         assert "revision" not in json.loads(server.ctl("member", "list", "-w", "json"))["header"]
+
+
+def test_ls_needs_no_etcdctl_that_speaks_version_2(ours: Server, tmp_path: Path):
+    newer = tmp_path / "etcdctl"  # a program that can do nothing of etcd's, as far as version 2 goes
+    newer.write_bytes(Path("/bin/true").read_bytes())
+    newer.chmod(0o755)
+    ours.ctl("put", "/newer/a", "1")
+    env = {"PATH": str(tmp_path), "ETCDCTL_ENDPOINTS": ours.url, "PYTHONPATH": str(servers.ROOT)}
+    said = [subprocess.run([sys.executable, "-P", "-m", "netlab.store.etcdctl.main", *words], env=env, capture_output=True, text=True,
+                           check=True, timeout=20).stdout for words in (["ls", "/newer"], ["get", "/newer/a"])]
+    assert said == ["/newer/a\n", ""]  # what it can do it does itself
