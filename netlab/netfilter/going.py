@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netlab.netfilter.matching import Packet
 from netlab.netfilter.model import Rule
-from netlab.netfilter.nft import NftElement, NftRule
-from netlab.netfilter.nft_eval import Learnt
+
+if TYPE_CHECKING:  # many a trace meets no nftables
+    from netlab.netfilter.nft import NftElement, NftRule
+    from netlab.netfilter.nft_eval import Learnt
 
 Verdict = Literal["DELIVER", "SEND", "DROP", "REJECT", "NO ROUTE", "PASS"]
 """What becomes of a packet: handed to a socket of this host, sent out, one of three ways to die; or past a chain."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from netlab.netfilter import nft_walk, walk
+from netlab.netfilter import walk
 from netlab.netfilter.going import Outcome, Walking
 from netlab.netfilter.matching import Host
 from netlab.netfilter.model import HOOKS, Ruleset
-from netlab.netfilter.nft_eval import Book
+
+if TYPE_CHECKING:
+    from netlab.netfilter.nft_eval import Book
 
 CONNTRACK: Final = -200
 """Where a packet gets its connection; chains up to here see none (NF_IP_PRI_CONNTRACK, asked after its equals)."""
@@ -152,6 +154,8 @@ def _through(rules: Ruleset, table: str, hook: str) -> Run:
 
 
 def _native_run(book: Book, name: str) -> Run:
+    from netlab.netfilter import nft_walk  # where there are nftables only: it takes as long to import as all the rest
+
     return lambda going, host: nft_walk.base_chain(book, name, going, host)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from netlab.netfilter import nft, normalise, parse
+from netlab.netfilter import normalise, parse
 from netlab.trace.branch import Branch, Prediction
 from netlab.trace.endings import NOBODY
 from netlab.trace.event import PERHAPS, Direction, Hop, Trace
@@ -173,6 +173,8 @@ def _rule(hop: Hop) -> _Key | None:
 @lru_cache(maxsize=4096)
 def _canonical(chain: str, text: str) -> str:
     if text and not text.startswith(("-", "!")):
+        from netlab.netfilter import nft
+
         return nft.meaning(text)
     return repr(normalise.canonical(parse.rule(chain, text)))
 

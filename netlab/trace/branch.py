@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from netlab.netfilter.matching import Packet as Flowing
-from netlab.netfilter.nft_eval import Learnt
 from netlab.trace.event import Direction, Hop, Outcome
 from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 from netlab.trace.routing import Asked
+
+if TYPE_CHECKING:
+    from netlab.netfilter.nft_eval import Learnt
 
 NUMBERS: Final[Mapping[str, int]] = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "sctp": SCTP}
 Role = Literal["request", "answer", "reset", "error"]

@@ -7,21 +7,22 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from netlab.errors import KernelError, NetnsGone, Unsupported
+from netlab.errors import KernelError, NetnsGone, Unsupported, UsageError
 from netlab.kernel import iptables, nft_listing, survey
 from netlab.kernel.nft import TRACE_TABLES
 from netlab.kernel.survey import Survey
-from netlab.netfilter import nft
 from netlab.netfilter.model import HOOKS, Ruleset
-from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside, not_known
 from netlab.trace import lan, routing
 from netlab.trace.listen import Tap
 from netlab.trace.routing import Route
 from netlab.trace.world import End, Link, Space, World
+
+if TYPE_CHECKING:
+    from netlab.netfilter.nft_eval import Book
 
 Family = Literal["IPv4", "IPv6"]
 _FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -130,12 +131,21 @@ def _rules(netns: int, family: int) -> _Read:
         if legacy:
             parts.append(parse(iptables.save(iptables.find(which, "legacy"), netns=netns)))
         if native:
-            books = tuple(Book(table) for table in nft.parse(nft_listing.listing(native, netns)))
-    except (KernelError, Unsupported, NetnsGone, nft.NotNft) as error:
+            books = _books(nft_listing.listing(native, netns))
+    except (KernelError, Unsupported, NetnsGone, UsageError) as error:  # of usage: what no reader here understands
         return _Read(doubts=(f"its rules cannot be read: {error}",))
     beside = Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables))
     first = parts[0] if parts else None
     return _Read(first, beside, not_known(first, family, beside))
+
+
+def _books(listing: str) -> tuple[Book, ...]:
+    from netlab.netfilter import (  # where there are nftables only: it takes as long to import as all the rest
+        nft,
+        nft_eval,
+    )
+
+    return tuple(nft_eval.Book(table) for table in nft.parse(listing))
 
 
 def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End]:

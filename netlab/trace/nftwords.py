@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from netlab.netfilter.nft import NftElement
 from netlab.trace.packet import NAMES, Packet
+
+if TYPE_CHECKING:
+    from netlab.netfilter.nft import NftElement
 
 _LOOKUP: Final = re.compile(r"((?:[\w]+ [\w]+(?: \. )?)+) (?P<map>vmap |map )?@([\w./-]+)")
 _ANONYMOUS: Final = re.compile(r"map \{ (.*?) \}")
