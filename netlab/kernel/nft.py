@@ -37,6 +37,9 @@ NFT_MSG_GETGEN: Final = 16
 _HOOKS: Final = {"pre": "prerouting", "in": "input", "fwd": "forward", "out": "output", "post": "postrouting"}
 _library: list[ctypes.CDLL] = []
 _counting = threading.Lock()  # libnftables counts its contexts in a plain int
+_naming = threading.Lock()
+"""libnftables names protocols by getprotobynumber(3) and getprotobyname(3), which have one buffer for all threads: one
+that lists rules while another does reads udp where tcp is, or the other way round."""
 
 
 class Nft:
@@ -58,7 +61,16 @@ class Nft:
         self._lib = lib
 
     def run(self, commands: str, *, flags: int = 0) -> str:
-        """Run nft commands as one transaction and return what they print.
+        """Run nft commands as one transaction and return what they print; one thread after the other.
+
+        Raises:
+            KernelError: nft's own words.
+        """
+        with _naming:
+            return self.run_nameless(commands, flags=flags)
+
+    def run_nameless(self, commands: str, *, flags: int = 0) -> str:
+        """Run commands that print nothing and name no protocol, at the same time as others: the kernel may take 10 ms.
 
         Raises:
             KernelError: nft's own words.
@@ -112,7 +124,7 @@ def arm(netns: int, *matches: str) -> Nft:
     its headers, even where nobody has a rule: so a trace shows the routing decision and what NAT did.
 
     Args:
-        matches: nft match expressions, such as `meta l4proto tcp`, without a verdict.
+        matches: nft match expressions, such as `meta l4proto 6`, without a verdict; protocols by number.
     """
     rules = "\n".join(f"{match} meta nftrace set 1" for match in matches)
     chains = []
@@ -122,7 +134,7 @@ def arm(netns: int, *matches: str) -> Nft:
         chains.append(f"chain {short}9 {{ type filter hook {hook} priority 450; policy accept;\n}}")
     nft = Nft(netns)
     try:
-        nft.run(f"table inet {TRACE_TABLE} {{ flags owner;\n" + "\n".join(chains) + "\n}")
+        nft.run_nameless(f"table inet {TRACE_TABLE} {{ flags owner;\n" + "\n".join(chains) + "\n}")
     except BaseException:
         nft.close()
         raise

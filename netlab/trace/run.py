@@ -177,7 +177,7 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
 
 
 def _matches(number: int, request: Request) -> list[str]:
-    errors = ["meta l4proto { icmp, ipv6-icmp }"]
+    errors = [f"meta l4proto {{ {ICMP}, {ICMPV6} }}"]
     if request.protocol == "icmp":
         return errors
     if request.protocol == "tcp":

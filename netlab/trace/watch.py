@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from netlab.errors import UsageError
-from netlab.trace.packet import SCTP, TCP, UDP, Packet
+from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
 Addresses = tuple[str, int, str, int]
 SEED: Final = 0x6E65746C
@@ -70,7 +70,7 @@ class Watch:
                "tcp flags & (rst | ack) == rst"]
         there, back = (f" jhash @th,{at},16 mod {self.sample} seed {SEED} == 0" if few else "" for at in (0, 16))
         upper = [f"meta l4proto {{ {UDP}, {SCTP} }}{part}" for part in dict.fromkeys((there, back))]
-        errors = ["meta l4proto { icmp, ipv6-icmp }"]
+        errors = [f"meta l4proto {{ {ICMP}, {ICMPV6} }}"]
         wanted = [*tcp, *upper]
         where = self._where()
         return [*(f"{place}{match}" for place in where for match in wanted), *errors]
