@@ -10,7 +10,7 @@ import orjson
 
 from netlab.api import meta, schema, validate
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, nulls, status
+from netlab.apiserver import negotiate, nulls, status, zeros
 from netlab.apiserver.crd import structural
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
@@ -115,7 +115,7 @@ class Call:
         return self.checked(text, obj)
 
     def checked(self, text: bytes, obj: Object, *, patched: bool = False) -> Object:
-        """Return the object as Go would have decoded it: known fields only, and no nulls.
+        """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.
 
         Args:
             text: the request's body as JSON, to look for doubled fields; b"" when there can be none (compact JSON
@@ -137,7 +137,10 @@ class Call:
         self.request.warnings += [said for said in found if said not in self.request.warnings]
         if found or mode == "Ignore":
             obj = validate.prune(obj, resource.api_version, resource.kind)
-        obj = nulls.settled(obj, schema.table().kind(resource.api_version, resource.kind))
+        shape = schema.table().kind(resource.api_version, resource.kind)
+        obj = nulls.settled(obj, shape)
+        if shape is not None:
+            obj = zeros.left_out(obj, shape)
         nulls.tidy(obj.setdefault("metadata", {}))
         return obj
 

@@ -148,3 +148,18 @@ def test_a_policy_of_an_untidy_network() -> None:
     assert [str(error) for error in networking.network_policy(spec, "spec")] == [
         ('spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: "10.1.0.1/16": must not have bits set beyond the '
          "prefix length")]
+
+
+def test_what_an_ingress_refers_to() -> None:
+    def said(**path: Any) -> list[str]:
+        spec = {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", **path}]}}]}
+        return [str(error).removeprefix("spec.rules[0].http.paths[0].") for error in networking.ingress(spec, "spec")]
+
+    assert said(pathType=None) == ["pathType: Required value: pathType must be specified"]
+    assert said(backend={"resource": {"apiGroup": "A", "kind": "a/b"}}) == [
+        f'backend.resource.apiGroup: Invalid value: "A": {names.dns_subdomain("A")[0]}',
+        'backend.resource.kind: Invalid value: "a/b": may not contain \'/\'',
+        "backend.resource.name: Required value: name is required"]
+    assert [str(error) for error in networking.ingress_class({"controller": "a.b/c", "parameters": {
+        "scope": "Cluster", "kind": "K", "name": "a/b"}}, "spec")] == [
+        'spec.parameters.name: Invalid value: "a/b": may not contain \'/\'']

@@ -41,9 +41,13 @@ class JobStrategy(WorkloadStrategy):
         if spec.get("manualSelector"):
             return
         labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+        own = obj["metadata"].get("labels")
+        shared = own and own == labels  # upstream's defaulting makes one map of both
         for key, value in ((checks.UID_LABEL, uid), (checks.OLD_UID_LABEL, uid), (checks.NAME_LABEL, name),
                            (checks.OLD_NAME_LABEL, name)):
             labels.setdefault(key, value)
+        if shared:
+            obj["metadata"]["labels"] = dict(labels)
         spec.setdefault("selector", {}).setdefault("matchLabels", {}).setdefault(checks.UID_LABEL, uid)
 
     def validate(self, obj: Object) -> list[FieldError]:

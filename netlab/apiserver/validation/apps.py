@@ -170,10 +170,7 @@ def template_labels(spec: Object, path: str) -> list[FieldError]:
     """Check that the selector finds the Pods that are made; one that can't be read is told elsewhere."""
     found = spec.get("selector")
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    try:
-        if found is not None and selectors.from_object(found).matches(labels or {}):
-            return []
-    except ValueError:
+    if found is not None and (label_selector(found, "") or selectors.from_object(found).matches(labels or {})):
         return []
     return [invalid(f"{path}.template.metadata.labels", labels, _MISMATCH)]
 
@@ -196,10 +193,9 @@ def _selector(spec: Object, path: str, kind: str) -> list[FieldError]:
 def _template(spec: Object, path: str, kind: str) -> list[FieldError]:
     """Check labels and template; not if the selector can't be read (apimachinery's LabelSelectorAsSelector)."""
     found = spec.get("selector")
-    try:
-        everything = found is not None and selectors.from_object(found).empty
-    except ValueError:
+    if found is not None and label_selector(found, ""):
         return [invalid(f"{path}.selector", found, "" if kind == "StatefulSet" else "invalid label selector")]
+    everything = found is not None and selectors.from_object(found).empty
     errors = [] if everything else template_labels(spec, path)
     errors += pod_template(spec.get("template") or {}, f"{path}.template")
     return errors + _for_ever(spec, path, kind)

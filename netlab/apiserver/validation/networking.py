@@ -17,8 +17,8 @@ from netlab.apiserver.validation.errors import (
     too_many,
 )
 
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
-_DIRECTIONS = ("Egress", "Ingress")
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_DIRECTIONS = ("Ingress", "Egress")
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_PARTS = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_ENDS = ("/..", "/.")
@@ -43,7 +43,7 @@ def network_policy(spec: Object, path: str) -> list[FieldError]:
     kinds = spec.get("policyTypes") or []
     if len(kinds) > 2:
         return [*errors, invalid(f"{path}.policyTypes", kinds, "may not specify more than two policyTypes")]
-    return errors + [not_supported(f"{path}.policyTypes[{at}]", kind, _DIRECTIONS)
+    return errors + [not_supported(f"{path}.policyTypes[{at}]", kind, _DIRECTIONS, in_order=True)
                      for at, kind in enumerate(kinds) if kind not in _DIRECTIONS]
 
 
@@ -51,7 +51,7 @@ def _policy_port(port: Object, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
     if protocol is not None and protocol not in _PROTOCOLS:
-        errors.append(not_supported(f"{path}.protocol", protocol, _PROTOCOLS))
+        errors.append(not_supported(f"{path}.protocol", protocol, _PROTOCOLS, in_order=True))
     if number is None:
         return errors if end is None else [
             *errors, invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")]
@@ -160,8 +160,8 @@ def _path(entry: Object, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     text, kind = entry.get("path", ""), entry.get("pathType")
     if kind is None:
-        errors.append(required(f"{path}.pathType", "pathType must be specified"))
-    elif kind in ("Exact", "Prefix"):
+        return [required(f"{path}.pathType", "pathType must be specified")]
+    if kind in ("Exact", "Prefix"):
         if not text.startswith("/"):
             errors.append(invalid(f"{path}.path", text, "must be an absolute path"))
         errors += [invalid(f"{path}.path", text, f"must not contain '{part}'") for part in _BAD_PARTS if part in text]
@@ -171,7 +171,7 @@ def _path(entry: Object, path: str) -> list[FieldError]:
         if text and not text.startswith("/"):
             errors.append(invalid(f"{path}.path", text, "must be an absolute path"))
     else:
-        errors.append(not_supported(f"{path}.pathType", kind, _PATH_TYPES))
+        return [not_supported(f"{path}.pathType", kind, _PATH_TYPES)]
     return errors + _backend(entry.get("backend") or {}, f"{path}.backend")
 
 
@@ -180,7 +180,7 @@ def _backend(backend: Object, path: str) -> list[FieldError]:
     if resource is not None and service is not None:
         return [invalid(path, "", "cannot set both resource and service backends")]
     if resource is not None:
-        return [required(f"{path}.resource.{part}") for part in ("kind", "name") if not resource.get(part)]
+        return _typed(resource, f"{path}.resource")
     if service is None:
         return [invalid(path, "", "resource or service backend is required")]
     errors: list[FieldError] = []
@@ -211,8 +211,7 @@ def ingress_class(spec: Object, path: str) -> list[FieldError]:
     errors += meta.domain_prefixed(f"{path}.controller", controller)
     found = spec.get("parameters")
     if found is not None:
-        errors += [required(f"{path}.parameters.{part}", f"{part} is required") for part in ("kind", "name")
-                   if not found.get(part)]
+        errors += _typed(found, f"{path}.parameters")
         scope, namespace = found.get("scope"), found.get("namespace")
         if scope not in ("Cluster", "Namespace"):
             errors.append(not_supported(f"{path}.parameters.scope", scope, ("Cluster", "Namespace")))
@@ -221,6 +220,18 @@ def ingress_class(spec: Object, path: str) -> list[FieldError]:
                                    "`parameters.scope` is set to 'Namespace'"))
         elif scope == "Cluster" and namespace is not None:
             errors.append(forbidden(f"{path}.parameters.namespace", "`parameters.scope` is set to 'Cluster'"))
+    return errors
+
+
+def _typed(reference: Object, path: str) -> list[FieldError]:
+    """Check a reference to an object of any kind."""
+    group = reference.get("apiGroup")
+    errors = [invalid(f"{path}.apiGroup", group, said) for said in names.dns_subdomain(group)] \
+        if group is not None else []
+    for part in ("kind", "name"):
+        value = reference.get(part, "")
+        errors += [invalid(f"{path}.{part}", value, said) for said in names.path_segment(value)] if value else [
+            required(f"{path}.{part}", f"{part} is required")]
     return errors
 
 
