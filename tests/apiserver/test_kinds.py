@@ -132,7 +132,7 @@ def test_an_ingress_says_what_is_wrong(client: Client, ns: str, spec: dict, fiel
     ({"egress": [{"ports": [{"port": "http", "endPort": 70}]}]}, "spec.egress[0].ports[0].endPort",
      "Invalid value: 70: may not be specified when `port` is non-numeric"),
     ({"policyTypes": ["Sideways"]}, "spec.policyTypes[0]",
-     'Unsupported value: "Sideways": supported values: "Egress", "Ingress"'),
+     'Unsupported value: "Sideways": supported values: "Ingress", "Egress"'),
 ])
 def test_a_network_policy_says_what_is_wrong(client: Client, ns: str, spec: dict, field: str, said: str) -> None:
     answer = client.post(f"/apis/networking.k8s.io/v1/namespaces/{ns}/networkpolicies",
@@ -153,8 +153,8 @@ def test_a_network_policy_says_what_is_wrong(client: Client, ns: str, spec: dict
     ("storage.k8s.io/v1/volumeattachments", {"spec": {"attacher": "a", "nodeName": "n", "source": {}}}, "spec.source",
      "Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
     ("node.k8s.io/v1/runtimeclasses", {"handler": "Not_A_Label"}, "handler", None),
-    ("flowcontrol.apiserver.k8s.io/v1/flowschemas", {"spec": {"matchingPrecedence": 0, "priorityLevelConfiguration": {
-        "name": "x"}}}, "spec.matchingPrecedence", "Invalid value: 0: must be a value between 1 and 10000"),
+    ("flowcontrol.apiserver.k8s.io/v1/flowschemas", {"spec": {"matchingPrecedence": -1, "priorityLevelConfiguration": {
+        "name": "x"}}}, "spec.matchingPrecedence", "Invalid value: -1: must be a value between 1 and 10000"),
     ("flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", {"spec": {"type": "Limited"}}, "spec.limited",
      "Required value: must not be empty when type is Limited"),
     ("admissionregistration.k8s.io/v1/validatingwebhookconfigurations", {"webhooks": [{
