@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Final
 
 from netlab.netfilter.matching import Packet as Flowing
-from netlab.trace import branch, refusals
+from netlab.trace import branch, refusals, routing
 from netlab.trace.branch import Branch, Going, Question
 from netlab.trace.event import Outcome
 from netlab.trace.hooks import Hooks, Only
 from netlab.trace.packet import join
+from netlab.trace.routing import Asked
 from netlab.trace.world import Space, World
 
 NOT_TAKEN: Final = "no program and no kernel part there takes its protocol"
@@ -116,6 +117,11 @@ class Endings(Hooks, ABC):
             dead = self.add(going, space.place, "drop", why)
             turned = Flowing(going.packet.dst, going.packet.src, "tcp", going.packet.dport, going.packet.sport)
             if going.port:  # nf_send_reset: straight back by the port, as the addresses are now, and no rule sees it
+                back = routing.of_packet(turned) if going.family == 6 else Asked(turned.dst, turned.src)
+                if not space.leads(space.route(turned.dst, back), turned.src):  # it is looked for all the same
+                    fix = f"without a route to {turned.dst} {space.place} does not even tell the sender"
+                    yield self._died(dead, space.place, why, "timeout", fix)
+                    return
                 reset = replace(dead, packet=turned, ended=dead.hops, hops=(), role="reset", ttl=64)
                 yield from self.over(self.crossed(reset, space.place, going.port, "out"), space, going.port, turned.dst)
                 return

@@ -185,6 +185,14 @@ def test_a_program_that_does_not_answer_is_no_difference(net: Network) -> None:
     assert "did not answer" in found.words
 
 
+@pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable", ""])
+def test_a_rules_reset_goes_back_by_the_bridges_port_where_a_route_leads_back(net: Network, kind: str) -> None:
+    prepare(net, {**PLAIN, "foreign": FOREIGN[2], "kernel": f"ip route add {kind} 10.244.2.3/32" if kind else ""})
+    found, observed = sent(net, asked(net, Try("pod/default/web-2", "10.244.1.1", 8080, "tcp")))
+    assert found.status == "agrees" or observed.lost, found
+    assert bool(observed.reply) == (not kind)
+
+
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])
 def test_a_nodes_own_packet_is_sent_where_no_route_leads(net: Network, kind: str) -> None:
     cluster = {**PLAIN, "kernel": f"ip route add {kind} 10.244.1.3/32", "endpoints": [an_endpoint("10.244.1.3", "node1")]}

@@ -20,8 +20,11 @@ from netlab.trace.run import Tap
 PODS = {"client": ("node1", "10.244.1.2"), "web-1": ("node1", "10.244.1.3"), "web-2": ("node2", "10.244.2.3")}
 NODES = {"node1": ("172.18.0.2", "10.244.1.1"), "node2": ("172.18.0.3", "10.244.2.1")}
 FORWARDS = ("sysctl -qw net.ipv4.ip_forward=1", "sysctl -eqw net.ipv4.conf.cni0.forwarding=1",
-            "sysctl -eqw net.ipv4.conf.eth0.forwarding=1")
-"""What makes a node forward all again, whichever setting was turned off."""
+            "sysctl -eqw net.ipv4.conf.eth0.forwarding=1", "ip neigh flush dev eth0 nud failed", "ip -6 neigh flush dev eth0 nud failed")
+"""What makes a node forward all again, whichever setting was turned off.
+
+A host of IPv6 that is no router passes over routes whose next hop did not answer it before: so that is forgotten.
+"""
 
 
 _SIXES = ((r"10\.244\.0\.0/16", r"fd00:244::/48"), (r"10\.244\.(\d+)\.(\d+)", r"fd00:244:0:\1::\2"),
