@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver.conftest import ROOT, Answer, Client, Pki, Server, config_map
+from tests.apiserver.test_replay import Replay, pieces
 
 PATH = "/api/v1/namespaces/default/configmaps"
 ROUND = 100_000
@@ -43,6 +45,7 @@ def test_an_acknowledged_request_survives_kill_9(servers: Callable[..., Server],
     server, dice = servers(f"--store-synchronous={synchronous}"), random.Random(3)
     acknowledged: dict[str, str] = {}
     for turn in range(kills):
+        before = server.client().get(PATH).body
         stop = threading.Event()
         notes: list[dict[str, str]] = [{name: at for name, at in acknowledged.items() if name.startswith(f"w{n}-")} for n in range(3)]
         threads = [threading.Thread(target=_write, args=(server.client(), n, turn * ROUND, notes[n], stop)) for n in range(3)]
@@ -56,10 +59,20 @@ def test_an_acknowledged_request_survives_kill_9(servers: Callable[..., Server],
         for note in notes:
             acknowledged |= note
         server.start()
-        there = {item["metadata"]["name"]: item["data"]["at"] for item in server.client().get(PATH).json["items"] if "data" in item and "at" in item["data"]}
+        body = server.client().get(PATH).body
+        there = {item["metadata"]["name"]: item["data"]["at"] for item in json.loads(body)["items"] if "at" in item.get("data", {})}
         for name, at in acknowledged.items():  # one write more than was acknowledged may have been done
             assert int(there[name]) >= int(at), (name, at, there[name])
         acknowledged = {name: there[name] for name in acknowledged}
+        replay = Replay()
+        replay.state = {json.loads(piece)["metadata"]["name"]: piece for piece in pieces(before)}
+        replay.revision = int(json.loads(before)["metadata"]["resourceVersion"])
+        newest = max((int(json.loads(piece)["metadata"]["resourceVersion"]) for piece in pieces(body)), default=0)
+        with server.client().watch(f"{PATH}?watch=1&resourceVersion={replay.revision}") as watching:
+            while replay.revision < newest:  # what was written before the kill, told by who did not see it
+                replay.take(watching.reply.readline())
+        assert not replay.problems
+        assert sorted(replay.state.values()) == sorted(pieces(body))
 
 
 class SmallDisk(Server):

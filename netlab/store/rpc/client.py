@@ -17,6 +17,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from netlab.errors import TemporaryError, UsageError
 from netlab.store.rpc import codec
+from netlab.store.rpc.corked import CorkedChannel
 
 Response = TypeVar("Response")
 
@@ -63,7 +64,7 @@ class Client:
             try:
                 async with asyncio.timeout(timeout):
                     unary = UnaryUnaryMethod(self._open(), f"/etcdserverpb.{method}", type(request), kind)
-                    response: Response = await unary(request, timeout=timeout)
+                    response: Response = await unary(request)  # a head without a time is always the same
                     return response
             except UNREACHABLE as error:
                 said = error
@@ -99,7 +100,8 @@ class Client:
             host, port, secure = self.endpoints[self._at]
             config = Configuration(http2_connection_window_size=self._window,
                                    http2_stream_window_size=self._window)
-            self._channel = Channel(host, port, ssl=self._context if secure else None, codec=_Codec(), config=config)
+            context = self._context if secure else None
+            self._channel = CorkedChannel(host, port, ssl=context, codec=_Codec(), config=config)
         return self._channel
 
     def _all(self) -> str:

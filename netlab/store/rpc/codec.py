@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypeVar, Union
 
@@ -34,6 +34,7 @@ class _Field:
     repeated: bool
     unsigned: bool
     nested: bool
+    numeric: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +81,21 @@ def _encode(message: Any, put: Callable[[bytes], None]) -> None:
 
 def _put(field: _Field, value: Any, put: Callable[[bytes], None]) -> None:
     if field.kind is int or field.kind is bool:
-        put(field.tag + _varint(value))
+        put(field.tag + (_SMALL[value] if 0 <= value < 0x80 else _varint(value)))
         return
     if field.nested:
         value = encode(value)
     elif field.kind is str:
         value = value.encode()
-    put(field.tag + _varint(len(value)))
+    size = len(value)
+    put(field.tag + (_SMALL[size] if size < 0x80 else _varint(size)))
     put(value)
 
 
 def _varint(value: int) -> bytes:
     value &= _MASK
     if value < 0x80:
-        return bytes((value,))
+        return _SMALL[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -102,52 +104,71 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+_SMALL = tuple(bytes((value,)) for value in range(0x80))
+
+
 def _decode(data: memoryview, kind: type[Message]) -> Message:
-    layout = _layout(kind)
+    """Decode one message: numbers of one byte, which most are, without a call, since this runs for all that is read."""
+    by_number = (_layouts.get(kind) or _layout(kind)).by_number
     given: dict[str, Any] = {}
     at, end = 0, len(data)
     while at < end:
-        key, at = _read_varint(data, at)
-        wire, field = key & 7, layout.by_number.get(key >> 3)
-        value: Any
+        key = data[at]
+        if key < 0x80:
+            at += 1
+        else:
+            key, at = _read_varint(data, at)
+        wire, field = key & 7, by_number.get(key >> 3)
+        found: Any
         if wire == _VARINT:
-            value, at = _read_varint(data, at)
+            found = data[at]
+            if found < 0x80:
+                at += 1
+            else:
+                found, at = _read_varint(data, at)
+            if field is None:
+                continue
+            if not field.numeric:
+                raise Malformed(f"{field.name}: wire type {wire}")
+            if field.kind is bool or found >= 1 << 63:
+                found = _number(field, found)
         elif wire == _BYTES:
-            size, at = _read_varint(data, at)
+            size = data[at]
+            if size < 0x80:
+                at += 1
+            else:
+                size, at = _read_varint(data, at)
             value, at = data[at:at + size], at + size
             if at > end:
                 raise Malformed(f"{kind.__name__}: cut off")
+            if field is None:
+                continue
+            if field.nested:
+                found = _decode(value, field.kind)
+            elif field.numeric:
+                given.setdefault(field.name, []).extend(_packed(field, value))
+                continue
+            else:
+                found = bytes(value) if field.kind is bytes else str(value, "utf-8")
         elif wire in (_FIXED64, _FIXED32):
             at += 8 if wire == _FIXED64 else 4
             continue
         else:
             raise Malformed(f"{kind.__name__}: wire type {wire}")
-        if field is not None:
-            _take(field, wire, value, given)
+        if field.repeated:
+            given.setdefault(field.name, []).append(found)
+        else:
+            given[field.name] = found
     return kind(**given)
 
 
-def _take(field: _Field, wire: int, value: Any, given: dict[str, Any]) -> None:
-    number = field.kind in (int, bool)
-    if number and wire == _BYTES and field.repeated:
-        numbers, at = given.setdefault(field.name, []), 0
-        while at < len(value):
-            one, at = _read_varint(value, at)
-            numbers.append(_number(field, one))
-        return
-    if number != (wire == _VARINT):
-        raise Malformed(f"{field.name}: wire type {wire}")
-    found: Any
-    if number:
-        found = _number(field, value)
-    elif field.nested:
-        found = _decode(value, field.kind)
-    else:
-        found = str(value, "utf-8") if field.kind is str else bytes(value)
-    if field.repeated:
-        given.setdefault(field.name, []).append(found)
-    else:
-        given[field.name] = found
+def _packed(field: _Field, data: memoryview) -> Iterator[int]:
+    if not field.repeated:
+        raise Malformed(f"{field.name}: wire type {_BYTES}")
+    at = 0
+    while at < len(data):
+        one, at = _read_varint(data, at)
+        yield _number(field, one)
 
 
 def _number(field: _Field, value: int) -> int | bool:
@@ -191,4 +212,5 @@ def _field(name: str, hint: Any) -> _Field:
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
     nested = kind not in (int, bool, str, bytes)
     wire = _VARINT if kind in (int, bool) and not (repeated and kind is int) else _BYTES
-    return _Field(name, number, _varint(number << 3 | wire), kind, repeated, UNSIGNED in marks, nested)
+    return _Field(name, number, _varint(number << 3 | wire), kind, repeated, UNSIGNED in marks, nested,
+                  kind in (int, bool))
