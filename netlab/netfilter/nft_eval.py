@@ -96,7 +96,7 @@ class Book:
 
     def __init__(self, table: NftTable) -> None:
         self.table = table
-        self._ready: dict[tuple[object, tuple[str, ...]], Elements] = {}
+        self._ready: dict[tuple[object, tuple[str, ...]], tuple[object, Elements]] = {}
 
     def rule(self, text: str) -> tuple[Statement, ...]:
         """Return the statements of a rule."""
@@ -109,8 +109,8 @@ class Book:
         listed = where.elements if where.elements is not None else self.table.elements(where.name)
         at = (where.name or id(listed), types)
         if at not in self._ready:
-            self._ready[at] = elements(listed, types)
-        return self._ready[at].find(key)
+            self._ready[at] = listed, elements(listed, types)  # while it is kept, its id is nobody else's
+        return self._ready[at][1].find(key)
 
 
 @dataclass(frozen=True)

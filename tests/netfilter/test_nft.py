@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from netlab.netfilter import nft
+from netlab.netfilter.nft import NftElement, NftTable
+from netlab.netfilter.nft_eval import Book
+from netlab.netfilter.nft_syntax import Where
 from tests.proxy.builders import recorded
 
 FOREIGN = """table inet guard { # handle 3
@@ -71,3 +74,9 @@ def test_what_is_no_listing(text: str, said: str):
     with pytest.raises(nft.NotNft, match=said):
         nft.parse(text)
     assert not nft.looks_like("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
+
+
+def test_the_elements_of_one_rule_are_never_taken_for_those_of_another() -> None:
+    book = Book(NftTable("ip", "t"))
+    for port in range(50):  # what is forgotten leaves its place in memory to the next
+        assert book.find(Where(elements={str(port): NftElement(str(port))}), ("inet_service",), (port,), frozenset()) is not None
