@@ -10,13 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from netlab.apiserver.preflight import Target
-from netlab.errors import TemporaryError
+from netlab.apiserver.preflight import Found, Target, cluster_ips, foreign, pod_ranges
+from netlab.errors import TemporaryError, UsageError
 from netlab.store import Conflict, KeyMissing, Store, StoreError
+from netlab.store import snapshot as snapshots
 
 _MAPS, _MAP = b"/registry/configmaps/", b"/kube-root-ca.crt"
 _SECRETS, _TOKEN = b"/registry/secrets/", "kubernetes.io/service-account-token"
@@ -36,6 +38,30 @@ async def etcd(target: Target, ca: str) -> int:
             return await renew(store, ca)
     except StoreError as error:
         raise TemporaryError(f"the etcd refuses: {error}", hint=error.hint) from None
+
+
+async def snapshot(file: Path, path: Path, ca: str) -> Found:
+    """Make the store's file `path` of a snapshot that `etcdctl snapshot save` wrote, and do it there.
+
+    Raises:
+        UsageError: it is no snapshot of an API server of ours.
+    """
+    try:
+        snapshots.restore(file, path)
+        async with await Store.open(path, synchronous="normal") as store:
+            kvs = (await store.list(b"/registry/")).kvs
+            words = next(filter(None, (foreign(kv.key, kv.value) for kv in kvs)), "")
+            if words or not kvs:
+                raise UsageError(f"{file}: {words or 'nothing in it is under /registry'}")
+            await renew(store, ca)
+    except StoreError as error:
+        raise UsageError(str(error), hint=error.hint) from None
+    except OSError as error:
+        raise UsageError(f"{error.filename or path}: {error.strerror or error}") from None
+    by_key = {kv.key: kv.value for kv in kvs}
+    nodes = {key: value for key, value in by_key.items() if key.startswith(b"/registry/minions/")}
+    service = by_key.get(b"/registry/services/specs/default/kubernetes", b"{}")
+    return Found("", "", len(kvs), pod_ranges(nodes), cluster_ips(service))
 
 
 async def renew(store: Store, ca: str) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import http.client
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -222,34 +222,38 @@ async def _read(client: Client, target: Target, version: str, silent: tuple[str,
     nodes = await _range(client, prefix + b"/minions/")
     service = await _range(client, prefix + b"/services/specs/default/kubernetes", exact=True)
     for kv in (*first.kvs, *nodes.kvs, *service.kvs):
-        _ours(kv, target, first.count)
-    specs = {kv.key.rpartition(b"/")[2].decode(errors="replace"): json.loads(kv.value).get("spec") or {}
-             for kv in nodes.kvs}
-    return Found(
-        cluster, version, first.count,
-        {name: tuple(spec.get("podCIDRs") or ()) for name, spec in specs.items()},
-        tuple(ip for kv in service.kvs for ip in (json.loads(kv.value).get("spec") or {}).get("clusterIPs") or ()),
-        "" if first.count else await _elsewhere(client), silent)
+        words = foreign(kv.key, kv.value)
+        if words:
+            raise UsageError(f"{PREFIX}: {first.count} keys are under {target.prefix} already, and {words}",
+                             hint=f"another prefix is free for a lab of its own: --etcd-prefix={target.prefix}-lab")
+    return Found(cluster, version, first.count, pod_ranges({kv.key: kv.value for kv in nodes.kvs}),
+                 tuple(ip for kv in service.kvs for ip in cluster_ips(kv.value)),
+                 "" if first.count else await _elsewhere(client), silent)
 
 
-def _ours(kv: messages.KeyValue, target: Target, count: int) -> None:
-    """Make sure that a value is an object as this API server writes it.
-
-    Raises:
-        UsageError: it is not.
-    """
-    words = f"{PREFIX}: {count} keys are under {target.prefix} already, and "
-    hint = f"another prefix is free for a lab of its own: --etcd-prefix={target.prefix}-lab"
-    if kv.value.startswith(b"k8s"):  # k8s\0 and protobuf, or k8s:enc: and what only its own server can read
-        raise UsageError(f"{words}{kv.key.decode(errors='replace')} was written by upstream's kube-apiserver, in a "
-                         f"form that only it reads", hint=hint)
+def foreign(key: bytes, value: bytes) -> str:
+    """Return how a value is not an object as this API server writes it, "" when it is one."""
+    name = key.decode(errors="replace")
+    if value.startswith(b"k8s"):  # k8s\0 and protobuf, or k8s:enc: and what only its own server can read
+        return f"{name} was written by upstream's kube-apiserver, in a form that only it reads"
     try:
-        obj: Any = json.loads(kv.value)
+        obj: Any = json.loads(value)
         fine = isinstance(obj, dict) and isinstance(obj.get("kind"), str)
     except ValueError:
         fine = False
-    if not fine:
-        raise UsageError(f"{words}{kv.key.decode(errors='replace')} is no object of Kubernetes", hint=hint)
+    return "" if fine else f"{name} is no object of Kubernetes"
+
+
+def pod_ranges(nodes: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+    """Return the Pod ranges of Nodes, given by key, by their names."""
+    specs = {key.rpartition(b"/")[2].decode(errors="replace"): json.loads(value).get("spec") or {}
+             for key, value in nodes.items()}
+    return {name: tuple(spec.get("podCIDRs") or ()) for name, spec in specs.items()}
+
+
+def cluster_ips(service: bytes) -> tuple[str, ...]:
+    """Return a Service's addresses."""
+    return tuple((json.loads(service).get("spec") or {}).get("clusterIPs") or ())
 
 
 async def _elsewhere(client: Client) -> str:

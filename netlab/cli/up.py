@@ -26,6 +26,8 @@ if TYPE_CHECKING:
               help="Where objects are kept: in the API server's process, in this machine's etcd or netlab's own, each "
                    "as a static Pod, or in an etcd that runs already, which --etcd-servers names.")
 @click.option("--store-members", type=click.Choice(("1", "3", "5")), help="How many members that etcd has.")
+@click.option("--store-snapshot", metavar="FILE", type=click.Path(), default="",
+              help="Begin with what a lab's store held when etcdctl snapshot save wrote this file.")
 @click.option("--etcd-servers", metavar="URL,…", default="", help="Keep objects in this etcd, as it is reached from "
               "this machine: http://127.0.0.1:2379. netlab down leaves them there.")
 @click.option("--etcd-cafile", metavar="FILE", type=click.Path(), default="", help="The CA of that etcd's certificate.")
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @lab_name
 def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_family: IpFamily | None,
-            proxy_mode: str, store: Store | None, store_members: str | None,
+            proxy_mode: str, store: Store | None, store_members: str | None, store_snapshot: str,
             etcd_servers: str, etcd_cafile: str, etcd_certfile: str, etcd_keyfile: str, etcd_prefix: str,
             uses: tuple[str, ...], name: str, *, no_kubeconfig: bool, keep: bool, wait: float | None,
             timing: bool, quiet: bool) -> None:
@@ -75,7 +77,7 @@ def command(scenario: str | None, files: tuple[str, ...], nodes: int | None, ip_
     swaps = tuple(map(swap.parse, uses))
     progress = shown.choose(quiet=quiet)
     options = launcher.Options(name or chosen.lab, merge=not no_kubeconfig, keep=keep,
-                               limits=Limits(ready=wait or 60 + 3 * chosen.nodes), swaps=swaps)
+                               limits=Limits(ready=wait or 60 + 3 * chosen.nodes), swaps=swaps, snapshot=store_snapshot)
     try:
         record = launcher.up(chosen, options, progress)
     finally:

@@ -32,13 +32,17 @@ from netlab.lab.swap import Swap
 
 @dataclass(frozen=True)
 class Options:
-    """How to bring a lab up. `merge` puts its context into the user's kubeconfig; `keep` leaves a failed lab."""
+    """How to bring a lab up. `merge` puts its context into the user's kubeconfig; `keep` leaves a failed lab.
+
+    `snapshot` is a file to begin the store with, "" for none.
+    """
 
     name: str
     merge: bool = True
     keep: bool = False
     limits: Limits = field(default_factory=Limits)
     swaps: tuple[Swap, ...] = ()
+    snapshot: str = ""
 
 
 def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
@@ -57,6 +61,7 @@ def up(scenario: Scenario, options: Options, progress: Progress) -> LabRecord:
                     external=scenario.external)
     options = _with_etcd(lab, options)
     state.check_name(options.name)
+    outer.check_snapshot(lab, options.snapshot)
     lab, cluster = outer.prepare(lab, options.name, swaps=options.swaps, notes=progress.notes)
     with _signals_as_exceptions(), _no_signals() as allow:
         record = replace(_begin(scenario, options, rootless=rootless), external=lab.external, etcd_cluster=cluster)
@@ -217,6 +222,9 @@ class _Launch:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             nodefiles.write(folder, self._lab, node, keys)
             swap.install_plugins(swaps, folder / "opt/cni/bin")
+            if node.control:
+                self._progress.notes += outer.restore(self._lab, self._options.snapshot, folder,
+                                                      keys.ca.pair.certificate.decode())
         admin = kubeconfig.admin(record.name, port=record.port, ca=keys.ca.pair.certificate, pair=keys.admin)
         state.write_private(record.admin_conf, kubeconfig.text(admin))
         nodes = tuple(NodeRecord(node.name, node.role, node.ips, str(record.run_dir / "nodes" / f"{node.name}.sock"))
@@ -250,7 +258,7 @@ class _Launch:
         async with Client(config.load(str(self.record.admin_conf)), "netlab-up") as client:
             booting = asyncio.create_task(
                 run(client, self._lab, scenario.objects, self._progress, self._options.limits,
-                    since=self.record.created if self._lab.external is not None else 0.0))
+                    since=self.record.created if self._lab.external or self._options.snapshot else 0.0))
             dying = asyncio.create_task(self._holder_death())
             try:
                 await asyncio.wait({booting, dying}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,10 +1,11 @@
-"""A lab on an external etcd, before anything of it is made: who else is there, and does it fit?"""
+"""A lab on an external etcd, or on a snapshot, before it boots: who else is there, and does it fit?"""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netlab.errors import UsageError
@@ -15,6 +16,9 @@ from netlab.lab.swap import Swap
 
 if TYPE_CHECKING:
     from netlab.apiserver import preflight
+
+_DATABASES = {"embedded": "var/lib/apiserver/store.db", "netlab-etcd": "var/lib/etcd/store.db"}
+"""Where the file of netlab's own store is on the control-plane node."""
 
 
 def prepare(lab: Lab, name: str, *, swaps: Sequence[Swap], notes: list[str]) -> tuple[Lab, str]:
@@ -41,7 +45,8 @@ def prepare(lab: Lab, name: str, *, swaps: Sequence[Swap], notes: list[str]) -> 
     if other:
         raise UsageError(f'the lab "{other}" keeps its objects under {etcd.prefix} of that etcd, and runs',
                          hint=f"netlab down --name {other} first, or choose another place: --etcd-prefix=/{name}")
-    unfit(lab, etcd, found.nodes, found.service_ips)
+    unfit(lab, found, f"{named('prefix')}: the objects under {etcd.prefix} are",
+          f", or another prefix: {FIELDS['prefix']}=/{lab.name}")
     notes += remarks(lab, etcd, found)
     return lab, found.cluster
 
@@ -89,14 +94,14 @@ def tenant(labs: Iterable[state.LabRecord], name: str, cluster: str, etcd: Exter
                  and (one.alive() or one.launcher.alive())), "")
 
 
-def unfit(lab: Lab, etcd: External, nodes: dict[str, tuple[str, ...]], services: tuple[str, ...]) -> None:
-    """Check that what is in an etcd goes with a lab's networks.
+def unfit(lab: Lab, found: preflight.Found, where: str, otherwise: str = "") -> None:
+    """Check that what is in a store goes with a lab's networks; `where` begins the words about what does not.
 
     Raises:
         UsageError: it has Nodes with Pods elsewhere, or Services. Neither can be changed once it is there.
     """
-    where = f"{named('prefix')}: the objects under {etcd.prefix} are of a cluster"
-    hint = f"give this lab that network in a scenario file, or another prefix: {FIELDS['prefix']}=/{lab.name}"
+    nodes, services = found.nodes, found.service_ips
+    where, hint = f"{where} of a cluster", f"give this lab that network in a scenario file{otherwise}"
     networks = [ipaddress.ip_network(cidr) for cidr in lab.pod_cidrs]
     for node, cidrs in nodes.items():
         for cidr in map(ipaddress.ip_network, cidrs):
@@ -116,11 +121,59 @@ def remarks(lab: Lab, etcd: External, found: preflight.Found) -> list[str]:
     elif found.elsewhere:
         words.append(f"nothing was under {etcd.prefix} of the etcd, but there is a cluster under {found.elsewhere}: "
                      f"{FIELDS['prefix']}={found.elsewhere} goes on with that one")
-    strangers = sorted(set(found.nodes) - {node.name for node in lab.nodes})
-    if strangers:
-        words.append(f"not in this lab, though the etcd has them: nodes {', '.join(strangers)}; if they are gone for "
-                     f"good: netlab kubectl delete node {' '.join(strangers)}")
-    return words
+    return [*words, *strangers(lab, found)]
+
+
+def strangers(lab: Lab, found: preflight.Found) -> list[str]:
+    """Return a remark on Nodes that a lab does not have, if there are such."""
+    names = sorted(set(found.nodes) - {node.name for node in lab.nodes})
+    return [(f"not in this lab, though the store has them: nodes {', '.join(names)}; if they are gone for good: "
+             f"netlab kubectl delete node {' '.join(names)}")] if names else []
+
+
+def check_snapshot(lab: Lab, file: str) -> None:
+    """Make sure that a lab's store may begin with a snapshot, "" for none.
+
+    Raises:
+        UsageError: it is an etcd, which brings programs of its own for that, or the file can't be read.
+    """
+    if not file:
+        return
+    if lab.store not in _DATABASES:
+        raise UsageError(
+            f"--store-snapshot begins netlab's own store with a file, not {lab.store}",
+            hint=f"etcdutl (before 3.5: etcdctl) snapshot restore {file} --data-dir=DIR makes a directory of it; start "
+                 f"an etcd with that, and the lab with {FIELDS['endpoints']}=http://127.0.0.1:2379")
+    try:
+        with open(file, "rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        raise UsageError(f"--store-snapshot: cannot read {file}: {error.strerror}") from None
+
+
+def restore(lab: Lab, file: str, folder: Path, ca: str) -> list[str]:
+    """Begin the store of a lab with a snapshot, before its first boot; returns what the user should know of it.
+
+    Args:
+        lab: on paper, checked.
+        file: what `etcdctl snapshot save` wrote; "" for a store that begins empty.
+        folder: of the control-plane node.
+        ca: the lab's new CA in PEM.
+
+    Raises:
+        UsageError: that is no snapshot of a lab, or of one with other networks.
+    """
+    if not file:
+        return []
+    import asyncio
+
+    from netlab.apiserver import adopt as adopting
+
+    path = folder / _DATABASES[lab.store]
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = asyncio.run(adopting.snapshot(Path(file), path, ca))
+    unfit(lab, found, f"--store-snapshot: the objects in {file} are")
+    return [f"{found.keys} keys were in {file}: this lab goes on with them", *strangers(lab, found)]
 
 
 def epilogue(etcd: External) -> str:

@@ -19,6 +19,7 @@ from netlab.client import config
 from netlab.client.client import Client as OurClient
 from netlab.errors import ApiError, TemporaryError, UsageError
 from netlab.lab.pki import Authority
+from netlab.store import Store
 from tests.apiserver.conftest import Server as ApiServer
 from tests.store import servers
 from tests.store.servers import Server, free_port, running
@@ -164,6 +165,38 @@ def test_what_an_earlier_cluster_left_fits_the_new_keys(etcd: Server) -> None:
     assert data("secrets/a/token") == {"namespace": "YQ==", "mine": "eA=="}  # the token controller fills in the rest
     assert data("secrets/a/other") == {"token": "e30=", "ca.crt": old}
     assert asyncio.run(adopt.etcd(Target((etcd.url,), "/adopt"), "new")) == 0
+
+
+def test_a_snapshot_becomes_a_store_that_fits(etcd: Server, tmp_path: Path) -> None:
+    etcd.ctl("del", "", "--from-key")
+    with pytest.raises(UsageError, match=r"/etc/hostname: "):
+        asyncio.run(adopt.snapshot(Path("/etc/hostname"), tmp_path / "no.db", "new"))
+
+    def saved(name: str) -> Path:
+        etcd.ctl("snapshot", "save", str(tmp_path / name))
+        return tmp_path / name
+
+    with pytest.raises(UsageError, match="nothing in it is under /registry"):
+        asyncio.run(adopt.snapshot(saved("empty"), tmp_path / "empty.db", "new"))
+    etcd.ctl("put", "/registry/configmaps/a/kube-root-ca.crt",
+             stdin=object_of("ConfigMap", "kube-root-ca.crt", data={"ca.crt": "old"}))
+    etcd.ctl("put", "/registry/minions/w1", object_of("Node", "w1", spec={"podCIDRs": ["10.244.1.0/24"]}))
+    etcd.ctl("put", "/registry/services/specs/default/kubernetes",
+             object_of("Service", "kubernetes", spec={"clusterIPs": ["10.96.0.1"]}))
+    found = asyncio.run(adopt.snapshot(saved("full"), tmp_path / "full.db", "new"))
+    assert (found.keys, found.nodes, found.service_ips) == (3, {"w1": ("10.244.1.0/24",)}, ("10.96.0.1",))
+
+    async def kept() -> bytes:
+        async with await Store.open(tmp_path / "full.db") as store:
+            kv = await store.get(b"/registry/configmaps/a/kube-root-ca.crt")
+            assert kv is not None
+            return kv.value
+
+    assert json.loads(asyncio.run(kept()))["data"] == {"ca.crt": "new"}
+    etcd.ctl("put", "/registry/pods/a/b", stdin="k8s\0binary")
+    with pytest.raises(UsageError, match="/registry/pods/a/b was written by upstream's kube-apiserver"):
+        asyncio.run(adopt.snapshot(saved("foreign"), tmp_path / "foreign.db", "new"))
+    etcd.ctl("del", "", "--from-key")
 
 
 def test_objects_that_are_there_are_applied_again(server: ApiServer, ns: str, tmp_path: Path) -> None:

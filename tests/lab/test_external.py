@@ -1,4 +1,4 @@
-"""A lab whose objects are in an etcd that is not its own: on paper, and in labs on an etcd of this machine's loopback."""
+"""A lab whose objects outlive it: in an etcd that is not its own, or in a snapshot; on paper, and in labs."""
 
 from __future__ import annotations
 
@@ -129,11 +129,12 @@ def test_a_lab_that_runs_keeps_its_keys_to_itself():
 
 def test_what_is_there_has_to_go_with_the_labs_networks():
     lab = made(PLAIN)
-    outer.unfit(lab, PLAIN, {"worker9": ("10.244.9.0/24",)}, ("10.96.0.1",))
-    with pytest.raises(UsageError, match=r"--etcd-prefix \(prefix\): .* whose node n has Pods in 10.9.0.0/24"):
-        outer.unfit(lab, PLAIN, {"n": ("10.9.0.0/24",)}, ())
+    outer.unfit(lab, Found("c", "3", 9, {"worker9": ("10.244.9.0/24",)}, ("10.96.0.1",)), "they are")
+    with pytest.raises(UsageError, match=r"they are of a cluster whose node n has Pods in 10.9.0.0/24") as caught:
+        outer.unfit(lab, Found("c", "3", 9, {"n": ("10.9.0.0/24",)}, ()), "they are", ", or another prefix")
+    assert caught.value.hint == "give this lab that network in a scenario file, or another prefix"
     with pytest.raises(UsageError, match=r"whose API server is 10.97.0.1, which is not of this lab's serviceSubnet"):
-        outer.unfit(lab, PLAIN, {}, ("10.97.0.1",))
+        outer.unfit(lab, Found("c", "3", 9, {}, ("10.97.0.1",)), "they are")
 
 
 def test_what_a_user_should_know():
@@ -184,8 +185,63 @@ def test_what_an_earlier_lab_said_of_itself_does_not_count():
     assert [one["metadata"]["name"] for one in fresh.nodes()] == ["worker1", "worker2"]
 
 
+def test_a_snapshot_begins_only_netlabs_own_store(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for store in ("embedded", "netlab-etcd"):
+        outer.check_snapshot(plan.make("one", workers=0, store=store), str(tmp_path / "file"))
+        with pytest.raises(UsageError, match=r"--store-snapshot: cannot read .*none: No such file"):
+            outer.check_snapshot(plan.make("one", workers=0, store=store), str(tmp_path / "none"))
+    for lab in (made(PLAIN), plan.make("one", workers=0, store="etcd")):
+        outer.check_snapshot(lab, "")
+        with pytest.raises(UsageError, match="netlab's own store with a file, not") as caught:
+            outer.check_snapshot(lab, str(tmp_path / "file"))
+        assert "snapshot restore" in caught.value.hint
+
+
 @pytest.mark.lab
 @pytest.mark.root
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("store", ["embedded", pytest.param("netlab-etcd", marks=pytest.mark.soak)])
+def test_a_lab_goes_on_from_a_snapshot(netlab, tmp_path, store):
+    """As kubeadm's disaster recovery: new machines and keys, the old objects; the Pods run and trust the API server."""
+    name, file = f"snap-{store}", tmp_path / "snapshot.db"
+    kubectl, shell = ("--name", name), ("exec", "--name", name, "node/control-plane", "--")
+    up = ("up", "services", "--name", name, "--nodes", "2", "--store", store, "--no-kubeconfig")
+    token = json.dumps({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+                        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "default"}}})
+
+    def secret():
+        form = "go-template={{index .data \"ca.crt\" | base64decode}}|{{.data.token | base64decode}}"
+        text = netlab("kubectl", *kubectl, "get", "secret", "t", "-o", form, check=False).stdout
+        return [part.strip() for part in text.split("|")] if "|" in text else ["", ""]
+
+    try:
+        netlab(*up)
+        netlab("kubectl", *kubectl, "apply", "-f", "-", input=token)
+        netlab.kubectl(*kubectl, "create", "configmap", "kept")
+        addresses = netlab.kubectl(*kubectl, "get", "services", "-A", "-o", "jsonpath={.items[*].spec.clusterIP}")
+        eventually(lambda: all(secret()), "a token")
+        before = secret()
+        netlab(*shell, "etcdctl", "snapshot", "save", "/root/snapshot.db")
+        state_dir = netlab.home / "state" / name / "nodes/control-plane"
+        file.write_bytes((state_dir / "root/snapshot.db").read_bytes())
+        netlab("down", *kubectl)
+        done = netlab(*up, "--store-snapshot", str(file))
+        assert re.search(rf"note: \d+ keys were in {file}: this lab goes on with them", done.stderr)
+        assert netlab.kubectl(*kubectl, "get", "services", "-A", "-o", "jsonpath={.items[*].spec.clusterIP}") == addresses
+        netlab.kubectl(*kubectl, "get", "configmap", "kept")
+        assert netlab.kubectl(*kubectl, "exec", "client", "--", "wget", "-qO-", "web/hostname").startswith("web-")
+        pods = json.loads(netlab.kubectl(*kubectl, "get", "pods", "-A", "-o", "json"))["items"]
+        assert {row["ready"] for one in pods for row in one["status"]["containerStatuses"]} == {True}
+        eventually(lambda: secret() not in (["", ""], before), "the token of the new key")
+        assert secret()[0] == netlab.kubectl(*kubectl, "get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}").strip()
+    finally:
+        netlab("down", *kubectl, check=False)
+
+
+@pytest.mark.lab
+@pytest.mark.root
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["netlab-etcd", "etcd"])
 def test_a_lab_lives_on_an_etcd_of_the_hosts_loopback(netlab, tmp_path, real):
     """Also through the etcd's end, a relay's, a node's and its own; in the end the objects are there, and nothing else."""
