@@ -8,6 +8,9 @@ import re
 _LABEL_FORM = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_LABEL = re.compile(rf"{_LABEL_FORM}\Z")
 _DNS_SUBDOMAIN = re.compile(rf"{_LABEL_FORM}(\.{_LABEL_FORM})*\Z")
+_SEARCH_FORM = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_DNS_SEARCH = re.compile(rf"{_SEARCH_FORM}(\.{_SEARCH_FORM})*\Z")
+_HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _QUALIFIED_FORM = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _QUALIFIED = re.compile(rf"{_QUALIFIED_FORM}\Z")
@@ -21,6 +24,11 @@ _SUBDOMAIN_TEXT = ("a lowercase RFC 1123 subdomain must consist of lower case al
                    "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
                    "is "
                    f"'{_LABEL_FORM}(\\.{_LABEL_FORM})*')")
+_DNS_SEARCH_TEXT = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or "
+                    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for "
+                    f"validation is '{_SEARCH_FORM}(\\.{_SEARCH_FORM})*')")
+_HEADER_TEXT = ("a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used "
+                "for validation is '[-A-Za-z0-9]+')")
 _DNS_LABEL_TEXT = ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must "
                    "start "
                    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation "
@@ -33,6 +41,7 @@ _DNS_1035_TEXT = ("a DNS-1035 label must consist of lower case alphanumeric char
 _QUALIFIED_TEXT = ("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
                    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
                    f"'{_QUALIFIED_FORM}')")
+_IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _LABEL_VALUE_TEXT = ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
                      "and "
                      "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
@@ -57,6 +66,12 @@ def dns_subdomain(text: str) -> list[str]:
     """Complain about what is no RFC 1123 subdomain (253 bytes)."""
     found = [_more_than(253)] if len(text) > 253 else []
     return found if _DNS_SUBDOMAIN.match(text) else [*found, _SUBDOMAIN_TEXT]
+
+
+def dns_search(text: str) -> list[str]:
+    """Complain about what is no domain of a resolver's search list: a subdomain whose labels may hold underscores."""
+    found = [_more_than(253)] if len(text) > 253 else []
+    return found if _DNS_SEARCH.match(text) else [*found, _DNS_SEARCH_TEXT]
 
 
 def dns_1035_label(text: str) -> list[str]:
@@ -112,7 +127,7 @@ def port_name(text: str) -> list[str]:
     """Complain about what is no IANA service name (15 bytes)."""
     found = []
     if len(text) > 15:
-        found.append("must be no more than 15 characters")
+        found.append(_more_than(15))
     if not _PORT_NAME.match(text):
         found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", text):
@@ -131,7 +146,9 @@ def ip_address(text: str) -> list[str]:
     except ValueError:
         if _without_zeros(text):
             return ["must not have leading 0s"]
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        return [_IP_TEXT]
+    if "%" in text:  # a zone is Python's, not Go's
+        return [_IP_TEXT]
     return ["must not be an IPv4-mapped IPv6 address"] if _mapped(found) else []
 
 
@@ -166,6 +183,16 @@ def _without_zeros(text: str) -> str:
         return ""
     plain = ".".join(str(int(part)) for part in parts)
     return plain if plain != text else ""
+
+
+def http_header(text: str) -> list[str]:
+    """Complain about what is no name of an HTTP header."""
+    return [] if _HEADER.match(text) else [_HEADER_TEXT]
+
+
+def unix_id(number: int) -> list[str]:
+    """Complain about what is no number of a user or group."""
+    return [] if 0 <= number <= 0xffffffff else ["must be between 0 and 4294967295, inclusive"]
 
 
 def env_name(text: str) -> list[str]:

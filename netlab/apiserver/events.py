@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from netlab.api.meta import Object
 from netlab.apiserver.strategies.base import Strategy
-from netlab.apiserver.validation.errors import FieldError, invalid, required
+from netlab.apiserver.validation import events as checks
+from netlab.apiserver.validation import meta
+from netlab.apiserver.validation.errors import FieldError
 
 _RENAMED = (("involvedObject", "regarding"), ("message", "note"), ("source", "deprecatedSource"),
             ("firstTimestamp", "deprecatedFirstTimestamp"), ("lastTimestamp", "deprecatedLastTimestamp"),
@@ -37,17 +39,14 @@ class NewEventStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check who reports what, and when."""
-        errors = super().validate(obj)
-        about, namespace = obj.get("regarding") or {}, obj["metadata"].get("namespace", "")
-        if about.get("namespace", "") != namespace and not (not about.get("namespace")
-                                                            and namespace in ("default", "kube-system")):
-            errors.append(invalid("involvedObject.namespace", about.get("namespace", ""),
-                                  "does not match event.namespace"))
-        if not obj.get("eventTime") and not obj.get("deprecatedFirstTimestamp"):
-            errors.append(required("eventTime"))
-        if obj.get("eventTime"):
-            errors += [required(part) for part in ("reportingController", "reportingInstance", "action", "reason")
-                       if not obj.get(part)]
-        if obj.get("type") not in ("Normal", "Warning"):
-            errors.append(invalid("type", obj.get("type", ""), "has invalid value: " + str(obj.get("type", ""))))
-        return errors
+        stored = inward(obj)
+        return [*checks.event(stored), *super().validate(obj), *checks.new_event(stored)]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that only the series changes."""
+        stored = inward(obj)
+        return [
+            *checks.event(stored),
+            *meta.object_meta_update(obj["metadata"], old["metadata"]),
+            *checks.event_update(stored, inward(old)),
+        ]

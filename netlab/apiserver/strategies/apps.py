@@ -7,7 +7,7 @@ from netlab.apiserver.strategies import pod_defaults
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import apps as checks
 from netlab.apiserver.validation import meta as meta_checks
-from netlab.apiserver.validation import names
+from netlab.apiserver.validation import names, replication
 from netlab.apiserver.validation.errors import FieldError
 
 
@@ -97,10 +97,11 @@ class ReplicationControllerStrategy(WorkloadStrategy):
 
     def default(self, obj: Object) -> None:
         """One replica; labels and selector from the template."""
-        super().default(obj)
-        spec = obj["spec"]
+        spec = obj.setdefault("spec", {})
+        if spec.get("template") is not None:
+            super().default(obj)
         spec.setdefault("replicas", 1)
-        labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
         if labels and not spec.get("selector"):
             spec["selector"] = dict(labels)
         if labels and not obj["metadata"].get("labels"):
@@ -109,6 +110,14 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     def prepare_create(self, obj: Object) -> None:
         """Start with no replicas."""
         obj["status"] = {"replicas": 0}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the controller."""
+        return [*super().validate(obj), *replication.controller(obj["spec"], "spec")]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that the counts fit each other."""
+        return [*super().validate_status(obj, old), *replication.status(obj.get("status") or {})]
 
 
 class DaemonSetStrategy(LastingStrategy):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 
 from netlab.api.meta import Object
+from netlab.apiserver.strategies import pod_defaults
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.validation import claims, events, meta, names, nodes
 from netlab.apiserver.validation import core as checks
-from netlab.apiserver.validation import names
 from netlab.apiserver.validation.errors import FieldError
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -52,6 +53,14 @@ class NamespaceStrategy(Strategy):
         """Check the namespace."""
         return [*super().validate(obj), *checks.namespace(obj)]
 
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the phase."""
+        return [*super().validate_status(obj, old), *checks.namespace_status(obj)]
+
+    def validate_part(self, part: str, obj: Object, old: Object) -> list[FieldError]:  # noqa: ARG002 - only finalize
+        """Check what holds the namespace."""
+        return [*meta.object_meta_update(obj["metadata"], old["metadata"]), *checks.namespace_finalizers(obj)]
+
 
 class NodeStrategy(Strategy):
     """Nodes."""
@@ -85,11 +94,15 @@ class NodeStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the node."""
-        return [*super().validate(obj), *checks.node(obj.get("spec") or {}, "spec")]
+        return [*super().validate(obj), *nodes.node(obj)]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the node; its Pod addresses, once set, stay."""
-        return [*super().validate_update(obj, old), *checks.node_update(obj, old)]
+        return [*super().validate_update(obj, old), *nodes.node_update(obj, old)]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check amounts and addresses."""
+        return [*super().validate_status(obj, old), *nodes.node_status(obj)]
 
 
 class ConfigMapStrategy(Strategy):
@@ -138,9 +151,13 @@ class EventStrategy(Strategy):
     ttl = 3600
     create_on_update = True
 
+    def name_form(self, name: str) -> list[str]:
+        """Events of core/v1 may be called as they like."""
+        return names.path_segment(name)
+
     def validate(self, obj: Object) -> list[FieldError]:
         """Check that the event lies in the namespace of what it is about."""
-        return [*super().validate(obj), *checks.event(obj)]
+        return [*super().validate(obj), *events.event(obj)]
 
 
 class LeaseStrategy(Strategy):
@@ -162,12 +179,24 @@ class VolumeStrategy(Strategy):
     def default(self, obj: Object) -> None:
         """Retain, as a file system."""
         spec = obj.setdefault("spec", {})
-        spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+        if not spec.get("persistentVolumeReclaimPolicy"):
+            spec["persistentVolumeReclaimPolicy"] = "Retain"
         spec.setdefault("volumeMode", "Filesystem")
+        for kind, source in spec.items():
+            if isinstance(source, dict):
+                pod_defaults.source_defaults(kind, source)
 
     def prepare_create(self, obj: Object) -> None:
         """Start pending."""
         obj["status"] = {"phase": "Pending"}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the volume."""
+        return [*super().validate(obj), *claims.volume(obj["spec"], "spec", obj["metadata"].get("name", ""))]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the volume; what it is made of stays."""
+        return [*super().validate_update(obj, old), *claims.volume_update(obj, old)]
 
 
 class VolumeClaimStrategy(Strategy):
@@ -182,3 +211,21 @@ class VolumeClaimStrategy(Strategy):
     def prepare_create(self, obj: Object) -> None:
         """Start pending."""
         obj["status"] = {"phase": "Pending"}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the claim."""
+        return [*super().validate(obj), *claims.claim(obj["spec"], "spec")]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the claim; but for its size, when it is bound, it stays."""
+        any_group = claims.keeps_any_group(old.get("spec") or {})
+        return [
+            *meta.object_meta_update(obj["metadata"], old["metadata"]),
+            *super().validate(obj),
+            *claims.claim(obj["spec"], "spec", any_group=any_group),
+            *claims.claim_update(obj, old),
+        ]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check sizes."""
+        return [*super().validate_status(obj, old), *claims.claim_status(obj)]

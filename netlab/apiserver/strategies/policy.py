@@ -5,6 +5,7 @@ from __future__ import annotations
 from netlab.api.meta import Object
 from netlab.apiserver.admission.priority import SYSTEM_CLASSES
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.validation import limits
 from netlab.apiserver.validation import networking as checks
 from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported
 from netlab.apiserver.validation.meta import immutable
@@ -148,6 +149,18 @@ class ResourceQuotaStrategy(Strategy):
         """Start with an empty status."""
         obj["status"] = {}
 
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check what is limited, and for whom."""
+        return [*super().validate(obj), *limits.quota(obj)]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check the same; the scopes stay."""
+        return [*super().validate_update(obj, old), *limits.quota_update(obj, old)]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check what is counted."""
+        return [*super().validate_status(obj, old), *limits.quota_status(obj)]
+
 
 class LimitRangeStrategy(Strategy):
     """LimitRanges."""
@@ -164,3 +177,7 @@ class LimitRangeStrategy(Strategy):
                            if name not in (item.get(part) or {})}
                 if missing:
                     item[part] = {**(item.get(part) or {}), **missing}
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """Check the limits against each other."""
+        return [*super().validate(obj), *limits.limit_range(obj.get("spec") or {})]

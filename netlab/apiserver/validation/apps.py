@@ -8,10 +8,10 @@ from netlab.api import selector as selectors
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
 from netlab.apiserver.validation.amounts import NEGATIVE, amount, at_most_all, counts, is_nothing
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
-from netlab.apiserver.validation.pods import pod_spec
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required, unsupported
+from netlab.apiserver.validation.pods import pod_template
+from netlab.apiserver.validation.selectors import label_selector
 
-_OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
 _MISMATCH = "`selector` does not match template `labels`"
 _STRATEGIES = ("Recreate", "RollingUpdate")
 _UPDATES = ("RollingUpdate", "OnDelete")
@@ -31,25 +31,6 @@ _STATUS_COUNTS = {
 _PARTS_OF_ALL = {"Deployment": ("updatedReplicas", "readyReplicas", "availableReplicas"),
                  "ReplicaSet": ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"),
                  "StatefulSet": ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")}
-
-
-def label_selector(found: Any, path: str) -> list[FieldError]:
-    """Check a LabelSelector."""
-    errors = meta.check_labels((found or {}).get("matchLabels"), f"{path}.matchLabels")
-    for at, rule in enumerate((found or {}).get("matchExpressions") or []):
-        field, operator, values = f"{path}.matchExpressions[{at}]", rule.get("operator"), rule.get("values") or []
-        if operator in ("In", "NotIn") and not values:
-            errors.append(required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator in ("Exists", "DoesNotExist") and values:
-            errors.append(forbidden(f"{field}.values",
-                                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
-        elif operator not in _OPERATORS:
-            errors.append(invalid(f"{field}.operator", operator or "", "not a valid selector operator"))
-        errors += [invalid(f"{field}.key", rule.get("key", ""), said)
-                   for said in names.qualified_name(rule.get("key", ""))]
-        errors += [invalid(f"{field}.values[{place}]", value, said) for place, value in enumerate(values)
-                   for said in names.label_value(value)]
-    return errors
 
 
 def deployment(spec: Object, path: str) -> list[FieldError]:
@@ -80,7 +61,7 @@ def replicaset(spec: Object, path: str) -> list[FieldError]:
 def daemonset(spec: Object, path: str) -> list[FieldError]:
     """Check a DaemonSetSpec."""
     found = spec.get("selector")
-    errors = label_selector(found, f"{path}.selector")
+    errors = [*label_selector(found, f"{path}.selector")]
     errors += template_labels(spec, path)
     if found is not None and not found.get("matchLabels") and not found.get("matchExpressions"):
         errors.append(invalid(f"{path}.selector", found, "empty selector is invalid for daemonset"))
@@ -93,7 +74,7 @@ def daemonset(spec: Object, path: str) -> list[FieldError]:
         errors += [required(f"{field}.rollingUpdate")] if rolling is None else \
             _rolling_daemons(rolling, f"{field}.rollingUpdate")
     elif kind != "OnDelete":
-        errors.append(not_supported(field, _strategy(kind, rolling), _UPDATES, in_order=True))
+        errors.append(unsupported(field, _strategy(kind, rolling), _UPDATES))
     return errors + counts(spec, ("revisionHistoryLimit",), path)
 
 
@@ -112,8 +93,7 @@ def statefulset(spec: Object, path: str, *, new: bool = True) -> list[FieldError
     elif kind != "OnDelete":
         errors.append(invalid(field, _strategy(kind, rolling), "must be 'RollingUpdate' or 'OnDelete'"))
     retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
-    errors += [not_supported(f"{path}.persistentVolumeClaimRetentionPolicy.{part}", value, ("Retain", "Delete"),
-                             in_order=True)
+    errors += [unsupported(f"{path}.persistentVolumeClaimRetentionPolicy.{part}", value, ("Retain", "Delete"))
                for part in ("whenDeleted", "whenScaled") if (value := retention.get(part)) not in ("Retain", "Delete",
                                                                                                    None)]
     errors += counts(spec, ("replicas", "minReadySeconds"), path)
@@ -158,14 +138,6 @@ def status(kind: str, obj: Object, old: Object) -> list[FieldError]:
     return errors
 
 
-def pod_template(template: Object, path: str) -> list[FieldError]:
-    """Check a PodTemplateSpec's labels, annotations and spec."""
-    metadata = template.get("metadata") or {}
-    errors = meta.check_labels(metadata.get("labels"), f"{path}.labels")
-    errors += meta.check_annotations(metadata.get("annotations"), f"{path}.annotations")
-    return [*errors, *pod_spec(template.get("spec") or {}, f"{path}.spec")]
-
-
 def template_labels(spec: Object, path: str) -> list[FieldError]:
     """Check that the selector finds the Pods that are made; one that can't be read is told elsewhere."""
     found = spec.get("selector")
@@ -184,7 +156,7 @@ def _selector(spec: Object, path: str, kind: str) -> list[FieldError]:
     found = spec.get("selector")
     if found is None:
         return [required(f"{path}.selector")]
-    errors = label_selector(found, f"{path}.selector")
+    errors = [*label_selector(found, f"{path}.selector")]
     if not found.get("matchLabels") and not found.get("matchExpressions"):
         errors.append(invalid(f"{path}.selector", found, f"empty selector is invalid for {kind}"))
     return errors

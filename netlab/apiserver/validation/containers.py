@@ -1,250 +1,277 @@
-"""Containers of a PodSpec (k8s.io/kubernetes/pkg/apis/core/validation)."""
+"""Containers of a PodSpec: main, init and ephemeral ones (core/validation)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from netlab.api import quantity
 from netlab.api.meta import Object
-from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation import env, mounts, names, probes, resources, security
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    not_supported,
+    required,
+    too_many,
+    unsupported,
+    wrong,
+)
+from netlab.apiserver.validation.mounts import Volumes
 
-_PULL = ("Always", "IfNotPresent", "Never")
+PULL = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MESSAGE = ("File", "FallbackToLogsOnError")
-_SCHEMES = ("HTTP", "HTTPS")
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
-_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-_OVERCOMMIT = ("cpu", "memory", "ephemeral-storage")
+_RESTART = ("Always", "Never", "OnFailure")
+_RULE_ACTIONS = ("Restart", "RestartAllContainers")
+_RULE_OPERATORS = ("In", "NotIn")
+_MOST_RULES, _MOST_CODES = 20, 255
+_RESIZED = ("cpu", "memory")
+_RESIZE_POLICIES = ("NotRequired", "RestartContainer")
+_NOT_EPHEMERAL = (
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+)
+_NO_SIDECAR = "may not be set for init containers without restartPolicy=Always"
+_RULES_ALONE = "must specify restartPolicy when restart rules are used"
+_EPHEMERAL = "cannot be set for an Ephemeral Container"
 
 
-def container_list(spec: Object, path: str, volume_names: set[str], *, is_pod: bool = False) -> list[FieldError]:
-    """Check all containers of a Pod: init, main, ephemeral."""
-    errors: list[FieldError] = []
-    seen: set[str] = set()
-    host_network = ("pod" if is_pod else "template") if spec.get("hostNetwork") else ""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What of the Pod its containers are judged by: faultless volumes, names of claims, and the spec itself."""
+
+    volumes: Volumes
+    claims: Collection[str]
+    spec: Object
+
+    @property
+    def grace(self) -> int | None:
+        """Seconds that the Pod has to end (None: unknown)."""
+        found = self.spec.get("terminationGracePeriodSeconds")
+        return found if isinstance(found, int) else None
+
+
+def containers(around: Around, path: str) -> Iterator[FieldError]:
+    """Check all containers of a Pod."""
+    spec = around.spec
     main = spec.get("containers") or []
-    if not main:
-        errors.append(required(f"{path}.containers"))
+    yield from _main(main, f"{path}.containers", around)
+    if spec.get("initContainers"):
+        yield from _init(spec["initContainers"], f"{path}.initContainers", around, main)
+    if spec.get("ephemeralContainers"):
+        known = {container.get("name", "") for container in (*main, *(spec.get("initContainers") or ()))}
+        yield from _ephemeral(spec["ephemeralContainers"], f"{path}.ephemeralContainers", around, known)
+
+
+def every(spec: Object, path: str) -> Iterator[tuple[str, Object]]:
+    """Yield all containers with their paths: init, main, ephemeral."""
     for part in ("initContainers", "containers", "ephemeralContainers"):
-        ports: set[tuple[Any, Any, Any]] = set()
-        for at, container in enumerate(spec.get(part) or []):
-            field = f"{path}.{part}[{at}]"
-            name = container.get("name", "")
-            if name and name in seen:
-                errors.append(duplicate(f"{field}.name", name))
+        for at, container in enumerate(spec.get(part) or ()):
+            yield f"{path}.{part}[{at}]", container
+
+
+def trimmed_image(container: Object, path: str) -> Iterator[FieldError]:
+    """Refuse blanks around an image's name (templates may have them)."""
+    image = container.get("image", "")
+    if image != image.strip():
+        yield invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
+
+
+def _main(found: list[Any], path: str, around: Around) -> Iterator[FieldError]:
+    if not found:
+        yield required(path)
+    seen: set[str] = set()
+    for at, container in enumerate(found):
+        field, name = f"{path}[{at}]", container.get("name", "")
+        yield from _common(container, field, around)
+        if name in seen:
+            yield duplicate(f"{field}.name", name)
+        seen.add(name)
+        yield from _running(container, field, around)
+        yield from _restarts(container, field)
+    yield from _host_ports(found, path)
+
+
+def _init(found: list[Any], path: str, around: Around, main: Iterable[Object]) -> Iterator[FieldError]:
+    seen = {container.get("name", "") for container in main}
+    for at, container in enumerate(found):
+        field, name = f"{path}[{at}]", container.get("name", "")
+        yield from _common(container, field, around)
+        if container.get("restartPolicy") is not None or not container.get("restartPolicyRules"):
+            yield from _restarts(container, field)
+        else:
+            yield required(f"{field}.restartPolicy", _RULES_ALONE)
+        if name in seen:
+            yield duplicate(f"{field}.name", name)
+        elif name:
             seen.add(name)
-            errors += _container(container, field, volume_names, host_network=host_network, part=part)
-            for number, port in enumerate(container.get("ports") or []):
-                key = (port.get("protocol"), port.get("hostIP", ""), port.get("hostPort"))
-                if port.get("hostPort") and part == "containers":
-                    if key in ports:
-                        errors.append(duplicate(f"{field}.ports[{number}].hostPort",
-                                                f"{key[0]}/{key[1]}/{key[2]}"))
-                    ports.add(key)
-    return errors
+        yield from _host_ports([container], path)  # one by one, since they run so; upstream's paths say 0 for each
+        if container.get("restartPolicy") == "Always":
+            yield from _running(container, field, around)
+            continue
+        for part in ("lifecycle", *probes.PROBES):
+            if container.get(part) is not None:
+                yield forbidden(f"{field}.{part}", _NO_SIDECAR)
+        for number, policy in enumerate(container.get("resizePolicy") or ()):
+            if policy.get("restartPolicy") == "RestartContainer":
+                yield invalid(
+                    f"{field}.resizePolicy[{number}].restartPolicy",
+                    policy["restartPolicy"],
+                    "must not be set to 'RestartContainer' for non-sidecar initContainers",
+                )
 
 
-def _container(container: Object, path: str, volume_names: set[str], *, host_network: str, part: str,
-               ) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _ephemeral(found: list[Any], path: str, around: Around, others: Collection[str]) -> Iterator[FieldError]:
+    seen = set(others)
+    for at, container in enumerate(found):
+        field, name, target = f"{path}[{at}]", container.get("name", ""), container.get("targetContainerName", "")
+        yield from _common(container, field, around)
+        yield from trimmed_image(container, field)
+        if name in seen:
+            yield duplicate(f"{field}.name", name)
+        seen.add(name)
+        if target and target not in others:
+            yield not_found(f"{field}.targetContainerName", target)
+        for part in _NOT_EPHEMERAL:
+            value = container.get(part)
+            if value is not None and (part != "resources" or value):
+                yield forbidden(f"{field}.{part}", _EPHEMERAL)
+        for number, mount in enumerate(container.get("volumeMounts") or ()):
+            for part in ("subPath", "subPathExpr"):
+                if mount.get(part):
+                    yield forbidden(f"{field}.volumeMounts[{number}].{part}", _EPHEMERAL)
+
+
+def _common(container: Object, path: str, around: Around) -> Iterator[FieldError]:
     name = container.get("name", "")
     if not name:
-        errors.append(required(f"{path}.name"))
+        yield required(f"{path}.name")
     else:
-        errors += [invalid(f"{path}.name", name, said) for said in names.dns_label(name)]
-    image = container.get("image", "")
-    if not image:
-        errors.append(required(f"{path}.image"))
-    elif image != image.strip():
-        errors.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    if container.get("imagePullPolicy") not in _PULL:
-        errors.append(not_supported(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), _PULL))
-    if container.get("terminationMessagePolicy") not in _MESSAGE:
-        errors.append(not_supported(f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"),
-                                    _MESSAGE))
-    errors += _ports(container.get("ports") or [], f"{path}.ports", host_network=host_network)
-    errors += _env(container.get("env") or [], f"{path}.env")
-    errors += _env_from(container.get("envFrom") or [], f"{path}.envFrom")
-    errors += _mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volume_names)
-    errors += resources(container.get("resources") or {}, f"{path}.resources")
-    restarts = part == "initContainers" and container.get("restartPolicy") == "Always"
-    for kind in _PROBES:
-        if isinstance(container.get(kind), dict):
-            if part == "initContainers" and not restarts:
-                errors.append(forbidden(f"{path}.{kind}", "may not be set for init containers without "
-                                                          "restartPolicy=Always"))
-            else:
-                errors += _probe(container[kind], f"{path}.{kind}", kind)
-    for kind in ("postStart", "preStop"):
-        handler = (container.get("lifecycle") or {}).get(kind)
-        if isinstance(handler, dict):
-            errors += _handler(handler, f"{path}.lifecycle.{kind}", allowed=(*_HANDLERS[:3], "sleep"))
-    return errors
+        yield from wrong(f"{path}.name", name, names.dns_label(name))
+    if not container.get("image"):
+        yield required(f"{path}.image")
+    message = container.get("terminationMessagePolicy")
+    if message not in _MESSAGE:
+        field = f"{path}.terminationMessagePolicy"
+        yield unsupported(field, message, _MESSAGE) if message else required(field)
+    if container.get("ports"):
+        yield from _ports(container["ports"], f"{path}.ports")
+    if container.get("env"):
+        yield from env.variables(container["env"], f"{path}.env")
+    if container.get("envFrom"):
+        yield from env.sets(container["envFrom"], f"{path}.envFrom")
+    if container.get("volumeMounts"):
+        yield from mounts.mounts(container["volumeMounts"], f"{path}.volumeMounts", around.volumes, container)
+    if container.get("volumeDevices"):
+        yield from mounts.devices(container["volumeDevices"], f"{path}.volumeDevices", around.volumes, container)
+    yield from pull_policy(container.get("imagePullPolicy"), f"{path}.imagePullPolicy")
+    if container.get("resources"):
+        yield from resources.requirements(container["resources"], f"{path}.resources", around.claims)
+    if container.get("resizePolicy"):
+        yield from _resize(container["resizePolicy"], f"{path}.resizePolicy", around.spec)
+    if container.get("securityContext"):
+        yield from security.container(
+            container["securityContext"],
+            f"{path}.securityContext",
+            host_users=around.spec.get("hostUsers") is not False,
+        )
 
 
-def _ports(ports: list[Any], path: str, *, host_network: str) -> list[FieldError]:
-    errors: list[FieldError] = []
+def pull_policy(policy: str | None, path: str) -> Iterator[FieldError]:
+    """Check when an image is pulled."""
+    if not policy:
+        yield required(path)
+    elif policy not in PULL:
+        yield unsupported(path, policy, PULL)
+
+
+def _running(container: Object, path: str, around: Around) -> Iterator[FieldError]:
+    """Check what only containers have that stay: hooks and probes."""
+    if container.get("lifecycle") is not None:
+        yield from probes.lifecycle(container["lifecycle"], f"{path}.lifecycle", around.grace, around.spec.get("os"))
+    for kind in probes.PROBES:
+        if container.get(kind) is not None:
+            yield from probes.probe(container[kind], f"{path}.{kind}", kind, around.grace)
+
+
+def _restarts(container: Object, path: str) -> Iterator[FieldError]:
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    if policy is None:
+        if rules:
+            yield required(f"{path}.restartPolicy", _RULES_ALONE)
+    elif policy not in _RESTART:
+        yield not_supported(f"{path}.restartPolicy", policy, _RESTART)
+    if len(rules) > _MOST_RULES:
+        yield too_many(f"{path}.restartPolicyRules", len(rules), _MOST_RULES)
+    for at, rule in enumerate(rules):
+        field, codes = f"{path}.restartPolicyRules[{at}]", rule.get("exitCodes")
+        if rule.get("action") not in _RULE_ACTIONS:
+            yield not_supported(f"{field}.action", rule.get("action", ""), _RULE_ACTIONS)
+        if codes is None:
+            yield required(f"{field}.exitCodes", "must be specified")
+            continue
+        if codes.get("operator") not in _RULE_OPERATORS:
+            yield not_supported(f"{field}.exitCodes.operator", codes.get("operator", ""), _RULE_OPERATORS)
+        if len(codes.get("values") or ()) > _MOST_CODES:
+            yield too_many(f"{field}.exitCodes.values", len(codes["values"]), _MOST_CODES)
+
+
+def _ports(found: list[Any], path: str) -> Iterator[FieldError]:
     seen: set[str] = set()
-    for at, port in enumerate(ports):
+    for at, port in enumerate(found):
         field, name = f"{path}[{at}]", port.get("name", "")
         if name:
-            said = names.port_name(name)
-            errors += [invalid(f"{field}.name", name, text) for text in said]
-            if not said and name in seen:
-                errors.append(duplicate(f"{field}.name", name))
-            seen.add(name)
-        number = port.get("containerPort", 0)
+            complaints = names.port_name(name)
+            yield from wrong(f"{field}.name", name, complaints)
+            if not complaints:
+                if name in seen:
+                    yield duplicate(f"{field}.name", name)
+                seen.add(name)
+        number, host, protocol = port.get("containerPort", 0), port.get("hostPort", 0), port.get("protocol", "")
         if not number:
-            errors.append(required(f"{field}.containerPort"))
+            yield required(f"{field}.containerPort")
         else:
-            errors += [invalid(f"{field}.containerPort", number, text) for text in names.port_number(number)]
-        host = port.get("hostPort", 0)
+            yield from wrong(f"{field}.containerPort", number, names.port_number(number))
         if host:
-            errors += [invalid(f"{field}.hostPort", host, text) for text in names.port_number(host)]
-        if host_network and host != number and (host or host_network == "pod"):  # a template may leave it out
-            errors.append(invalid(f"{field}.hostPort", host, "must match `containerPort` when `hostNetwork` is true"))
-        if port.get("protocol") not in _PROTOCOLS:
-            errors.append(not_supported(f"{field}.protocol", port.get("protocol"), _PROTOCOLS))
-        if port.get("hostIP"):
-            errors += [invalid(f"{field}.hostIP", port["hostIP"], text) for text in names.ip_address(port["hostIP"])]
-    return errors
+            yield from wrong(f"{field}.hostPort", host, names.port_number(host))
+        if protocol not in _PROTOCOLS:
+            yield (
+                not_supported(f"{field}.protocol", protocol, _PROTOCOLS) if protocol else required(f"{field}.protocol")
+            )
 
 
-def _env(entries: list[Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for at, entry in enumerate(entries):
-        field, name = f"{path}[{at}]", entry.get("name", "")
-        if not name:
-            errors.append(required(f"{field}.name"))
-        else:
-            errors += [invalid(f"{field}.name", name, said) for said in names.env_name(name)]
-        source = entry.get("valueFrom")
-        if not isinstance(source, dict):
-            continue
-        given = [kind for kind in _SOURCES if source.get(kind) is not None]
-        if not given:
-            errors.append(invalid(f"{field}.valueFrom", "", "must specify one of: `fieldRef`, `resourceFieldRef`, "
-                                                            "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"))
-        elif entry.get("value"):
-            errors.append(invalid(f"{field}.valueFrom", "", "may not be specified when `value` is not empty"))
-        elif len(given) > 1:
-            errors.append(invalid(f"{field}.valueFrom", "", "may not have more than one field specified at a time"))
-        for kind in ("configMapKeyRef", "secretKeyRef"):
-            reference = source.get(kind)
-            if isinstance(reference, dict):
-                errors += [required(f"{field}.valueFrom.{kind}.{part}") for part in ("name", "key")
-                           if not reference.get(part)]
-        reference = source.get("fieldRef")
-        if isinstance(reference, dict) and not reference.get("fieldPath"):
-            errors.append(required(f"{field}.valueFrom.fieldRef.fieldPath"))
-    return errors
-
-
-def _env_from(entries: list[Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for at, entry in enumerate(entries):
-        given = [kind for kind in ("configMapRef", "secretRef") if entry.get(kind) is not None]
-        if len(given) != 1:
-            said = "must specify one of: `configMapRef` or `secretRef`" if not given else \
-                "may not have more than one field specified at a time"
-            errors.append(invalid(f"{path}[{at}]", "", said))
-    return errors
-
-
-def _mounts(mounts: list[Any], path: str, volume_names: set[str]) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _host_ports(found: list[Any], path: str) -> Iterator[FieldError]:
     seen: set[str] = set()
-    for at, mount in enumerate(mounts):
-        field, name, where = f"{path}[{at}]", mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            errors.append(required(f"{field}.name"))
-        elif name not in volume_names:
-            errors.append(FieldError("FieldValueNotFound", f"{field}.name", f'Not found: "{name}"'))
-        if not where:
-            errors.append(required(f"{field}.mountPath"))
-        if where in seen:
-            errors.append(invalid(f"{field}.mountPath", where, "must be unique"))
-        seen.add(where)
-        sub = mount.get("subPath", "")
-        if sub.startswith("/"):
-            errors.append(invalid(f"{field}.subPath", sub, "must be a relative path"))
-        if ".." in sub.split("/"):
-            errors.append(invalid(f"{field}.subPath", sub, "must not contain '..'"))
-    return errors
-
-
-def resources(found: Object, path: str) -> list[FieldError]:
-    """Check requests and limits."""
-    errors: list[FieldError] = []
-    amounts: dict[str, dict[str, quantity.Quantity]] = {"limits": {}, "requests": {}}
-    for kind, parsed in amounts.items():
-        for name, value in (found.get(kind) or {}).items():
-            field = f"{path}.{kind}[{name}]"
-            errors += [invalid(field, name, said) for said in names.qualified_name(name)]
-            if "/" not in name and name not in (*_OVERCOMMIT, "storage") and not name.startswith("hugepages-"):
-                errors.append(invalid(field, name, "must be a standard resource type or fully qualified"))
-                errors.append(invalid(field, name, "must be a standard resource for containers"))
-            try:
-                parsed[name] = quantity.parse(value)
-            except ValueError as error:
-                errors.append(invalid(field, value, str(error)))
+    for at, container in enumerate(found):
+        for number, port in enumerate(container.get("ports") or ()):
+            if not port.get("hostPort"):
                 continue
-            if parsed[name] < quantity.parse(0):
-                errors.append(invalid(field, value, "must be greater than or equal to 0"))
-    for name, wanted in amounts["requests"].items():
-        limit = amounts["limits"].get(name)
-        field = f"{path}.requests"
-        if limit is not None and wanted != limit and name not in _OVERCOMMIT:
-            errors.append(invalid(field, str(wanted), f"must be equal to {name} limit of {limit}"))
-        elif limit is not None and wanted > limit:
-            errors.append(invalid(field, str(wanted), f"must be less than or equal to {name} limit of {limit}"))
-    return errors
+            key = f"{port.get('protocol', '')}/{port.get('hostIP', '')}/{port['hostPort']}"
+            if key in seen:
+                yield duplicate(f"{path}[{at}].ports[{number}].hostPort", key)
+            seen.add(key)
 
 
-def _probe(probe: Object, path: str, kind: str) -> list[FieldError]:
-    errors = _handler(probe, path, allowed=_HANDLERS)
-    for part in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-        value = probe.get(part)
-        if isinstance(value, int) and value < 0:
-            errors.append(invalid(f"{path}.{part}", value, "must be greater than or equal to 0"))
-    if kind != "readinessProbe" and probe.get("successThreshold") != 1:
-        errors.append(invalid(f"{path}.successThreshold", probe.get("successThreshold"), "must be 1"))
-    if probe.get("terminationGracePeriodSeconds") is not None:
-        if kind == "readinessProbe":
-            errors.append(invalid(f"{path}.terminationGracePeriodSeconds", probe["terminationGracePeriodSeconds"],
-                                  "must not be set for readinessProbes"))
-        elif probe["terminationGracePeriodSeconds"] <= 0:
-            errors.append(invalid(f"{path}.terminationGracePeriodSeconds", probe["terminationGracePeriodSeconds"],
-                                  "must be greater than 0"))
-    return errors
-
-
-def _handler(handler: Object, path: str, *, allowed: tuple[str, ...]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    given = [kind for kind in allowed if handler.get(kind) is not None]
-    if not given:
-        return [required(path, "must specify a handler type")]
-    errors += [forbidden(f"{path}.{kind}", "may not specify more than 1 handler type") for kind in given[1:]]
-    kind = given[0]
-    body = handler[kind]
-    if kind == "exec" and not body.get("command"):
-        errors.append(required(f"{path}.exec.command"))
-    if kind in ("httpGet", "tcpSocket"):
-        errors += _handler_port(body.get("port"), f"{path}.{kind}.port")
-    if kind == "httpGet":
-        if body.get("scheme") not in _SCHEMES:
-            errors.append(not_supported(f"{path}.httpGet.scheme", body.get("scheme"), _SCHEMES))
-        for at, header in enumerate(body.get("httpHeaders") or []):
-            if not header.get("name"):
-                errors.append(required(f"{path}.httpGet.httpHeaders[{at}].name"))
-    if kind == "grpc":
-        errors += [invalid(f"{path}.grpc.port", body.get("port"), said) for said in names.port_number(body.get("port"))]
-    return errors
-
-
-def _handler_port(port: Any, path: str) -> list[FieldError]:
-    if isinstance(port, str) and not port.isdigit():
-        return [invalid(path, port, said) for said in names.port_name(port)]
-    return [invalid(path, port or 0, said) for said in names.port_number(int(port or 0))]
+def _resize(found: list[Any], path: str, spec: Object) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for at, policy in enumerate(found):
+        name, action = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if name in seen:
+            yield duplicate(f"{path}[{at}]", name)
+        seen.add(name)
+        for value, known in ((name, _RESIZED), (action, _RESIZE_POLICIES)):
+            if value not in known:
+                yield unsupported(path, value, known) if value else required(path)
+        if spec.get("restartPolicy") == "Never" and action != "NotRequired":
+            yield invalid(path, action, "must be 'NotRequired' when pod `restartPolicy` is 'Never'")

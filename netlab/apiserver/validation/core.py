@@ -1,70 +1,61 @@
-"""Namespaces, Nodes, ConfigMaps, Secrets, Events, Leases."""
+"""Namespaces, ConfigMaps, Secrets, Leases."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Iterator
 
+import orjson
+
+from netlab.api import scalars
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required, too_long
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, too_long, wrong
 
 _SIZE = 1024 * 1024
-_TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_SSH = "kubernetes.io/ssh-auth"
 _TYPE_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    _SSH: ("ssh-privatekey",),
 }
 
 
 def namespace(obj: Object) -> list[FieldError]:
     """Check a Namespace's finalizers."""
-    errors: list[FieldError] = []
-    for at, name in enumerate((obj.get("spec") or {}).get("finalizers") or []):
-        if "/" not in name and name != "kubernetes":
-            errors.append(invalid(f"spec.finalizers[{at}]", name, "name is neither a standard finalizer name nor is it "
-                                                                  "fully qualified"))
-    return errors
+    return [
+        error
+        for name in (obj.get("spec") or {}).get("finalizers") or ()
+        for error in _finalizer(name, "spec.finalizers")
+    ]
 
 
-def node(spec: Object, path: str) -> list[FieldError]:
-    """Check taints and Pod networks."""
-    errors: list[FieldError] = []
-    seen: set[tuple[Any, Any]] = set()
-    for at, taint in enumerate(spec.get("taints") or []):
-        field = f"{path}.taints[{at}]"
-        errors += [invalid(f"{field}.key", taint.get("key", ""), said)
-                   for said in names.qualified_name(taint.get("key", ""))]
-        errors += [invalid(f"{field}.value", taint.get("value", ""), said)
-                   for said in names.label_value(taint.get("value") or "")]
-        if taint.get("effect") not in _TAINT_EFFECTS:
-            errors.append(not_supported(f"{field}.effect", taint.get("effect", ""), _TAINT_EFFECTS))
-        pair = (taint.get("key"), taint.get("effect"))
-        if pair in seen:
-            errors.append(FieldError("FieldValueDuplicate", field, f"Duplicate value: {taint!r}"))
-        seen.add(pair)
-    networks = spec.get("podCIDRs") or []
-    for at, network in enumerate(networks):
-        errors += [invalid(f"{path}.podCIDRs[{at}]", network, said) for said in names.cidr(network)]
-    if len(networks) > 2:
-        errors.append(invalid(f"{path}.podCIDRs", networks, "may specify no more than one CIDR for each IP family"))
-    if spec.get("podCIDR") and networks and spec["podCIDR"] != networks[0]:
-        errors.append(invalid(f"{path}.podCIDR", spec["podCIDR"], "must be the first of podCIDRs"))
-    return errors
+def namespace_finalizers(obj: Object) -> list[FieldError]:
+    """Check a write of …/finalize."""
+    return [
+        error
+        for at, name in enumerate((obj.get("spec") or {}).get("finalizers") or ())
+        for error in _finalizer(name, f"spec.finalizers[{at}]")
+    ]
 
 
-def node_update(obj: Object, old: Object) -> list[FieldError]:
-    """Check that a node's Pod networks and provider stay once they are set."""
-    spec, before = obj.get("spec") or {}, old.get("spec") or {}
-    errors: list[FieldError] = []
-    if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
-        errors.append(forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"))
-    if before.get("providerID") and spec.get("providerID") != before["providerID"]:
-        errors.append(forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid"))
-    return errors
+def _finalizer(name: str, field: str) -> Iterator[FieldError]:
+    yield from wrong(field, name, names.qualified_name(name))
+    if "/" not in name and name not in meta.FINALIZERS:
+        yield invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified")
+
+
+def namespace_status(obj: Object) -> list[FieldError]:
+    """Check that a Namespace's phase says whether it is on its way out."""
+    phase = (obj.get("status") or {}).get("phase", "")
+    wanted, when = ("Terminating", "not empty") if obj["metadata"].get("deletionTimestamp") else ("Active", "empty")
+    return (
+        []
+        if phase == wanted
+        else [invalid("status.Phase", phase, f"may only be '{wanted}' if `deletionTimestamp` is {when}")]
+    )
 
 
 def config_map(obj: Object) -> list[FieldError]:
@@ -79,9 +70,9 @@ def config_map(obj: Object) -> list[FieldError]:
         size += len(str(value).encode())
     for key, value in binary.items():
         errors += [invalid(f"binaryData[{key}]", key, said) for said in names.config_key(key)]
-        size += len(str(value)) * 3 // 4
+        size += _decoded(value)
     if size > _SIZE:
-        errors.append(too_long("", _SIZE))
+        errors.append(too_long("[]", _SIZE))
     return errors
 
 
@@ -104,37 +95,30 @@ def secret(obj: Object) -> list[FieldError]:
     data = obj.get("data") or {}
     for key, value in data.items():
         errors += [invalid(f"data[{key}]", key, said) for said in names.config_key(key)]
-        size += len(value or "") * 3 // 4
+        size += _decoded(value)
     if size > _SIZE:
         errors.append(too_long("data", _SIZE))
     kind = obj.get("type", "")
     if kind == "kubernetes.io/service-account-token" \
             and not (obj["metadata"].get("annotations") or {}).get("kubernetes.io/service-account.name"):
         errors.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
-    errors += [required(f"data[{key}]") for key in _TYPE_KEYS.get(kind, ()) if key not in data]
+    errors += [
+        required(f"data[{key}]")
+        for key in _TYPE_KEYS.get(kind, ())
+        if key not in data or (not data[key] and kind == _SSH)
+    ]
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
         errors += [required("data[username]"), required("data[password]")]
     for key in _TYPE_KEYS.get(kind, ())[:1]:
-        if "docker" in kind and key in data and not _is_json(data[key]):
-            errors.append(invalid(f"data[{key}]", "<secret contents redacted>", "invalid character in JSON"))
+        problem = _json_problem(data[key]) if "docker" in kind and key in data else ""
+        if problem:
+            errors.append(invalid(f"data[{key}]", "<secret contents redacted>", problem))
     return errors
 
 
 def secret_update(obj: Object, old: Object) -> list[FieldError]:
     """Check that a Secret's type stays, and an immutable one altogether."""
     return [*meta.immutable(obj.get("type"), old.get("type"), "type"), *immutable_data(obj, old, ("data",))]
-
-
-def event(obj: Object) -> list[FieldError]:
-    """Check that an event lies where its object is (cluster-scoped objects' events: default or kube-system)."""
-    about = obj.get("involvedObject") or {}
-    namespace = obj["metadata"].get("namespace", "")
-    if about.get("namespace"):
-        if about["namespace"] != namespace:
-            return [invalid("involvedObject.namespace", about["namespace"], "does not match event.namespace")]
-    elif namespace not in ("default", "kube-system"):
-        return [invalid("involvedObject.namespace", "", "does not match event.namespace")]
-    return []
 
 
 def lease(spec: Object, path: str) -> list[FieldError]:
@@ -148,11 +132,25 @@ def lease(spec: Object, path: str) -> list[FieldError]:
     return errors
 
 
-def _is_json(text: str) -> bool:
-    import orjson
+def _decoded(text: str) -> int:
+    """Return how many bytes a base64 text stands for."""
+    return len(text) * 3 // 4 - text[-2:].count("=") if text else 0
 
+
+def _json_problem(text: str) -> str:
+    """Return why base64 text holds no JSON object, in the words of Go's decoder where they are known; "" if it does."""
     try:
-        orjson.loads(base64.b64decode(text))
-    except (ValueError, binascii.Error):
-        return False
-    return True
+        content = base64.b64decode(text)
+        found = orjson.loads(content)
+    except binascii.Error:
+        return ""  # said when it was decoded
+    except ValueError as error:
+        plain = content.strip()
+        if not plain:
+            return "unexpected end of JSON input"
+        if plain[:1] not in b'{["-0123456789tfn':
+            return f"invalid character {chr(plain[0])!r} looking for beginning of value"
+        return str(error)
+    if found is None or isinstance(found, dict):
+        return ""
+    return f"json: cannot unmarshal {scalars.json_kind(found)} into Go value of type map[string]interface {{}}"

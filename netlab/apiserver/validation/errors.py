@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from netlab.api.kinds import Resource
+from netlab.api.meta import Object
 from netlab.errors import ApiError
+
+_ESCAPES = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+    "\\": r"\\",
+    '"': r"\"",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +47,15 @@ def invalid(field: str, value: Any, detail: str) -> FieldError:
     return FieldError("FieldValueInvalid", field, f"Invalid value: {shown(value)}: {detail}")
 
 
-def duplicate(field: str, value: Any) -> FieldError:
+def wrong(field: str, value: Any, complaints: Iterable[str]) -> Iterator[FieldError]:
+    """Yield one error for each complaint about a value (what a form of `names` says)."""
+    for said in complaints:
+        yield invalid(field, value, said)
+
+
+def duplicate(field: str, value: Any, detail: str = "") -> FieldError:
     """Another entry has this value already."""
-    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {shown(value)}")
+    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {shown(value)}{_more(detail)}")
 
 
 def without_value(field: str, detail: str) -> FieldError:
@@ -44,9 +63,14 @@ def without_value(field: str, detail: str) -> FieldError:
     return FieldError("FieldValueInvalid", field, f"Invalid value: {detail}")
 
 
-def not_supported(field: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> FieldError:
-    """The value is none of the known ones, which are told in their order or sorted."""
-    words = ", ".join(f'"{word}"' for word in (supported if in_order else sorted(supported)))
+def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
+    """The value is none of the known ones, which are told in order of the alphabet."""
+    return unsupported(field, value, sorted(supported))
+
+
+def unsupported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
+    """The value is none of the known ones, which are told in this order (upstream's own is not always sorted)."""
+    words = ", ".join(f'"{word}"' for word in supported)
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {shown(value)}: supported values: {words}")
 
 
@@ -66,9 +90,9 @@ def forbidden(field: str, detail: str) -> FieldError:
     return FieldError("FieldValueForbidden", field, f"Forbidden: {detail}")
 
 
-def not_found(field: str, value: Any) -> FieldError:
+def not_found(field: str, value: Any, detail: str = "") -> FieldError:
     """The value refers to nothing."""
-    return FieldError("FieldValueNotFound", field, f"Not found: {shown(value)}")
+    return FieldError("FieldValueNotFound", field, f"Not found: {shown(value)}{_more(detail)}")
 
 
 def too_long(field: str, limit: int) -> FieldError:
@@ -88,10 +112,36 @@ def shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return orjson.dumps(value).decode()
     if isinstance(value, str):
-        return orjson.dumps(value).decode()
+        return quoted(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def quoted(text: str) -> str:
+    """Return a text as Go's %q writes it: what can be printed stays, the rest is escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return f'"{"".join(_ESCAPES.get(sign) or (sign if sign.isprintable() else _code(ord(sign))) for sign in text)}"'
+
+
+def _code(number: int) -> str:
+    return f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def as_struct(value: Object, parts: Mapping[str, Any]) -> Object:
+    """Return a structure as texts show it that come from Go's own form of it: every field, by its Go name.
+
+    Args:
+        value: as on the wire.
+        parts: the structure's fields in Go's order (Go name → what stands there when the field is absent); the wire
+            has the same names with a small first letter.
+    """
+    return {name: value.get(name[0].lower() + name[1:], absent) for name, absent in parts.items()}
+
+
+def _more(detail: str) -> str:
+    return f": {detail}" if detail else ""
 
 
 def invalid_object(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiError:

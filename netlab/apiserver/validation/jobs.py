@@ -10,7 +10,7 @@ from typing import Any
 from netlab.api.meta import Object
 from netlab.apiserver.validation import indexes, meta, names, schedules
 from netlab.apiserver.validation.amounts import counts
-from netlab.apiserver.validation.apps import label_selector, pod_template, template_labels
+from netlab.apiserver.validation.apps import template_labels
 from netlab.apiserver.validation.errors import (
     FieldError,
     duplicate,
@@ -19,8 +19,11 @@ from netlab.apiserver.validation.errors import (
     required,
     too_long,
     too_many,
+    unsupported,
     without_value,
 )
+from netlab.apiserver.validation.pods import pod_template
+from netlab.apiserver.validation.selectors import label_selector
 
 UID_LABEL, NAME_LABEL = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
 OLD_UID_LABEL, OLD_NAME_LABEL = "controller-uid", "job-name"
@@ -48,7 +51,7 @@ def job(obj: Object) -> list[FieldError]:
     errors = _generated(obj)
     errors += job_spec(spec, "spec")
     errors += [required("spec.selector")] if spec.get("selector") is None else \
-        label_selector(spec["selector"], "spec.selector")
+        list(label_selector(spec["selector"], "spec.selector"))
     errors += template_labels(spec, "spec")
     most = spec.get("completions") or 0
     if spec.get("completionMode") == "Indexed" and most > 0:
@@ -71,7 +74,7 @@ def job_spec(spec: Object, path: str) -> list[FieldError]:
             errors.append(too_long(f"{path}.managedBy", _MANAGER_LIMIT))
     mode = spec.get("completionMode")
     if mode is not None and mode not in ("NonIndexed", "Indexed"):
-        errors.append(not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed"), in_order=True))
+        errors.append(unsupported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed")))
     if mode == "Indexed":
         errors += _indexed(spec, path)
     elif mode in (None, "NonIndexed"):
@@ -128,7 +131,7 @@ def cronjob(obj: Object, old: Object | None = None) -> list[FieldError]:
     if inner.get("selector") is not None:
         errors.append(invalid(f"{at}.selector", inner["selector"], "`selector` will be auto-generated"))
     if inner.get("manualSelector"):
-        errors.append(not_supported(f"{at}.manualSelector", value=True, supported=("nil", "false"), in_order=True))
+        errors.append(unsupported(f"{at}.manualSelector", value=True, supported=("nil", "false")))
     errors += counts(spec, ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"), path)
     name = obj["metadata"].get("name", "")
     if old is None and len(name) > _NAME_LIMIT:
@@ -184,7 +187,7 @@ def _restart_policy(spec: Object, path: str) -> list[FieldError]:
     if policy == "Always":  # what a template gets that says nothing
         return [required(path, 'valid values: "OnFailure", "Never"')]
     if policy not in ("OnFailure", "Never"):
-        return [not_supported(path, policy, ("OnFailure", "Never"), in_order=True)]
+        return [unsupported(path, policy, ("OnFailure", "Never"))]
     if policy != "Never" and spec.get("podFailurePolicy") is not None:
         return [invalid(path, policy, 'only "Never" is supported when podFailurePolicy is specified')]
     return []

@@ -18,6 +18,8 @@ _HTTP_PATH_FORM = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+"
 _HTTP_PATH = re.compile(rf"{_HTTP_PATH_FORM}\Z")
 _HTTP_PATH_TEXT = f"Invalid path (regex used for validation is '{_HTTP_PATH_FORM}')"
 IMMUTABLE = "field is immutable"
+FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
+"""Those that need no prefix."""
 
 
 def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = names.dns_subdomain,
@@ -45,9 +47,12 @@ def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = nam
     for at, finalizer in enumerate(metadata.get("finalizers") or []):
         field = f"{path}.finalizers"
         errors += [invalid(field, finalizer, said) for said in names.qualified_name(str(finalizer))]
-        if "/" not in str(finalizer) and finalizer not in ("orphan", "foregroundDeletion", "kubernetes"):
-            errors.append(invalid(f"{field}[{at}]", finalizer, "name is neither a standard finalizer name nor is it "
-                                                               "fully qualified"))
+        if "/" not in str(finalizer) and finalizer not in FINALIZERS:
+            errors.append(
+                invalid(
+                    f"{field}[{at}]", finalizer, "name is neither a standard finalizer name nor is it fully qualified"
+                )
+            )
     return errors
 
 

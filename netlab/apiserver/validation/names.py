@@ -7,14 +7,17 @@ from netlab.api.names import (
     config_key,
     dns_1035_label,
     dns_label,
+    dns_search,
     dns_subdomain,
     env_name,
+    http_header,
     ip_address,
     label_value,
     path_segment,
     port_name,
     port_number,
     qualified_name,
+    unix_id,
 )
 
 __all__ = [
@@ -22,12 +25,15 @@ __all__ = [
     "config_key",
     "dns_1035_label",
     "dns_label",
+    "dns_search",
     "dns_subdomain",
     "env_name",
+    "http_header",
     "ip_address",
     "label_value",
     "path_segment",
     "port_name",
     "port_number",
     "qualified_name",
+    "unix_id",
 ]

@@ -6,7 +6,6 @@ import ipaddress
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
-from netlab.apiserver.validation.apps import label_selector
 from netlab.apiserver.validation.errors import (
     FieldError,
     forbidden,
@@ -16,6 +15,7 @@ from netlab.apiserver.validation.errors import (
     too_long,
     too_many,
 )
+from netlab.apiserver.validation.selectors import label_selector
 
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _DIRECTIONS = ("Ingress", "Egress")
@@ -32,7 +32,7 @@ _CONTROLLER_LIMIT = 250
 
 def network_policy(spec: Object, path: str) -> list[FieldError]:
     """Check a NetworkPolicySpec."""
-    errors = label_selector(spec.get("podSelector"), f"{path}.podSelector")
+    errors = [*label_selector(spec.get("podSelector"), f"{path}.podSelector")]
     for direction, peers in (("ingress", "from"), ("egress", "to")):
         for at, rule in enumerate(spec.get(direction) or []):
             field = f"{path}.{direction}[{at}]"

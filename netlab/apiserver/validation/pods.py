@@ -1,187 +1,308 @@
-"""PodSpecs (k8s.io/kubernetes/pkg/apis/core/validation): what a learner gets wrong, in upstream's words."""
+"""PodSpecs, of Pods and of templates (k8s.io/kubernetes/pkg/apis/core/validation)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.apiserver.validation import names
-from netlab.apiserver.validation.containers import container_list
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
-from netlab.apiserver.validation.meta import check_labels
+from netlab.apiserver.validation import (
+    containers,
+    meta,
+    names,
+    pod_notes,
+    resources,
+    scheduling,
+    security,
+    windows,
+)
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    as_struct,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    required,
+    too_long,
+    unsupported,
+    wrong,
+)
 from netlab.apiserver.validation.volumes import volumes
 
 _RESTART = ("Always", "OnFailure", "Never")
-_DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
-_OPERATORS = ("Equal", "Exists", "Gt", "Lt")
-_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
-_SERVERS, _SEARCHES = 3, 32
+_DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_PREEMPTION = ("PreemptLowerPriority", "Never")
+_SERVERS, _SEARCHES, _SEARCH_SIGNS = 3, 32, 2048
+_HOST_NAME_LIMIT = 64
+_FORMS = (
+    ("serviceAccountName", names.dns_subdomain),
+    ("nodeName", names.dns_subdomain),
+    ("hostname", names.dns_label),
+    ("subdomain", names.dns_label),
+)
+_CLAIM = {"Name": "", "ResourceClaimName": None, "ResourceClaimTemplateName": None}
+_NO_USERS = "when `hostUsers` is false"
 
-_UPDATE_TEXT = ("pod updates may not change fields other than `spec.containers[*].image`, "
-                "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to "
-                "existing tolerations), `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-                "previously negative)")
+
+def pod(obj: Object) -> list[FieldError]:
+    """Check what is always true of a Pod beside its metadata's form: annotations and spec."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    return [
+        *pod_notes.of_pod(metadata.get("annotations"), spec, "metadata.annotations"),
+        *pod_spec(spec, "spec", is_pod=True, metadata=metadata),
+    ]
 
 
-def pod_spec(spec: Object, path: str, *, is_pod: bool = False) -> list[FieldError]:
-    """Check a PodSpec, of a Pod or of a template."""
-    volume_names, errors = volumes(spec.get("volumes") or [], f"{path}.volumes")
-    errors += container_list(spec, path, volume_names, is_pod=is_pod)
-    policy = spec.get("restartPolicy")
-    if policy not in _RESTART:
-        errors.append(not_supported(f"{path}.restartPolicy", policy, _RESTART))
-    errors += _dns(spec, path)
-    grace = spec.get("terminationGracePeriodSeconds")
-    if isinstance(grace, int) and grace < 0:
-        errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0"))
+def new_pod(obj: Object) -> Iterator[FieldError]:
+    """Check what a Pod may not have when it is made."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    if spec.get("ephemeralContainers"):
+        yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        yield forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+    yield from pod_notes.same_profiles(metadata.get("annotations"), spec, "spec")
+
+
+def pod_template(template: Object, path: str) -> list[FieldError]:
+    """Check a PodTemplateSpec's labels, annotations and spec."""
+    metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+    notes = metadata.get("annotations")
+    errors = [
+        *meta.check_labels(metadata.get("labels"), f"{path}.labels"),
+        *meta.check_annotations(notes, f"{path}.annotations"),
+        *pod_notes.of_pod(notes, spec, f"{path}.annotations"),
+        *pod_spec(spec, f"{path}.spec"),
+        *pod_notes.same_profiles(notes, spec, f"{path}.spec"),
+    ]
+    if spec.get("ephemeralContainers"):
+        errors.append(forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))
+    return errors
+
+
+def pod_spec(spec: Object, path: str, *, is_pod: bool = False, metadata: Object | None = None) -> list[FieldError]:
+    """Check a PodSpec, of a Pod (its metadata says what claims will be called) or of a template."""
+    errors: list[FieldError] = []
+    good: dict[str, Object] = {}
+    if spec.get("terminationGracePeriodSeconds") is None:
+        errors.append(required(f"{path}.terminationGracePeriodSeconds"))
+    if spec.get("volumes"):
+        good, errors_of_volumes = volumes(
+            spec["volumes"], f"{path}.volumes", (metadata or {}).get("name", ""), is_pod=is_pod
+        )
+        errors += errors_of_volumes
+    claims: Sequence[Any] = spec.get("resourceClaims") or ()
+    claim_names = {claim["name"] for claim in claims if claim.get("name")}
+    if claims:
+        errors += _claims(claims, f"{path}.resourceClaims", metadata or {})
+    errors += containers.containers(containers.Around(good, claim_names, spec), path)
+    if spec.get("resources") is not None:
+        errors += resources.pod_level(spec, f"{path}.resources", claim_names)
+    errors += _parts(spec, path, is_pod=is_pod)
+    if is_pod:
+        errors += _only_pods(spec, path)
+    return errors
+
+
+def _parts(spec: Object, path: str, *, is_pod: bool) -> Iterator[FieldError]:
+    if spec.get("hostNetwork"):
+        yield from _host_network(spec.get("containers") or [], path, is_pod=is_pod)
+    for part, known in (("restartPolicy", _RESTART), ("dnsPolicy", _DNS)):
+        value = spec.get(part)
+        if value not in known:
+            yield unsupported(f"{path}.{part}", value, known) if value else required(f"{path}.{part}")
+    if spec.get("nodeSelector"):
+        yield from meta.check_labels(spec["nodeSelector"], f"{path}.nodeSelector")
+    if spec.get("securityContext") or spec.get("shareProcessNamespace"):  # part of the context inside of upstream
+        yield from security.pod(spec.get("securityContext") or {}, spec, f"{path}.securityContext")
+    if spec.get("affinity") is not None:
+        yield from scheduling.affinity(spec["affinity"], f"{path}.affinity")
+    if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
+        yield from _dns(spec, path)
+    for at, gate in enumerate(spec.get("readinessGates") or ()):
+        name = gate.get("conditionType", "")
+        yield from wrong(f"{path}.readinessGates[{at}].conditionType", name, names.qualified_name(name))
+    if spec.get("schedulingGates"):
+        yield from _gates(spec["schedulingGates"], f"{path}.schedulingGates")
+    if spec.get("topologySpreadConstraints"):
+        yield from scheduling.spreading(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
+    yield from _whole(spec, path)
+
+
+def _whole(spec: Object, path: str) -> Iterator[FieldError]:
+    """Check what concerns all containers at once, and single values."""
+    every = list(containers.every(spec, path))
+    yield from windows.host_process(spec, path, every)
+    if spec.get("hostUsers") is False:
+        yield from _host_users(spec, path, every)
+    if spec.get("hostnameOverride") is not None:
+        yield from _host_name(spec, spec["hostnameOverride"], f"{path}.hostnameOverride")
+    for part, form in _FORMS[:2]:
+        if spec.get(part):
+            yield from wrong(f"{path}.{part}", spec[part], form(spec[part]))
     deadline = spec.get("activeDeadlineSeconds")
-    if isinstance(deadline, int) and not 1 <= deadline <= 2**31 - 1:
-        errors.append(invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
-    errors += check_labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
-    for part in ("serviceAccountName", "nodeName"):
+    if deadline is not None and not 1 <= deadline <= 2**31 - 1:
+        yield invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
+    for part, form in _FORMS[2:]:
         if spec.get(part):
-            errors += [invalid(f"{path}.{part}", spec[part], said) for said in names.dns_subdomain(spec[part])]
-    for part in ("hostname", "subdomain"):
-        if spec.get(part):
-            errors += [invalid(f"{path}.{part}", spec[part], said) for said in names.dns_label(spec[part])]
-    errors += tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
-    errors += _host_aliases(spec.get("hostAliases") or [], f"{path}.hostAliases")
-    errors += _spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")
-    for at, reference in enumerate(spec.get("imagePullSecrets") or []):
-        if not reference.get("name"):
-            errors.append(required(f"{path}.imagePullSecrets[{at}].name"))
+            yield from wrong(f"{path}.{part}", spec[part], form(spec[part]))
+    if spec.get("tolerations"):
+        yield from scheduling.tolerations(spec["tolerations"], f"{path}.tolerations")
+    for at, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from _host_alias(alias, f"{path}.hostAliases[{at}]")
     if spec.get("priorityClassName"):
-        errors += [invalid(f"{path}.priorityClassName", spec["priorityClassName"], said)
-                   for said in names.dns_subdomain(spec["priorityClassName"])]
-    return errors
+        yield from wrong(
+            f"{path}.priorityClassName", spec["priorityClassName"], names.dns_subdomain(spec["priorityClassName"])
+        )
+    if spec.get("runtimeClassName") is not None:
+        yield from wrong(
+            f"{path}.runtimeClassName", spec["runtimeClassName"], names.dns_subdomain(spec["runtimeClassName"])
+        )
+    preemption = spec.get("preemptionPolicy")
+    if preemption is not None and preemption not in _PREEMPTION:
+        field = f"{path}.preemptionPolicy"
+        yield unsupported(field, preemption, _PREEMPTION) if preemption else required(field)
+    if spec.get("overhead"):
+        yield from resources.requirements({"limits": spec["overhead"]}, f"{path}.overhead")
+    if spec.get("os") is not None:
+        yield from windows.system(spec, path, every)
+    yield from _files(spec, every)
 
 
-def tolerations(found: list[Any], path: str) -> list[FieldError]:
-    """Check tolerations."""
-    errors: list[FieldError] = []
-    for at, toleration in enumerate(found):
-        field = f"{path}[{at}]"
-        key, operator = toleration.get("key", ""), toleration.get("operator") or "Equal"
-        if key:
-            errors += [invalid(f"{field}.key", key, said) for said in names.qualified_name(key)]
-        elif operator != "Exists":
-            errors.append(invalid(f"{field}.operator", operator, "operator must be Exists when `key` is empty, which "
-                                                                 "means \"match all values and all keys\""))
-        if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
-            errors.append(invalid(f"{field}.effect", toleration.get("effect", ""),
-                                  "effect must be 'NoExecute' when `tolerationSeconds` is set"))
-        if operator not in _OPERATORS:
-            errors.append(not_supported(f"{field}.operator", operator, ("Equal", "Exists")))
-        elif operator == "Exists" and toleration.get("value"):
-            errors.append(invalid(f"{field}.operator", toleration, "value must be empty when `operator` is 'Exists'"))
-        elif operator == "Equal":
-            errors += [invalid(f"{field}.operator", toleration.get("value", ""), said)
-                       for said in names.label_value(toleration.get("value") or "")]
-        if toleration.get("effect") and toleration["effect"] not in _EFFECTS:
-            errors.append(not_supported(f"{field}.effect", toleration["effect"], _EFFECTS))
-    return errors
+def _host_network(found: list[Any], path: str, *, is_pod: bool) -> Iterator[FieldError]:
+    for at, container in enumerate(found):
+        for number, port in enumerate(container.get("ports") or ()):
+            host = port.get("hostPort", 0)
+            if host != port.get("containerPort", 0) and (is_pod or host):  # a template may leave it out
+                yield invalid(
+                    f"{path}.containers[{at}].ports[{number}].hostPort",
+                    host,
+                    "must match `containerPort` when `hostNetwork` is true",
+                )
 
 
-def pod_update(obj: Object, old: Object) -> list[FieldError]:
-    """Check what may change in a Pod: images, deadline, added tolerations, removed scheduling gates, a binding."""
-    spec, before = obj["spec"], old["spec"]
-    if spec == before:
-        return []
-    errors: list[FieldError] = []
-    for part in ("containers", "initContainers"):
-        if len(spec.get(part) or []) != len(before.get(part) or []):
-            return [forbidden(f"spec.{part}", "pod updates may not add or remove containers")]
-    deadline, old_deadline = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
-    if deadline != old_deadline and old_deadline is not None and (deadline is None or deadline > old_deadline):
-        said = "must be less than or equal to previous value" if deadline is not None else \
-            "must not update from a positive integer to nil value"
-        errors.append(invalid("spec.activeDeadlineSeconds", deadline, said))
-    kept, grown = before.get("tolerations") or [], spec.get("tolerations") or []
-    if grown != kept and any(item not in grown for item in kept):
-        errors.append(forbidden("spec.tolerations",
-                                "existing toleration can not be modified except its tolerationSeconds"))
-    gates, old_gates = spec.get("schedulingGates") or [], before.get("schedulingGates") or []
-    if any(gate not in old_gates for gate in gates):
-        errors.append(forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate"))
-    if errors:
-        return errors
-    if _frozen(spec, gated=bool(old_gates)) != _frozen(before, gated=bool(old_gates)):
-        return [forbidden("spec", f"{_UPDATE_TEXT}\n{_difference(spec, before)}")]
-    return []
-
-
-def _frozen(spec: Object, *, gated: bool) -> Object:
-    """Return the part of a PodSpec that stays for life."""
-    free = ["activeDeadlineSeconds", "tolerations", "schedulingGates", "terminationGracePeriodSeconds", "containers",
-            "initContainers", "priority", "preemptionPolicy"] + (["nodeSelector", "affinity"] if gated else [])
-    frozen = {key: value for key, value in spec.items() if key not in free}
-    for part in ("containers", "initContainers"):
-        frozen[part] = [{key: value for key, value in container.items() if key not in ("image", "imagePullPolicy")}
-                        for container in spec.get(part) or []]
-    return frozen
-
-
-def _difference(spec: Object, before: Object) -> str:
-    """Return which parts differ, one per line, old behind "-" and new behind "+"."""
-    import orjson
-
-    lines = []
-    for part in sorted(set(spec) | set(before)):
-        if spec.get(part) != before.get(part):
-            lines += [f"- {part}: {orjson.dumps(before.get(part)).decode()}",
-                      f"+ {part}: {orjson.dumps(spec.get(part)).decode()}"]
-    return "\n".join(lines)
-
-
-def _dns(spec: Object, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    policy, config = spec.get("dnsPolicy"), spec.get("dnsConfig") or {}
-    if policy not in _DNS:
-        errors.append(not_supported(f"{path}.dnsPolicy", policy, _DNS))
+def _dns(spec: Object, path: str) -> Iterator[FieldError]:
+    policy, config = spec.get("dnsPolicy"), spec.get("dnsConfig")
+    field = f"{path}.dnsConfig"
+    if config is None:
+        yield required(field, f"must provide `dnsConfig` when `dnsPolicy` is {policy}")
+        return
     servers, searches = config.get("nameservers") or [], config.get("searches") or []
     if policy == "None" and not servers:
-        errors.append(required(f"{path}.dnsConfig.nameservers",
-                               "must provide at least one DNS nameserver when `dnsPolicy` is None"))
+        yield required(f"{field}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
+        return
     if len(servers) > _SERVERS:
-        errors.append(invalid(f"{path}.dnsConfig.nameservers", servers,
-                              f"must not have more than {_SERVERS} nameservers"))
+        yield invalid(f"{field}.nameservers", servers, f"must not have more than {_SERVERS} nameservers")
     for at, server in enumerate(servers):
-        errors += [invalid(f"{path}.dnsConfig.nameservers[{at}]", server, said) for said in names.ip_address(server)]
+        yield from wrong(f"{field}.nameservers[{at}]", server, names.ip_address(server))
     if len(searches) > _SEARCHES:
-        errors.append(invalid(f"{path}.dnsConfig.searches", searches,
-                              f"must not have more than {_SEARCHES} search paths"))
-    for at, option in enumerate(config.get("options") or []):
+        yield invalid(f"{field}.searches", searches, f"must not have more than {_SEARCHES} search paths")
+    if len(" ".join(searches)) > _SEARCH_SIGNS:
+        yield invalid(
+            f"{field}.searches",
+            searches,
+            f"must not have more than {_SEARCH_SIGNS} characters (including spaces) in the search list",
+        )
+    for at, search in enumerate(searches):
+        if search != ".":
+            domain = search.removesuffix(".")
+            yield from wrong(f"{field}.searches[{at}]", domain, names.dns_search(domain))
+    for at, option in enumerate(config.get("options") or ()):
         if not option.get("name"):
-            errors.append(required(f"{path}.dnsConfig.options[{at}]", "must not be empty"))
-    return errors
+            yield required(f"{field}.options[{at}]", "must not be empty")
 
 
-def _host_aliases(aliases: list[Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for at, alias in enumerate(aliases):
-        errors += [invalid(f"{path}[{at}].ip", alias.get("ip", ""), said) for said in names.ip_address(alias.get("ip",
-                                                                                                                 ""))]
-        for name in alias.get("hostnames") or []:
-            errors += [invalid(f"{path}[{at}].hostnames", name, said) for said in names.dns_subdomain(name)]
-    return errors
+def _gates(found: list[Any], path: str) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for at, gate in enumerate(found):
+        name = gate.get("name", "")
+        yield from wrong(f"{path}[{at}]", name, names.qualified_name(name))
+        if name in seen:
+            yield duplicate(f"{path}[{at}]", name)
+        seen.add(name)
 
 
-def _spread(constraints: list[Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    seen: set[tuple[Any, Any]] = set()
-    for at, constraint in enumerate(constraints):
-        field = f"{path}[{at}]"
-        skew = constraint.get("maxSkew", 0)
-        if not isinstance(skew, int) or skew <= 0:
-            errors.append(invalid(f"{field}.maxSkew", skew, "must be greater than zero"))
-        if not constraint.get("topologyKey"):
-            errors.append(required(f"{field}.topologyKey", "can not be empty"))
-        action = constraint.get("whenUnsatisfiable")
-        if action not in _UNSATISFIABLE:
-            errors.append(not_supported(f"{field}.whenUnsatisfiable", action or "", _UNSATISFIABLE))
-        pair = (constraint.get("topologyKey"), action)
-        if pair in seen:
-            errors.append(duplicate(f"{field}.{{topologyKey, whenUnsatisfiable}}", f"{{{pair[0]}, {pair[1]}}}"))
-        seen.add(pair)
-    return errors
+def _host_alias(alias: Object, path: str) -> Iterator[FieldError]:
+    address = alias.get("ip", "")
+    yield from wrong(f"{path}.ip", address, names.ip_address(address))
+    for at, name in enumerate(alias.get("hostnames") or ()):
+        yield from wrong(f"{path}.hostnames[{at}]", name, names.dns_subdomain(name))
+
+
+def _host_users(spec: Object, path: str, every: windows.Containers) -> Iterator[FieldError]:
+    """Check that a Pod with users of its own shares nothing of the host's."""
+    for part, called in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        if spec.get(part):
+            yield forbidden(f"{path}.{called}", _NO_USERS)
+    for field, container in every:
+        if container.get("volumeDevices"):
+            yield forbidden(f"{field}.volumeDevices", _NO_USERS)
+
+
+def _host_name(spec: Object, name: str, field: str) -> Iterator[FieldError]:
+    for part in ("setHostnameAsFQDN", "hostNetwork"):
+        if spec.get(part):
+            yield forbidden(field, f"may not be specified when {part} is true")
+    if len(name.encode()) > _HOST_NAME_LIMIT:
+        yield too_long(field, _HOST_NAME_LIMIT)
+    yield from wrong(field, name, names.dns_subdomain(name))
+
+
+def _files(spec: Object, every: windows.Containers) -> Iterator[FieldError]:
+    """Check that files of variables lie in volumes that are empty at first."""
+    for path, container in every:
+        for at, entry in enumerate(container.get("env") or ()):
+            reference = (entry.get("valueFrom") or {}).get("fileKeyRef")
+            if reference is None:
+                continue
+            name, field = reference.get("volumeName", ""), f"{path}.env[{at}].valueFrom.fileKeyRef.volumeName"
+            volume = next((one for one in reversed(spec.get("volumes") or ()) if one.get("name", "") == name), None)
+            if volume is None:
+                yield not_found(field, name)
+            elif volume.get("emptyDir") is None:
+                yield invalid(field, name, "referenced volume must be of type emptyDir")
+
+
+def _claims(found: Sequence[Any], path: str, metadata: Object) -> Iterator[FieldError]:
+    """Check claims for devices."""
+    if pod_notes.MIRROR in (metadata.get("annotations") or ()):
+        yield forbidden("[]", "static pods do not support resource claims")
+        return
+    seen: set[str] = set()
+    for at, claim in enumerate(found):
+        field, name = f"{path}[{at}]", claim.get("name", "")
+        if not name:
+            yield required(f"{field}.name")
+        elif name in seen:
+            yield duplicate(f"{field}.name", name)
+        else:
+            yield from wrong(f"{field}.name", name, names.dns_label(name))
+            seen.add(name)
+        given = [part for part in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(part) is not None]
+        if len(given) == 2:
+            yield invalid(
+                field,
+                as_struct(claim, _CLAIM),
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            )
+        elif not given:
+            yield invalid(
+                field, as_struct(claim, _CLAIM), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+            )
+        for part in given:
+            yield from wrong(f"{field}.{part}", claim[part], names.dns_subdomain(claim[part]))
+
+
+def _only_pods(spec: Object, path: str) -> Iterator[FieldError]:
+    """Check what templates are spared: tokens need an account, images have no blanks around them."""
+    if not spec.get("serviceAccountName"):
+        for at, volume in enumerate(spec.get("volumes") or ()):
+            for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+                if source.get("serviceAccountToken") is not None:
+                    yield forbidden(
+                        f"{path}.volumes[{at}].projected.sources[{number}].serviceAccountToken",
+                        "must not be specified when serviceAccountName is not set",
+                    )
+    for part in ("containers", "initContainers"):
+        for at, container in enumerate(spec.get(part) or ()):
+            yield from containers.trimmed_image(container, f"{path}.{part}[{at}]")

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.apps import label_selector
 from netlab.apiserver.validation.errors import (
     FieldError,
     duplicate,
@@ -18,6 +17,7 @@ from netlab.apiserver.validation.errors import (
     required,
     too_many,
 )
+from netlab.apiserver.validation.selectors import label_selector
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")

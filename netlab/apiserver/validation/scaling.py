@@ -7,8 +7,8 @@ from typing import Any
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.apps import label_selector
 from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.selectors import label_selector
 
 _SOURCES = {"ContainerResource": "containerResource", "External": "external", "Object": "object", "Pods": "pods",
             "Resource": "resource"}

@@ -9,7 +9,15 @@ from typing import Any
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
 from netlab.apiserver.validation.endpoints import special
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+    unsupported,
+)
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -327,5 +335,5 @@ def _traffic(spec: Object, path: str) -> list[FieldError]:
         errors.append(not_supported(f"{path}.internalTrafficPolicy", internal, ("Cluster", "Local")))
     distribution = spec.get("trafficDistribution")
     if distribution is not None and distribution not in _DISTRIBUTION:
-        errors.append(not_supported(f"{path}.trafficDistribution", distribution, _DISTRIBUTION, in_order=True))
+        errors.append(unsupported(f"{path}.trafficDistribution", distribution, _DISTRIBUTION))
     return errors

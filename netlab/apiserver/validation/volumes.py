@@ -2,98 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation import claims, containers, names, projected
+from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, required, wrong
+from netlab.apiserver.validation.volume_sources import OF_POD, one_source, sources
 
-_HOST_PATHS = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+_ISCSI_LIMIT = 64
+_ISCSI_LONG = (
+    "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName "
+    "is specified."
+)
 
 
-def volumes(found: list[Any], path: str) -> tuple[set[str], list[FieldError]]:
-    """Return the volumes' names and what is wrong with them."""
-    seen: set[str] = set()
+def volumes(
+    found: list[Any],
+    path: str,
+    pod_name: str = "",
+    *,
+    is_pod: bool = False,
+) -> tuple[dict[str, Object], list[FieldError]]:
+    """Return the volumes without a fault by name, and what is wrong with the others.
+
+    Args:
+        found: the volumes.
+        path: where they are.
+        pod_name: the Pod's name, of which the claims' for ephemeral volumes are made ("" in a template).
+        is_pod: they are a Pod's, not a template's.
+    """
+    good: dict[str, Object] = {}
     errors: list[FieldError] = []
+    made = (
+        {f"{pod_name}-{volume.get('name', '')}" for volume in found if volume.get("ephemeral") is not None}
+        if pod_name
+        else ()
+    )
     for at, volume in enumerate(found):
         field, name = f"{path}[{at}]", volume.get("name", "")
-        if not name:
-            errors.append(required(f"{field}.name"))
+        problems = list(_volume(volume, field, pod_name, is_pod=is_pod))
+        if name in good:
+            problems.append(duplicate(f"{field}.name", name))
+        if problems:
+            errors += problems
         else:
-            errors += [invalid(f"{field}.name", name, said) for said in names.dns_label(name)]
-        if name in seen:
-            errors.append(duplicate(f"{field}.name", name))
-        seen.add(name)
-        sources = [part for part, value in volume.items() if part != "name" and value is not None]
-        if not sources:
-            errors.append(required(field, "must specify a volume type"))
-        errors += [forbidden(f"{field}.{part}", "may not specify more than 1 volume type") for part in sources[1:]]
-        for part in sources[:1]:
-            errors += _source(part, volume[part], f"{field}.{part}")
-    return seen, errors
+            good[name] = volume
+        claim = volume.get("persistentVolumeClaim")
+        if made and claim is not None and claim.get("claimName") in made:
+            errors.append(
+                invalid(
+                    f"{field}.persistentVolumeClaim.claimName",
+                    claim["claimName"],
+                    "must not reference a PVC that gets created for an ephemeral volume",
+                )
+            )
+    return good, errors
 
 
-def _source(kind: str, source: Object, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if kind == "hostPath":
-        where = source.get("path", "")
-        if not where:
-            errors.append(required(f"{path}.path"))
-        elif ".." in where.split("/"):
-            errors.append(invalid(f"{path}.path", where, "must not contain '..'"))
-        if source.get("type", "") not in _HOST_PATHS:
-            errors.append(not_supported(f"{path}.type", source["type"], _HOST_PATHS[1:]))
-    elif kind == "secret" and not source.get("secretName"):
-        errors.append(required(f"{path}.secretName"))
-    elif kind == "configMap" and not source.get("name"):
-        errors.append(required(f"{path}.name"))
-    elif kind == "persistentVolumeClaim" and not source.get("claimName"):
-        errors.append(required(f"{path}.claimName"))
-    elif kind == "projected":
-        errors += _projected(source, path)
-    mode = source.get("defaultMode")
-    if isinstance(mode, int) and not 0 <= mode <= 0o777:
-        errors.append(invalid(f"{path}.defaultMode", mode,
-                              "must be a number between 0 and 0777 (octal), both inclusive"))
-    for at, item in enumerate(source.get("items") or []):
-        errors += _item(item, f"{path}.items[{at}]", keyed=kind in ("secret", "configMap"))
-    return errors
+def _volume(volume: Object, path: str, pod_name: str, *, is_pod: bool) -> Iterator[FieldError]:
+    name = volume.get("name", "")
+    given = sources(volume, OF_POD)
+    yield from one_source(volume, given, OF_POD, path)
+    first = given[0] if given else ""
+    source = volume.get(first) or {}
+    if first == "projected":
+        yield from projected.projected(source, f"{path}.projected")
+    elif first == "downwardAPI":
+        yield from projected.downward(source, f"{path}.downwardAPI")
+    elif first == "ephemeral":
+        yield from _ephemeral(source, f"{path}.ephemeral")
+        if pod_name and name:
+            claim = f"{pod_name}-{name}"
+            yield from wrong(
+                f"{path}.name", name, (f'PVC name "{claim}": {said}' for said in names.dns_subdomain(claim))
+            )
+    elif first == "image":
+        if is_pod and not source.get("reference"):
+            yield required(f"{path}.image.reference")
+        yield from containers.pull_policy(source.get("pullPolicy"), f"{path}.image.pullPolicy")
+    disk = volume.get("iscsi")
+    if (
+        disk is not None
+        and disk.get("initiatorName") is not None
+        and len(f"{name}:{disk.get('targetPortal', '')}".encode()) > _ISCSI_LIMIT
+    ):
+        yield invalid(f"{path}.name", name, _ISCSI_LONG)
+    if not name:
+        yield required(f"{path}.name")
+    else:
+        yield from wrong(f"{path}.name", name, names.dns_label(name))
 
 
-def _projected(source: Object, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for at, part in enumerate(source.get("sources") or []):
-        field = f"{path}.sources[{at}]"
-        token = part.get("serviceAccountToken")
-        if isinstance(token, dict):
-            if not token.get("path"):
-                errors.append(required(f"{field}.serviceAccountToken.path"))
-            seconds = token.get("expirationSeconds", 3600)
-            if seconds < 600:
-                errors.append(invalid(f"{field}.serviceAccountToken.expirationSeconds", seconds,
-                                      "may not specify a duration less than 10 minutes"))
-            elif seconds > 1 << 32:
-                errors.append(invalid(f"{field}.serviceAccountToken.expirationSeconds", seconds,
-                                      "may not specify a duration larger than 2^32 seconds"))
-        for kind in ("configMap", "secret"):
-            inner = part.get(kind)
-            if isinstance(inner, dict):
-                if not inner.get("name"):
-                    errors.append(required(f"{field}.{kind}.name"))
-                for number, item in enumerate(inner.get("items") or []):
-                    errors += _item(item, f"{field}.{kind}.items[{number}]", keyed=True)
-    return errors
-
-
-def _item(item: Object, path: str, *, keyed: bool) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if keyed and not item.get("key"):
-        errors.append(required(f"{path}.key"))
-    where = item.get("path", "")
-    if not where:
-        errors.append(required(f"{path}.path"))
-    elif where.startswith("/"):
-        errors.append(invalid(f"{path}.path", where, "must be a relative path"))
-    elif ".." in where.split("/"):
-        errors.append(invalid(f"{path}.path", where, "must not contain '..'"))
-    return errors
+def _ephemeral(source: Object, path: str) -> Iterator[FieldError]:
+    template = source.get("volumeClaimTemplate")
+    if template is None:
+        yield required(f"{path}.volumeClaimTemplate")
+    else:
+        yield from claims.template(template, f"{path}.volumeClaimTemplate")
