@@ -44,6 +44,8 @@ def test_limits_are_filled_in_and_kept(client: Client, ns: str) -> None:
     assert made["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m"}}
     assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == (
         "LimitRanger plugin set: cpu request for container c; cpu limit for container c")
+    nameless = client.post(core(ns, "pods"), pod("p", containers=[{"image": "i"}]))
+    assert nameless.json["details"]["causes"][0]["field"] == "spec.containers[0].name"
     answer = client.post(core(ns, "pods"), pod("big", **asks(limit="2")))
     assert answer.status == 403
     assert answer.json["message"] == 'pods "big" is forbidden: maximum cpu usage per Container is 1, but limit is 2'

@@ -72,7 +72,7 @@ def _defaults(pod: Object, found: Object) -> None:
             added = sorted(set(values) - set(own))
             if added:
                 resources[part] = {**own, **{name: values[name] for name in added}}
-                notes.append(f"{', '.join(added)} {kind} for {word} {container['name']}")
+                notes.append(f"{', '.join(added)} {kind} for {word} {container.get('name', '')}")
     if notes:
         annotations = pod["metadata"].setdefault("annotations", {})
         annotations[_NOTE] = "LimitRanger plugin set: " + "; ".join(notes)

@@ -46,6 +46,7 @@ def status(found: Object) -> Iterator[FieldError]:
             yield invalid(f"status.{part}", found[part], NEGATIVE)
     for part in _COUNTS[1:4]:
         if found.get(part, 0) > found.get("replicas", 0):
-            yield invalid(f"status.{part}", found[part], "cannot be greater than status.replicas")
-    if found.get("availableReplicas", 0) > found.get("readyReplicas", 0):
-        yield invalid("status.availableReplicas", found["availableReplicas"], "cannot be greater than readyReplicas")
+            yield invalid(f"status.{part}", found.get(part, 0), "cannot be greater than status.replicas")
+    available = found.get("availableReplicas", 0)
+    if available > found.get("readyReplicas", 0):
+        yield invalid("status.availableReplicas", available, "cannot be greater than readyReplicas")
