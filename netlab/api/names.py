@@ -192,7 +192,7 @@ def http_header(text: str) -> list[str]:
 
 def unix_id(number: int) -> list[str]:
     """Complain about what is no number of a user or group."""
-    return [] if 0 <= number <= 0xffffffff else ["must be between 0 and 4294967295, inclusive"]
+    return [] if 0 <= number < 1 << 31 else ["must be between 0 and 2147483647, inclusive"]
 
 
 def env_name(text: str) -> list[str]:

@@ -16,7 +16,7 @@ class DefaultTolerationSeconds(Step):
 
     async def mutate(self, attempt: Attempt) -> None:
         """Add the tolerations that the Pod does not have."""
-        if attempt.resource.kind != "Pod" or attempt.subresource or attempt.operation != "CREATE":
+        if attempt.resource.kind != "Pod" or attempt.subresource or attempt.operation not in ("CREATE", "UPDATE"):
             return
         spec = attempt.obj["spec"]
         found = spec.get("tolerations") or []

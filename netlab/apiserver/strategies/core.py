@@ -72,6 +72,7 @@ class NodeStrategy(Strategy):
             spec["podCIDRs"] = [spec["podCIDR"]]
         elif spec.get("podCIDRs") and not spec.get("podCIDR"):
             spec["podCIDR"] = spec["podCIDRs"][0]
+        pod_defaults.amounts(obj.get("status"), ("capacity", "allocatable"))
 
     def prepare_create(self, obj: Object) -> None:
         """A node may bring its status (kubelets register with it)."""
@@ -140,9 +141,18 @@ class SecretStrategy(Strategy):
 
 
 class ServiceAccountStrategy(Strategy):
-    """ServiceAccounts."""
+    """ServiceAccounts; of their Secrets, the names are all that is kept."""
 
     returns_deleted = True
+
+    def prepare_create(self, obj: Object) -> None:
+        """Keep only the names of Secrets."""
+        if obj.get("secrets"):
+            obj["secrets"] = [{"name": one["name"]} if one.get("name") else {} for one in obj["secrets"]]
+
+    def prepare_update(self, obj: Object, old: Object) -> None:  # noqa: ARG002 - the old one's are names already
+        """Keep only the names of Secrets."""
+        self.prepare_create(obj)
 
 
 class EventStrategy(Strategy):
@@ -182,6 +192,7 @@ class VolumeStrategy(Strategy):
         if not spec.get("persistentVolumeReclaimPolicy"):
             spec["persistentVolumeReclaimPolicy"] = "Retain"
         spec.setdefault("volumeMode", "Filesystem")
+        pod_defaults.amounts(spec, ("capacity",))
         for kind, source in spec.items():
             if isinstance(source, dict):
                 pod_defaults.source_defaults(kind, source)
@@ -206,7 +217,9 @@ class VolumeClaimStrategy(Strategy):
 
     def default(self, obj: Object) -> None:
         """A file system."""
-        obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("volumeMode", "Filesystem")
+        pod_defaults.amounts(spec.get("resources"))
 
     def prepare_create(self, obj: Object) -> None:
         """Start pending."""

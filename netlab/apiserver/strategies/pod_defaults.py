@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from netlab.api import quantity
 from netlab.api.meta import Object
 from netlab.apiserver.validation import resources
 
+_LETTERS = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?"
+_IMAGE = re.compile(rf"(?:{_HOST}/)?{_LETTERS}(?:/{_LETTERS})*(?::[\w.-]+)?\Z", re.ASCII)
+"""What is called like an image; of what is not, upstream takes no tag."""
 _FILE_MODE = 0o644
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS = ("postStart", "preStop")
@@ -48,15 +53,16 @@ def pod_spec(spec: Object, *, host_ports: bool = False) -> None:
     for volume in spec.get("volumes") or []:
         _volume(volume)
     if spec.get("overhead"):
-        _whole_milli(spec["overhead"])
-    _amounts(spec.get("resources"))
+        whole_milli(spec["overhead"])
+    amounts(spec.get("resources"))
 
 
 def pod_template(template: Object) -> None:
-    """Fill in a PodTemplateSpec; an empty one gets its metadata."""
+    """Fill in a PodTemplateSpec; an empty one gets its metadata and spec."""
     template.setdefault("metadata", {})
-    if isinstance(template.get("spec"), dict):
-        pod_spec(template["spec"])
+    if not isinstance(template.get("spec"), dict):
+        template["spec"] = {}
+    pod_spec(template["spec"])
 
 
 def limits_as_requests(spec: Object) -> None:
@@ -108,7 +114,7 @@ def _container(container: Object, *, host_network: bool) -> None:
         container["imagePullPolicy"] = _pull_policy(container.get("image", ""))
     if not isinstance(container.get("resources"), dict):
         container["resources"] = {}
-    _amounts(container["resources"])
+    amounts(container["resources"])
     for port in container.get("ports") or []:
         if not port.get("protocol"):
             port["protocol"] = "TCP"
@@ -169,6 +175,7 @@ def _volume(volume: Object) -> None:
             template = source["volumeClaimTemplate"]
             template.setdefault("metadata", {})
             template.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+            amounts(template["spec"].get("resources"))
 
 
 def source_defaults(kind: str, source: Object) -> None:
@@ -205,23 +212,25 @@ def _divisor(item: Object) -> None:
         reference.setdefault("divisor", "0")  # a quantity is always written
 
 
-def _amounts(found: Object | None) -> None:
-    for part in ("limits", "requests") if found else ():
-        if isinstance(found, dict) and found.get(part):
-            _whole_milli(found[part])
+def amounts(found: Object | None, parts: tuple[str, ...] = ("limits", "requests")) -> None:
+    """Round amounts that are parts of a structure."""
+    if found:
+        for part in parts:
+            if found.get(part):
+                whole_milli(found[part])
 
 
-def _whole_milli(amounts: Object) -> None:
+def whole_milli(found: Object) -> None:
     """Round amounts up to thousandths, the finest that upstream keeps of a resource."""
-    for name, text in amounts.items():
+    for name, text in found.items():
         if isinstance(text, str) and text[-1:] in "nu0123456789" and ("." in text or text[-1:] in "nu"):
             parsed = quantity.parse(text)
             if (parsed.amount * 1000).denominator != 1:
-                amounts[name] = str(quantity.parse(f"{parsed.milli()}m"))
+                found[name] = str(quantity.parse(f"{parsed.milli()}m"))
 
 
 def _pull_policy(image: str) -> str:
-    return "Always" if _tag(image) == "latest" else "IfNotPresent"
+    return "Always" if _tag(image) == "latest" and _IMAGE.match(image) else "IfNotPresent"
 
 
 def _tag(image: str) -> str:

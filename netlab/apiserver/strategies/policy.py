@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netlab.api.meta import Object
 from netlab.apiserver.admission.priority import SYSTEM_CLASSES
+from netlab.apiserver.strategies import pod_defaults
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import limits
 from netlab.apiserver.validation import networking as checks
@@ -145,6 +146,11 @@ class ResourceQuotaStrategy(Strategy):
     returns_deleted = True
     create_on_update = True
 
+    def default(self, obj: Object) -> None:
+        """Round what is finer than upstream keeps it."""
+        for part in ("spec", "status"):
+            pod_defaults.amounts(obj.get(part), ("hard", "used"))
+
     def prepare_create(self, obj: Object) -> None:
         """Start with an empty status."""
         obj["status"] = {}
@@ -170,6 +176,7 @@ class LimitRangeStrategy(Strategy):
     def default(self, obj: Object) -> None:
         """For containers, a maximum stands in for the default limit, that and a minimum for the default request."""
         for item in (obj.get("spec") or {}).get("limits") or []:
+            pod_defaults.amounts(item, limits.PARTS)
             if item.get("type") != "Container":
                 continue
             for part, source in (("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")):

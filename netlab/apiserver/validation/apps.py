@@ -8,7 +8,15 @@ from netlab.api import selector as selectors
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
 from netlab.apiserver.validation.amounts import NEGATIVE, amount, at_most_all, counts, is_nothing
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required, unsupported
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    forbidden,
+    invalid,
+    listed,
+    not_supported,
+    required,
+    unsupported,
+)
 from netlab.apiserver.validation.pods import pod_template
 from netlab.apiserver.validation.selectors import label_selector
 
@@ -144,7 +152,7 @@ def template_labels(spec: Object, path: str) -> list[FieldError]:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if found is not None and (label_selector(found, "") or selectors.from_object(found).matches(labels or {})):
         return []
-    return [invalid(f"{path}.template.metadata.labels", labels, _MISMATCH)]
+    return [invalid(f"{path}.template.metadata.labels", listed(labels), _MISMATCH)]
 
 
 def selector_update(obj: Object, old: Object) -> list[FieldError]:

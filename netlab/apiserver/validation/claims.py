@@ -13,6 +13,7 @@ from netlab.apiserver.validation.errors import (
     FieldError,
     forbidden,
     invalid,
+    listed,
     not_supported,
     required,
     shown,
@@ -220,7 +221,7 @@ def volume(spec: Object, path: str, name: str) -> Iterator[FieldError]:
     if not capacity:
         yield required(f"{path}.capacity")
     if "storage" not in capacity or len(capacity) > 1:
-        yield unsupported(f"{path}.capacity", spec.get("capacity"), ("storage",))
+        yield unsupported(f"{path}.capacity", listed(spec.get("capacity")), ("storage",))
     for kind, text in capacity.items():
         yield from resources.basic(quantity.parse(text), f"{path}.capacity[{kind}]")
         yield from resources.positive(quantity.parse(text), f"{path}.capacity[{kind}]")

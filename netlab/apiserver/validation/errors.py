@@ -12,6 +12,7 @@ from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.errors import ApiError
 
+_NIL = object()
 _ESCAPES = {
     "\a": r"\a",
     "\b": r"\b",
@@ -105,10 +106,17 @@ def too_many(field: str, count: int, limit: int) -> FieldError:
     return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} items")
 
 
+def listed(value: Any) -> Any:
+    """Return a list or map for texts: upstream shows one that is not there without quotes, unlike a single value."""
+    return _NIL if value is None else value
+
+
 def shown(value: Any) -> str:
-    """Return a value as the texts show it: quoted when it is text, JSON when it is a structure."""
-    if value is None:
+    """Return a value as the texts show it: quoted when it is text (or nothing), JSON when it is a structure."""
+    if value is _NIL:
         return "null"
+    if value is None:
+        return '"null"'
     if isinstance(value, (dict, list)):
         return orjson.dumps(value).decode()
     if isinstance(value, str):

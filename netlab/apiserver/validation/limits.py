@@ -9,11 +9,20 @@ from netlab.api import quantity
 from netlab.api.meta import Object
 from netlab.api.quantity import Quantity
 from netlab.apiserver.validation import names, resources
-from netlab.apiserver.validation.errors import FieldError, as_struct, duplicate, forbidden, invalid, required, wrong
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    as_struct,
+    duplicate,
+    forbidden,
+    invalid,
+    listed,
+    required,
+    wrong,
+)
 from netlab.apiserver.validation.meta import IMMUTABLE
 
 _TYPES = ("Pod", "Container", "PersistentVolumeClaim")
-_PARTS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
+PARTS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 _ONE = quantity.parse(1)
 _PLAIN_SCOPES = ("Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity")
 _SCOPES = (*_PLAIN_SCOPES, "PriorityClass", "VolumeAttributesClass")
@@ -50,7 +59,7 @@ def limit_range(spec: Object) -> Iterator[FieldError]:
 def _limit(item: Object, path: str, kind: str) -> Iterator[FieldError]:
     form = resources.container_resource if kind in ("Pod", "Container") else resources.resource_name
     parsed: dict[str, Amounts] = {}
-    for part in _PARTS:
+    for part in PARTS:
         found: dict[str, Any] = item.get(part) or {}
         parsed[part] = {}
         if (
@@ -70,7 +79,7 @@ def _limit(item: Object, path: str, kind: str) -> Iterator[FieldError]:
             yield from form(name, f"{path}.{part}[{name}]")
             parsed[part][name] = quantity.parse(text)
     for name in dict.fromkeys(name for amounts in parsed.values() for name in amounts):
-        yield from _order(name, path, *(parsed[part].get(name) for part in _PARTS))
+        yield from _order(name, path, *(parsed[part].get(name) for part in PARTS))
 
 
 def _order(
@@ -146,9 +155,9 @@ def quota_status(obj: Object) -> Iterator[FieldError]:
 
 def quota_update(obj: Object, old: Object) -> Iterator[FieldError]:
     """Check that the scopes stay."""
-    new, before = ((one.get("spec") or {}).get("scopes") or [] for one in (obj, old))
-    if set(new) != set(before):
-        yield invalid("spec.scopes", new, IMMUTABLE)
+    new, before = ((one.get("spec") or {}).get("scopes") for one in (obj, old))
+    if set(new or ()) != set(before or ()):
+        yield invalid("spec.scopes", listed(new), IMMUTABLE)
 
 
 def _quota_amounts(found: Object, path: str) -> Iterator[FieldError]:

@@ -44,15 +44,17 @@ def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = nam
     errors += check_labels(metadata.get("labels"), f"{path}.labels")
     errors += check_annotations(metadata.get("annotations"), f"{path}.annotations")
     errors += _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
-    for at, finalizer in enumerate(metadata.get("finalizers") or []):
-        field = f"{path}.finalizers"
-        errors += [invalid(field, finalizer, said) for said in names.qualified_name(str(finalizer))]
-        if "/" not in str(finalizer) and finalizer not in FINALIZERS:
-            errors.append(
-                invalid(
-                    f"{field}[{at}]", finalizer, "name is neither a standard finalizer name nor is it fully qualified"
-                )
-            )
+    return errors + _finalizers(metadata.get("finalizers") or [], f"{path}.finalizers")
+
+
+def _finalizers(found: list[Any], path: str) -> list[FieldError]:
+    errors = [invalid(path, name, said) for name in found for said in names.qualified_name(str(name))]
+    if "orphan" in found and "foregroundDeletion" in found:
+        errors.append(invalid(path, found, "finalizer orphan and foregroundDeletion cannot be both set"))
+    for at, name in enumerate(found):
+        if "/" not in str(name) and name not in FINALIZERS:
+            errors.append(invalid(f"{path}[{at}]", name,
+                                  "name is neither a standard finalizer name nor is it fully qualified"))
     return errors
 
 
@@ -78,20 +80,24 @@ def check_annotations(found: Any, path: str) -> list[FieldError]:
 
 
 def _owners(references: list[Object], path: str) -> list[FieldError]:
+    """Check owners. (Upstream's paths have no place in the list.)"""
     errors: list[FieldError] = []
-    controllers = []
-    for at, reference in enumerate(references):
-        field = f"{path}[{at}]"
-        errors += [invalid(f"{field}.{part}", "", "version must not be empty" if part == "apiVersion" else
-                           "must not be empty") for part in ("apiVersion", "kind", "name", "uid")
+    controller = ""
+    for reference in references:
+        version = reference.get("apiVersion", "")
+        if not version.rpartition("/")[2] or version.count("/") > 1:
+            errors.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
+        errors += [invalid(f"{path}.{part}", "", "must not be empty") for part in ("kind", "name", "uid")
                    if not reference.get(part)]
         if reference.get("apiVersion") == "v1" and reference.get("kind") == "Event":
-            errors.append(invalid(field, "v1, Kind=Event", "v1, Kind=Event is disallowed from being an owner"))
+            errors.append(invalid(path, reference, "/v1, Kind=Event is disallowed from being an owner"))
         if reference.get("controller"):
-            controllers.append(reference.get("name", ""))
-    if len(controllers) > 1:
-        errors.append(invalid(path, references, "Only one reference can have Controller set to true. Found "
-                              f'"true" in references for {controllers[0]} and {controllers[1]}'))
+            this = f"{reference.get('kind', '')}/{reference.get('name', '')}"
+            if controller:
+                errors.append(invalid(path, references, "Only one reference can have Controller set to true. Found "
+                                      f'"true" in references for {controller} and {this}'))
+            else:
+                controller = this
     return errors
 
 

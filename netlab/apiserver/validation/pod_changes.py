@@ -21,6 +21,14 @@ _UPDATE_TEXT = (
 )
 _LISTS = ("containers", "initContainers")
 _SIZES = ("cpu", "memory")
+_PLAIN = frozenset((
+    "hostNetwork", "hostPID", "hostIPC", "readOnly", "stdin", "stdinOnce", "tty", "hostPort", "hostIP",
+    "initialDelaySeconds", "value", "subPath", "subPathExpr", "prefix", "workingDir", "medium", "priorityClassName",
+    "nodeName", "hostname", "subdomain", "serviceAccountName", "serviceAccount", "partition", "fsType", "path",
+    "operator", "effect", "key", "chapAuthDiscovery", "chapAuthSession", "resources", "nodeSelector", "matchLabels",
+    "limits", "requests", "options", "volumeAttributes", "overhead",
+))
+"""Fields of a PodSpec that upstream keeps by value: false, zero and empty are what an absent one is."""
 
 
 def pod_update(obj: Object, old: Object) -> list[FieldError]:
@@ -107,13 +115,16 @@ def _follow(one: Object, other: Object, part: str) -> None:
         one.pop(part, None)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Tell whether two values say the same: what is empty counts as absent."""
+def _equal(one: Any, other: Any, name: str = "") -> bool:
+    """Tell whether two values of a field say the same: where upstream has no pointer, nothing is as good as absent."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return all(_equal(one.get(part), other.get(part)) for part in one.keys() | other.keys())
+        return all(_equal(one.get(part), other.get(part), part) for part in one.keys() | other.keys())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(_equal(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other) or (one in (None, [], {}) and other in (None, [], {}))
+    if one == other:
+        return True
+    nothing: tuple[Any, ...] = (None, [], {}, "", 0, False) if name in _PLAIN else (None, [])
+    return one in nothing and other in nothing
 
 
 def _gated(kept: Object, before: Object) -> Iterator[FieldError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netlab.api.meta import Object
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, unsupported
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, listed, required, unsupported
 from netlab.apiserver.validation.pods import pod_template
 from netlab.apiserver.validation.resources import NEGATIVE
 
@@ -26,7 +26,11 @@ def controller(spec: Object, path: str) -> Iterator[FieldError]:
         return
     labels = (template.get("metadata") or {}).get("labels") or {}
     if any(labels.get(key) != value for key, value in selector.items()):
-        yield invalid(f"{path}.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
+        yield invalid(
+            f"{path}.template.metadata.labels",
+            listed((template.get("metadata") or {}).get("labels")),
+            "`selector` does not match template `labels`",
+        )
     yield from pod_template(template, f"{path}.template")
     inner = template.get("spec") or {}
     policy = inner.get("restartPolicy", "")

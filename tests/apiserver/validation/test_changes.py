@@ -43,6 +43,7 @@ def box(**changes: Any) -> list[Object]:
     change(a_pod()),
     change(a_pod(), containers=box(image="other")),
     change(a_pod(), activeDeadlineSeconds=5),
+    change(a_pod(), hostNetwork=False, priorityClassName="", nodeSelector={}, hostAliases=[]),
     change(a_pod(activeDeadlineSeconds=9), activeDeadlineSeconds=5),
     change(a_pod(), tolerations=[{"key": "a", "operator": "Exists"}]),
     change(a_pod(tolerations=[{"key": "a", "effect": "NoExecute"}]),
@@ -84,6 +85,8 @@ def test_refused(found: list[str], wanted: list[str]) -> None:
 
 @pytest.mark.parametrize("found", [
     change(a_pod(), hostNetwork=True),
+    change(a_pod(), hostUsers=False),
+    change(a_pod(), dnsConfig={}),
     change(a_pod(), nodeName="n"),
     change(a_pod(), containers=box(command=["x"])),
     change(a_pod(), nodeSelector={"a": "b"}),
@@ -106,7 +109,7 @@ def test_gated_pods_only_ask_for_more(terms: tuple[list[str], ...], wanted: str)
 
 def test_a_deadline_does_not_go_away() -> None:
     assert change(a_pod(activeDeadlineSeconds=5), activeDeadlineSeconds=None)[0] == (
-        "spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value")
+        'spec.activeDeadlineSeconds: Invalid value: "null": must not update from a positive integer to nil value')
 
 
 DEBUGGER = {"name": "e", "image": "i", "imagePullPolicy": "Always", "terminationMessagePolicy": "File",
@@ -212,7 +215,7 @@ def status(**state: Any) -> list[str]:
         ('status.resourceClaimStatuses[0].name: Invalid value: "a": must match the name of an entry in '
         "`spec.resourceClaims`")]),
     (status(containerStatuses=[{"name": "c", "user": {"linux": {"uid": -1, "gid": 0}}}]), [
-        "status.containerStatuses[0].linux.uid: Invalid value: -1: must be between 0 and 4294967295, inclusive"]),
+        "status.containerStatuses[0].linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive"]),
     (status(observedGeneration=-1), ["status.observedGeneration: Invalid value: -1: must be a non-negative integer"]),
 ])
 def test_status(found: list[str], wanted: list[str]) -> None:

@@ -220,3 +220,36 @@ NEW_EVENT = {"regarding": {"namespace": "n"}, "eventTime": NOW, "reportingContro
 ])
 def test_events(found: list[str], wanted: list[str]) -> None:
     assert found == wanted
+
+
+@pytest.mark.parametrize(("metadata", "wanted"), [
+    ({"ownerReferences": [{"apiVersion": "a/", "kind": "", "name": "n", "uid": ""}]}, [
+        'metadata.ownerReferences.apiVersion: Invalid value: "a/": version must not be empty',
+        'metadata.ownerReferences.kind: Invalid value: "": must not be empty',
+        'metadata.ownerReferences.uid: Invalid value: "": must not be empty']),
+    ({"ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "n", "uid": "u"}]}, [
+        ('metadata.ownerReferences: Invalid value: {"apiVersion":"v1","kind":"Event","name":"n","uid":"u"}: /v1, Kind=Event is '
+        "disallowed from being an owner")]),
+    ({"finalizers": ["orphan", "foregroundDeletion"]}, [
+        ('metadata.finalizers: Invalid value: ["orphan","foregroundDeletion"]: finalizer orphan and foregroundDeletion cannot '
+        "be both set")]),
+    ({"finalizers": ["a"]}, [
+        'metadata.finalizers[0]: Invalid value: "a": name is neither a standard finalizer name nor is it fully qualified']),
+])
+def test_metadata(metadata: Object, wanted: list[str]) -> None:
+    assert said(MAPS, metadata) == wanted
+
+
+def test_an_accounts_secrets_are_names() -> None:
+    account: Object = {"metadata": {}, "secrets": [{"kind": "Secret", "name": "s", "namespace": "n"}]}
+    core.ServiceAccountStrategy(kinds.resource("serviceaccounts")).prepare_create(account)
+    assert account["secrets"] == [{"name": "s"}]
+
+
+def test_amounts_are_no_finer_than_thousandths() -> None:
+    limit: Object = {"metadata": {}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "0.1234567", "memory": "1500m"}}]}}
+    LIMITS.default(limit)
+    assert limit["spec"]["limits"][0]["max"] == {"cpu": "124m", "memory": "1500m"}
+    hard: Object = {"metadata": {}, "spec": {"hard": {"cpu": "1n"}}}
+    QUOTAS.default(hard)
+    assert hard["spec"]["hard"] == {"cpu": "1m"}

@@ -159,3 +159,11 @@ def test_defaults_of_a_template() -> None:
     assert spec["containers"][0]["ports"] == [{"containerPort": 1, "protocol": "TCP"}]
     assert spec["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
     assert spec["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+
+
+@pytest.mark.parametrize(("image", "policy"), [
+    ("i", "Always"), ("i:latest", "Always"), ("i:1", "IfNotPresent"), ("host:5000/a/b", "Always"), ("Host/a", "Always"),
+    (f"i@sha256:{'0' * 64}", "IfNotPresent"), ("A", "IfNotPresent"), ("", "IfNotPresent"), ("a b", "IfNotPresent"),
+])
+def test_which_images_are_always_pulled(image: str, policy: str) -> None:
+    assert a_pod(containers=[{"name": "c", "image": image}])["spec"]["containers"][0]["imagePullPolicy"] == policy

@@ -10,7 +10,7 @@ from netlab.apiserver.validation import names
 from tests.apiserver.validation.cases import bad, container, pod
 
 FORM = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
-RANGE = "must be between 0 and 4294967295, inclusive"
+RANGE = "must be between 0 and 2147483647, inclusive"
 
 
 def whole(spec: dict[str, Any] | None = None, **context: Any) -> list[str]:
@@ -27,8 +27,8 @@ def user(name: str) -> list[str]:
 
 @pytest.mark.parametrize(("found", "wanted"), [
     (whole(fsGroup=-1), [f"fsGroup: Invalid value: -1: {RANGE}"]),
-    (whole(fsGroup=0, runAsUser=1 << 32, runAsGroup=-1, supplementalGroups=[0, -1]), [
-        f"runAsUser: Invalid value: 4294967296: {RANGE}", f"runAsGroup: Invalid value: -1: {RANGE}",
+    (whole(fsGroup=0, runAsUser=1 << 31, runAsGroup=-1, supplementalGroups=[0, -1]), [
+        f"runAsUser: Invalid value: 2147483648: {RANGE}", f"runAsGroup: Invalid value: -1: {RANGE}",
         f"supplementalGroups[1]: Invalid value: -1: {RANGE}"]),
     (whole({"shareProcessNamespace": True, "hostPID": True}), [
         "shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled"]),
@@ -77,8 +77,8 @@ def test_pods(found: list[str], wanted: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("found", "wanted"), [
-    (own(runAsUser=-1, runAsGroup=1 << 32), [
-        f"runAsUser: Invalid value: -1: {RANGE}", f"runAsGroup: Invalid value: 4294967296: {RANGE}"]),
+    (own(runAsUser=-1, runAsGroup=1 << 31), [
+        f"runAsUser: Invalid value: -1: {RANGE}", f"runAsGroup: Invalid value: 2147483648: {RANGE}"]),
     (own(procMount="x"), ['procMount: Unsupported value: "x": supported values: "Default", "Unmasked"']),
     (own(procMount="Unmasked"), [
         'procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`']),
