@@ -17,7 +17,9 @@ from netlab.api.schema import Struct, Type, struct_of
 _DROPPED = frozenset(("string", "boolean", "int32", "int64", "uint32", "uint64", "double", "float", "byte", "list",
                       "map"))
 _ALWAYS = frozenset((("ClusterRole", "rules"), ("Role", "rules"), ("EndpointSlice", "ports"),
-                     ("Event", "reportingComponent"), ("Event", "reportingInstance")))
+                     ("Event", "reportingComponent"), ("Event", "reportingInstance"),
+                     ("CustomResourceDefinitionStatus", "conditions"),
+                     ("CustomResourceDefinitionStatus", "storedVersions")))
 _Inner = Callable[[Any], Any]
 
 

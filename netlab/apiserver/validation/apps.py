@@ -150,7 +150,7 @@ def template_labels(spec: Object, path: str) -> list[FieldError]:
     """Check that the selector finds the Pods that are made; one that can't be read is told elsewhere."""
     found = spec.get("selector")
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if found is not None and (label_selector(found, "") or selectors.from_object(found).matches(labels or {})):
+    if found is not None and (not _readable(found) or selectors.from_object(found).matches(labels or {})):
         return []
     return [invalid(f"{path}.template.metadata.labels", listed(labels), _MISMATCH)]
 
@@ -170,10 +170,14 @@ def _selector(spec: Object, path: str, kind: str) -> list[FieldError]:
     return errors
 
 
+def _readable(selector: Object) -> bool:
+    return next(label_selector(selector, ""), None) is None
+
+
 def _template(spec: Object, path: str, kind: str) -> list[FieldError]:
     """Check labels and template; not if the selector can't be read (apimachinery's LabelSelectorAsSelector)."""
     found = spec.get("selector")
-    if found is not None and label_selector(found, ""):
+    if found is not None and not _readable(found):
         return [invalid(f"{path}.selector", found, "" if kind == "StatefulSet" else "invalid label selector")]
     everything = found is not None and selectors.from_object(found).empty
     errors = [] if everything else template_labels(spec, path)

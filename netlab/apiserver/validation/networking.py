@@ -14,6 +14,7 @@ from netlab.apiserver.validation.errors import (
     required,
     too_long,
     too_many,
+    unsupported,
 )
 from netlab.apiserver.validation.selectors import label_selector
 
@@ -43,7 +44,7 @@ def network_policy(spec: Object, path: str) -> list[FieldError]:
     kinds = spec.get("policyTypes") or []
     if len(kinds) > 2:
         return [*errors, invalid(f"{path}.policyTypes", kinds, "may not specify more than two policyTypes")]
-    return errors + [not_supported(f"{path}.policyTypes[{at}]", kind, _DIRECTIONS, in_order=True)
+    return errors + [unsupported(f"{path}.policyTypes[{at}]", kind, _DIRECTIONS)
                      for at, kind in enumerate(kinds) if kind not in _DIRECTIONS]
 
 
@@ -51,7 +52,7 @@ def _policy_port(port: Object, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     protocol, number, end = port.get("protocol"), port.get("port"), port.get("endPort")
     if protocol is not None and protocol not in _PROTOCOLS:
-        errors.append(not_supported(f"{path}.protocol", protocol, _PROTOCOLS, in_order=True))
+        errors.append(unsupported(f"{path}.protocol", protocol, _PROTOCOLS))
     if number is None:
         return errors if end is None else [
             *errors, invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")]
