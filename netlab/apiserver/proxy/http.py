@@ -9,7 +9,7 @@ from urllib.parse import quote
 from netlab.api.meta import Object
 from netlab.apiserver import status
 from netlab.apiserver.call import Call
-from netlab.apiserver.http import Response
+from netlab.apiserver.http import Reply, Response
 
 
 async def pod(call: Call) -> Response:
@@ -94,7 +94,14 @@ async def _forward(call: Call, scheme: str, address: str, port: int) -> Response
     host = f"[{address}]" if ":" in address else address
     query = f"?{call.request.raw_query}" if call.request.raw_query else ""
     path = quote(call.target.rest, safe="/:@!$&'()*+,;=")
-    return await call.api.kubelets.forward(call.request, f"{scheme}://{host}:{port}/{path}{query}",
-                                           secure=scheme == "https")
+    if path and call.request.path.endswith("/"):
+        path += "/"  # it makes a difference to where relative links lead
+    if not path and not call.request.path.endswith("/") and call.request.method in ("GET", "HEAD"):
+        return Reply(status=301, headers={"Location": f"{call.request.path}/{query}"})  # so that relative links work
+    return await call.api.kubelets.forward(call.request, f"{scheme}://{host}:{port}/{path}{query}", known=False,
+                                           prefix=prefix_of(call))
 
 
+def prefix_of(call: Call) -> str:
+    """Return the path of the proxy: what stands before the path that is asked of the other server."""
+    return call.request.path.removesuffix("/").removesuffix(call.target.rest.strip("/")).rstrip("/")

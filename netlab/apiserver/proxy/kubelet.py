@@ -11,6 +11,7 @@ from netlab.apiserver import status, websocket
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply, Response, Stream
 from netlab.apiserver.options import Options
+from netlab.apiserver.proxy.http import prefix_of
 from netlab.apiserver.verbs.get import current
 from netlab.errors import ApiError, UsageError
 from netlab.serving.shown import Shown
@@ -101,7 +102,8 @@ async def node(call: Call) -> Response:
     name, _, port = call.name.partition(":")
     query = f"?{call.request.raw_query}" if call.request.raw_query else ""
     base = await _kubelet(call, name, port)
-    return await call.api.kubelets.forward(call.request, f"{base}/{quote(call.target.rest, safe='/:@')}{query}")
+    return await call.api.kubelets.forward(call.request, f"{base}/{quote(call.target.rest, safe='/:@')}{query}",
+                                           prefix=prefix_of(call))
 
 
 async def _stream(call: Call, what: str) -> Response:

@@ -18,6 +18,7 @@ from netlab import daemon
 from netlab.apiserver import status
 from netlab.apiserver.auth.authenticate import SUBPROTOCOL
 from netlab.apiserver.http import Duplex, Reply, Request, Response, Sink, Stream, Upgrade
+from netlab.apiserver.proxy.rewrite import Links, Page
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,17 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, request: Request, url: str, *, secure: bool = True, server_name: str = "",
-                      headers: Mapping[str, str] | None = None) -> Response:
+    async def forward(self, request: Request, url: str, *, known: bool = True, server_name: str = "",
+                      headers: Mapping[str, str] | None = None, prefix: str = "") -> Response:
         """Send the request on to `url` and return the answer.
 
+        `known` servers show a certificate that is verified, and are shown ours; others (Pods) may show any.
         `server_name` is whose certificate is expected when it is not the URL's host's; a value in `headers` may hold
-        several, with NUL between, for a header that is sent several times.
+        several, with NUL between, for a header that is sent several times. With a `prefix`, the path of the proxy in
+        front of the other server's, links in the answer are led through it.
 
         Raises:
-            ApiError: 502-like trouble as 503 ServiceUnavailable: nobody answers there.
+            ApiError: nobody answers there: 500, and 503 with a prefix.
         """
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, force_close=True,
@@ -72,40 +75,54 @@ class Upstream:
         if server_name:
             sent["Host"] = server_name
         body = b"" if upgrade else await request.body()
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         from yarl import URL
 
+        target = URL(url, encoded=True)
+        links = Links(prefix, request.headers.get("Host", ""), target.authority) if prefix else None
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
                 answer = await self._session.request(
-                    request.method, URL(url, encoded=True), headers=sent, data=body or None, timeout=timeout,
-                    allow_redirects=False, ssl=self._tls if secure else True, server_hostname=server_name or None)
+                    request.method, target, headers=sent, data=body or None, timeout=timeout,
+                    allow_redirects=False, ssl=self._tls if known else False, server_hostname=server_name or None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise status.internal(f"error dialing backend: {error or type(error).__name__}") from None
+            said = str(error) or type(error).__name__
+            raise status.unavailable(f"error trying to reach service: {said}") if prefix else \
+                status.internal(f"error dialing backend: {said}") from None
         if answer.status == 101:
             return Upgrade(lambda duplex: _pipe(duplex, answer), _switching(answer))
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
-                return await _answer(answer)
+                return await _answer(answer, links)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             answer.close()
             raise status.internal(f"error reading from the backend: {error or type(error).__name__}") from None
 
 
-async def _answer(answer: aiohttp.ClientResponse) -> Response:
+async def _answer(answer: aiohttp.ClientResponse, links: Links | None) -> Response:
     kind = answer.headers.get("Content-Type", "application/octet-stream")
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in {
         *_HOP, "content-type", "date", "server", "cache-control"}}
+    page: Page | None = None
+    if links is not None:
+        if "Location" in headers:
+            headers["Location"] = links.lead(headers["Location"])
+        elif answer.content_type == "text/html" and "Content-Encoding" not in answer.headers:
+            page = Page(links)
     if answer.content_length is not None and answer.content_length <= _PORTION:
         try:
-            return Reply(await answer.read(), answer.status, kind, headers)
+            body = await answer.read()
+            return Reply(page.feed(body) + page.end() if page else body, answer.status, kind, headers)
         finally:
             answer.release()
 
     async def run(sink: Sink) -> None:
         try:
             async for piece in answer.content.iter_any():
-                await sink.write(piece)
+                if led := page.feed(piece) if page else piece:
+                    await sink.write(led)
+            if page and (left := page.end()):
+                await sink.write(left)
         except (aiohttp.ClientError, TimeoutError) as error:
             log.info("the backend broke off: %s", error)
         finally:
