@@ -170,5 +170,5 @@ def _mend(hop: Hop) -> str:
     if hop.chain.startswith("KUBE-") or hop.table == "kube-proxy":
         return "the rule is kube-proxy's: look at the Service that its comment names"
     how = f"iptables -t {hop.table} -D {hop.chain} {hop.rule}" if hop.rule.startswith("-") else \
-        f"nft -a list chain {hop.table} {hop.chain} shows its handle"
+        f"nft -a list ruleset shows its handle, in table {hop.table}, chain {hop.chain}"
     return f"Kubernetes did not write this rule: delete it ({how}), or accept the packet before it"
