@@ -45,6 +45,21 @@ def test_propagation_is_left_to_the_garbage_collector(client: Client, ns: str, p
     assert bad.status == 422
 
 
+def test_who_says_nothing_keeps_the_pods_of_a_job_or_replication_controller(client: Client, ns: str) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    job = {**template, "spec": {**template["spec"], "restartPolicy": "Never"}}
+    for base, spec in ((f"/api/v1/namespaces/{ns}/replicationcontrollers", {"template": template}),
+                       (f"/apis/batch/v1/namespaces/{ns}/jobs", {"template": job})):
+        for name in ("a", "b"):
+            assert client.post(base, {"metadata": {"name": name}, "spec": spec}).status == 201
+        left = client.delete(f"{base}/a")
+        assert client.get(f"{base}/a").json["metadata"]["finalizers"] == ["orphan"]
+        assert ("child pods are preserved by default" in str(left.warnings)) is base.endswith("jobs")
+        taken = client.delete(f"{base}/b", {"propagationPolicy": "Background"})
+        assert not taken.warnings
+        assert client.get(f"{base}/b").status == 404
+
+
 def test_a_running_pod_gets_its_grace(client: Client, ns: str) -> None:
     client.post(pods(ns), pod("p", nodeName="n1", terminationGracePeriodSeconds=17))
     marked = client.delete(pods(ns, "p")).json["metadata"]

@@ -95,6 +95,8 @@ class ReplicaSetStrategy(LastingStrategy):
 class ReplicationControllerStrategy(WorkloadStrategy):
     """ReplicationControllers: the selector is a map, and the template's labels stand in for it."""
 
+    orphans = True
+
     def default(self, obj: Object) -> None:
         """One replica; labels and selector from the template."""
         spec = obj.setdefault("spec", {})

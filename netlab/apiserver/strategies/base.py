@@ -35,6 +35,10 @@ class Strategy:
     """DELETE answers the object instead of a Status."""
     graceful = False
     """`grace` is asked before a deletion."""
+    orphans = False
+    """A deletion that names no propagation policy leaves behind what the object owns."""
+    orphans_warning = ""
+    """What the client is told of that."""
     status_keeps_labels = False
     """A write of the status leaves labels alone (upstream: the apps and batch kinds)."""
     scale_paths: ScalePaths | None = None

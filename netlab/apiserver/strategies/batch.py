@@ -15,6 +15,10 @@ from netlab.apiserver.validation.errors import FieldError
 class JobStrategy(WorkloadStrategy):
     """Jobs: the server makes the selector from the Job's uid."""
 
+    orphans = True
+    orphans_warning = ("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to "
+                       "remove them or set propagationPolicy=Orphan to suppress this warning")
+
     def default(self, obj: Object) -> None:
         """Fill in the spec; the template's labels stand in for the Job's."""
         super().default(obj)

@@ -40,6 +40,7 @@ async def delete(call: Call) -> Reply:
         ApiError: 400, 403, 404, 409 (a precondition), 422.
     """
     options = await options_of(call)
+    warn(call, options)
     kv, obj, gone = await remove(call, options)
     if gone and not call.endpoint.strategy.returns_deleted:
         resource = call.endpoint.resource
@@ -47,6 +48,13 @@ async def delete(call: Call) -> Reply:
         details |= {"kind": resource.plural, "uid": obj["metadata"].get("uid", "")}
         return Reply(encoded(status.success(details=details)))
     return render.one(call, kv) if kv is not None else render.one_object(call, obj)
+
+
+def warn(call: Call, options: Options) -> None:
+    """Tell the client what its silence about the propagation policy leaves behind."""
+    said = call.endpoint.strategy.orphans_warning
+    if said and options.propagation is None:
+        call.request.warnings.append(said)
 
 
 async def options_of(call: Call) -> Options:
@@ -143,7 +151,7 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
 def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> Object | None:
     """Return the object as a deletion leaves it, or None when it goes at once."""
     metadata = obj["metadata"]
-    _propagate(metadata, options.propagation)
+    _propagate(metadata, options.propagation, orphans=strategy.orphans)
     already = "deletionTimestamp" in metadata
     grace = strategy.grace(obj, options.grace) if strategy.graceful else 0
     if already:
@@ -163,10 +171,15 @@ def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> 
     return None if strategy.gone(obj) else obj
 
 
-def _propagate(metadata: Object, policy: str | None) -> None:
-    """Set the finalizers that carry the policy to the garbage collector; no policy keeps what is there."""
+def _propagate(metadata: Object, policy: str | None, *, orphans: bool) -> None:
+    """Set the finalizers that carry the policy to the garbage collector.
+
+    Without a policy those count that are there, and without them the kind's own (`orphans`) does.
+    """
     if policy is None:
-        return
+        if not orphans or {ORPHAN, FOREGROUND} & set(metadata.get("finalizers") or ()):
+            return
+        policy = "Orphan"
     wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy, "")
     finalizers = [name for name in metadata.get("finalizers") or [] if name not in (ORPHAN, FOREGROUND)]
     if wanted:

@@ -8,7 +8,7 @@ from netlab.apiserver import render
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.selection import key_prefix, selection
-from netlab.apiserver.verbs.delete import options_of, remove
+from netlab.apiserver.verbs.delete import options_of, remove, warn
 from netlab.apiserver.verbs.list import Page, collect, page_of
 from netlab.errors import ApiError
 
@@ -21,6 +21,7 @@ async def deletecollection(call: Call) -> Reply:
     """
     chosen = selection(call)
     options = await options_of(call)
+    warn(call, options)
     prefix = key_prefix(call, chosen)
     page = await page_of(call)
     kvs, revision, _, _ = await collect(call, chosen, prefix, Page(limit=page.limit))
