@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests import client_binaries
 from tests.apiserver.fake_kubelet import FakeKubelet
+from tests.apiserver.hook_server import HookServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -280,6 +281,13 @@ def server(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 @pytest.fixture(scope="module")
 def kubelet(pki: Pki) -> Iterator[FakeKubelet]:
     running = FakeKubelet(pki)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def hooks(pki: Pki) -> Iterator[HookServer]:
+    running = HookServer(pki)
     yield running
     running.close()
 

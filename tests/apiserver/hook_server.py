@@ -8,9 +8,10 @@ import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.apiserver.conftest import Pki
+if TYPE_CHECKING:
+    from tests.apiserver.conftest import Pki
 
 Answers = Callable[[dict[str, Any]], dict[str, Any]]
 """The request of an AdmissionReview → its response, without the uid."""

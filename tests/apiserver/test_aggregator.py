@@ -86,13 +86,18 @@ def server(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     assert "Traceback" not in running.log.read_text()
 
 
-@pytest.fixture(scope="module")
-def wardle(server: Server, pki: Pki) -> Iterator[Wardle]:
+def behind_a_service(pki: Pki, server: Server) -> Wardle:
+    """Start a server that the Service default/api leads to."""
     pki.issue("wardle", "wardle", usage=ExtendedKeyUsageOID.SERVER_AUTH, sans=[x509.DNSName("api.default.svc")])
     running = Wardle(pki, "wardle")
-    client = server.client()
-    client.post("/api/v1/namespaces/default/services", {"metadata": {"name": "api"}, "spec": {
+    server.client().post("/api/v1/namespaces/default/services", {"metadata": {"name": "api"}, "spec": {
         "type": "ExternalName", "externalName": "localhost", "ports": [{"port": running.port}]}})
+    return running
+
+
+@pytest.fixture(scope="module")
+def wardle(server: Server, pki: Pki) -> Iterator[Wardle]:
+    running, client = behind_a_service(pki, server), server.client()
     answer = client.post(APIS, {"metadata": {"name": "v1.wardle.example.com"}, "spec": {
         "group": "wardle.example.com", "version": "v1", "groupPriorityMinimum": 2000, "versionPriority": 200,
         "caBundle": base64.b64encode((pki.dir / "ca.crt").read_bytes()).decode(),

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.apiserver.conftest import Client, Kubectl, Pki, Server
 from tests.apiserver.hook_server import HookServer, patch
-from tests.apiserver.test_aggregator import Wardle, available
+from tests.apiserver.test_aggregator import Wardle, available, behind_a_service
 
 HOOKS = "/apis/admissionregistration.k8s.io/v1"
 DEPLOYMENT = """
@@ -39,13 +37,6 @@ def server(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def hooks(pki: Pki) -> Iterator[HookServer]:
-    running = HookServer(pki)
-    yield running
-    running.close()
 
 
 @pytest.fixture
@@ -168,11 +159,7 @@ def test_quota_is_kept_and_told(kubectl: Kubectl, client: Client, ns: str) -> No
 
 @pytest.fixture(scope="module")
 def wardle(server: Server, pki: Pki) -> Iterator[Wardle]:
-    pki.issue("wardle", "wardle", usage=ExtendedKeyUsageOID.SERVER_AUTH, sans=[x509.DNSName("api.default.svc")])
-    running = Wardle(pki, "wardle")
-    client = server.client()
-    client.post("/api/v1/namespaces/default/services", {"metadata": {"name": "api"}, "spec": {
-        "type": "ExternalName", "externalName": "localhost", "ports": [{"port": running.port}]}})
+    running = behind_a_service(pki, server)
     yield running
     running.close()
 

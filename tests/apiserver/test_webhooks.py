@@ -15,13 +15,6 @@ from tests.apiserver.hook_server import HookServer, patch
 API = "/apis/admissionregistration.k8s.io/v1"
 
 
-@pytest.fixture(scope="module")
-def hooks(pki: Pki) -> Iterator[HookServer]:
-    running = HookServer(pki)
-    yield running
-    running.close()
-
-
 @pytest.fixture
 def register(client: Client, hooks: HookServer, ns: str) -> Iterator[Any]:
     """Register webhooks for the test's own namespace; they go with the test."""

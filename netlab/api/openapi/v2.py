@@ -14,6 +14,7 @@ from typing import Any
 from netlab.api.kinds import Resource
 from netlab.api.openapi.paths import PATCH_TYPES, QUERY, Operation, Path, definitions, paths
 from netlab.api.openapi.schemas import closure, definition, reference
+from netlab.api.pack import chunk, varint
 from netlab.api.schema import table
 
 ACCEPT = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -44,7 +45,7 @@ def protobuf(resources: Sequence[Resource]) -> bytes:
 
 def more(definitions: dict[str, Any]) -> bytes:
     """Return what is appended to a document in protobuf for more definitions: a message that comes twice is merged."""
-    return _chunk(9, _named_schemas(definitions)) if definitions else b""
+    return chunk(9, _named_schemas(definitions)) if definitions else b""
 
 
 @lru_cache(maxsize=2)
@@ -56,9 +57,9 @@ def _json(resources: tuple[Resource, ...]) -> bytes:
 def _protobuf(resources: tuple[Resource, ...]) -> bytes:
     whole = document(resources)
     info = _text(1, whole["info"]["title"]) + _text(2, whole["info"]["version"])
-    routes = b"".join(_chunk(2, _text(1, path) + _chunk(2, _path_item(node))) for path, node in whole["paths"].items())
-    return (_text(1, whole["swagger"]) + _chunk(2, info) + _chunk(8, routes)
-            + _chunk(9, _named_schemas(whole["definitions"])))
+    routes = b"".join(chunk(2, _text(1, path) + chunk(2, _path_item(node))) for path, node in whole["paths"].items())
+    return (_text(1, whole["swagger"]) + chunk(2, info) + chunk(8, routes)
+            + chunk(9, _named_schemas(whole["definitions"])))
 
 
 def _path(path: Path) -> dict[str, Any]:
@@ -90,47 +91,34 @@ def _operation(operation: Operation) -> dict[str, Any]:
 _METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _chunk(number: int, data: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
 def _text(number: int, text: str) -> bytes:
-    return _chunk(number, text.encode())
+    return chunk(number, text.encode())
 
 
 def _flag(number: int) -> bytes:
-    return _varint(number << 3) + b"\1"
+    return varint(number << 3) + b"\1"
 
 
 def _extensions(number: int, node: dict[str, Any]) -> bytes:
     """Return the x-… members as repeated NamedAny {1: name, 2: Any {2: YAML}}; JSON is YAML."""
-    return b"".join(_chunk(number, _text(1, name) + _chunk(2, _text(2, json.dumps(value))))
+    return b"".join(chunk(number, _text(1, name) + chunk(2, _text(2, json.dumps(value))))
                     for name, value in node.items() if name.startswith("x-"))
 
 
 def _path_item(node: dict[str, Any]) -> bytes:
-    parts = [_chunk(number, _operation_item(node[method])) for method, number in _METHODS.items() if method in node]
-    return b"".join(parts) + b"".join(_chunk(9, _parameter(one)) for one in node["parameters"])
+    parts = [chunk(number, _operation_item(node[method])) for method, number in _METHODS.items() if method in node]
+    return b"".join(parts) + b"".join(chunk(9, _parameter(one)) for one in node["parameters"])
 
 
 def _operation_item(node: dict[str, Any]) -> bytes:
     out = b"".join(_text(1, tag) for tag in node["tags"]) + _text(5, node["operationId"])
     out += b"".join(_text(6, one) for one in node["produces"]) + b"".join(_text(7, one) for one in node["consumes"])
-    out += b"".join(_chunk(8, _parameter(one)) for one in node["parameters"])
+    out += b"".join(chunk(8, _parameter(one)) for one in node["parameters"])
     for code, answer in node["responses"].items():
         response = _text(1, answer["description"])
         if "schema" in answer:
-            response += _chunk(2, _chunk(1, _schema(answer["schema"])))
-        out += _chunk(9, _chunk(1, _text(1, code) + _chunk(2, _chunk(1, response))))
+            response += chunk(2, chunk(1, _schema(answer["schema"])))
+        out += chunk(9, chunk(1, _text(1, code) + chunk(2, chunk(1, response))))
     return out + _extensions(13, node)
 
 
@@ -138,34 +126,34 @@ def _parameter(node: dict[str, Any]) -> bytes:
     """Return a ParametersItem {1: Parameter {1: body, 2: non-body {3: query, 4: path}}}."""
     required = _flag(4 if node["in"] == "body" else 1) if node.get("required") else b""
     if node["in"] == "body":
-        return _chunk(1, _chunk(1, _text(2, node["name"]) + _text(3, "body") + required
-                                + _chunk(5, _schema(node["schema"]))))
+        return chunk(1, chunk(1, _text(2, node["name"]) + _text(3, "body") + required
+                                + chunk(5, _schema(node["schema"]))))
     place, kind, unique = (3, 6, 20) if node["in"] == "query" else (4, 5, 19)
     item = required + _text(2, node["in"]) + _text(4, node["name"]) + _text(kind, node["type"]) + _flag(unique)
-    return _chunk(1, _chunk(2, _chunk(place, item)))
+    return chunk(1, chunk(2, chunk(place, item)))
 
 
 def _named_schemas(nodes: dict[str, Any]) -> bytes:
-    return b"".join(_chunk(1, _text(1, name) + _chunk(2, _schema(node))) for name, node in nodes.items())
+    return b"".join(chunk(1, _text(1, name) + chunk(2, _schema(node))) for name, node in nodes.items())
 
 
 def _schema(node: dict[str, Any]) -> bytes:
     out = b"".join(_text(number, node[key]) for key, number in (("$ref", 1), ("format", 2), ("description", 4))
                    if key in node)
     if "default" in node:
-        out += _chunk(5, _text(2, json.dumps(node["default"])))
+        out += chunk(5, _text(2, json.dumps(node["default"])))
     out += b"".join(_text(19, name) for name in node.get("required", ()))
-    out += b"".join(_chunk(20, _text(2, json.dumps(value))) for value in node.get("enum", ()))
+    out += b"".join(chunk(20, _text(2, json.dumps(value))) for value in node.get("enum", ()))
     if "additionalProperties" in node:
         values = node["additionalProperties"]
         if isinstance(values, dict):
-            out += _chunk(21, _chunk(1, _schema(values)))
+            out += chunk(21, chunk(1, _schema(values)))
         elif values:
-            out += _chunk(21, _flag(2))
+            out += chunk(21, _flag(2))
     if "type" in node:
-        out += _chunk(22, _text(1, node["type"]))
+        out += chunk(22, _text(1, node["type"]))
     if "items" in node:
-        out += _chunk(23, _chunk(1, _schema(node["items"])))
+        out += chunk(23, chunk(1, _schema(node["items"])))
     if "properties" in node:
-        out += _chunk(25, _named_schemas(node["properties"]))
+        out += chunk(25, _named_schemas(node["properties"]))
     return out + _extensions(31, node)

@@ -16,6 +16,7 @@ from netlab.apiserver.validation.errors import (
     not_supported,
     required,
     unsupported,
+    wrong,
 )
 from netlab.apiserver.validation.pods import pod_template
 from netlab.apiserver.validation.selectors import label_selector
@@ -107,8 +108,7 @@ def statefulset(spec: Object, path: str, *, new: bool = True) -> list[FieldError
     errors += counts(spec, ("replicas", "minReadySeconds"), path)
     errors += counts(spec.get("ordinals") or {}, ("start",), f"{path}.ordinals")
     if new and spec.get("serviceName"):
-        errors += [invalid(f"{path}.serviceName", spec["serviceName"], said)
-                   for said in names.dns_label(spec["serviceName"])]
+        errors += wrong(f"{path}.serviceName", spec["serviceName"], names.dns_label(spec["serviceName"]))
     errors += _selector(spec, path, "statefulset")
     return [*errors, *_template(_with_claims(spec), path, "StatefulSet")]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from netlab.api.meta import Object
 from netlab.apiserver.validation import meta, names
-from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, not_supported, required, too_many
+from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, not_supported, required, too_many, wrong
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("FQDN", "IPv4", "IPv6")
@@ -28,20 +28,17 @@ def endpoints(subsets: list[Any], path: str) -> list[FieldError]:
                 spot = f"{field}.{part}[{number}]"
                 errors += _ip(address.get("ip", ""), f"{spot}.ip")
                 if address.get("hostname"):
-                    errors += [invalid(f"{spot}.hostname", address["hostname"], said)
-                               for said in names.dns_label(address["hostname"])]
+                    errors += wrong(f"{spot}.hostname", address["hostname"], names.dns_label(address["hostname"]))
                 if address.get("nodeName") is not None:
-                    errors += [invalid(f"{spot}.nodeName", address["nodeName"], said)
-                               for said in names.dns_subdomain(address["nodeName"])]
+                    errors += wrong(f"{spot}.nodeName", address["nodeName"], names.dns_subdomain(address["nodeName"]))
         ports = subset.get("ports") or []
         for number, port in enumerate(ports):
             spot = f"{field}.ports[{number}]"
             if len(ports) > 1 and not port.get("name"):
                 errors.append(required(f"{spot}.name"))
             elif port.get("name"):
-                errors += [invalid(f"{spot}.name", port["name"], said) for said in names.dns_label(port["name"])]
-            errors += [invalid(f"{spot}.port", port.get("port", 0), said)
-                       for said in names.port_number(port.get("port"))]
+                errors += wrong(f"{spot}.name", port["name"], names.dns_label(port["name"]))
+            errors += wrong(f"{spot}.port", port.get("port", 0), names.port_number(port.get("port")))
             if port.get("protocol") not in _PROTOCOLS:
                 errors.append(not_supported(f"{spot}.protocol", port.get("protocol"), _PROTOCOLS))
             errors += _app_protocol(port, spot)
@@ -71,9 +68,9 @@ def endpoint_slice(obj: Object) -> list[FieldError]:
             errors.append(duplicate(f"ports[{at}].name", name))
         seen.add(name)
         if name:
-            errors += [invalid(f"ports[{at}].name", name, said) for said in names.dns_label(name)]
+            errors += wrong(f"ports[{at}].name", name, names.dns_label(name))
         if port.get("port") is not None:
-            errors += [invalid(f"ports[{at}].port", port["port"], said) for said in names.port_number(port["port"])]
+            errors += wrong(f"ports[{at}].port", port["port"], names.port_number(port["port"]))
         if port.get("protocol") not in _PROTOCOLS:
             errors.append(not_supported(f"ports[{at}].protocol", port.get("protocol"), _PROTOCOLS))
         errors += _app_protocol(port, f"ports[{at}]")
@@ -102,16 +99,16 @@ def _endpoint(endpoint: Object, path: str, kind: str) -> list[FieldError]:
         errors += _address(address, kind, f"{path}.addresses[{at}]")
     node, hostname = endpoint.get("nodeName"), endpoint.get("hostname")
     if node is not None:
-        errors += [invalid(f"{path}.nodeName", node, said) for said in names.dns_subdomain(node)]
+        errors += wrong(f"{path}.nodeName", node, names.dns_subdomain(node))
     topology, field = endpoint.get("deprecatedTopology") or {}, f"{path}.deprecatedTopology"
     if len(topology) > _TOPOLOGY:
         errors.append(too_many(field, len(topology), _TOPOLOGY))
     for key, value in topology.items():
-        errors += [invalid(field, key, said) for said in names.qualified_name(key)]
+        errors += wrong(field, key, names.qualified_name(key))
         if key == "topology.kubernetes.io/zone":
             errors.append(invalid(f"{field}[{key}]", value, "use zone field instead"))
     if hostname is not None:
-        errors += [invalid(f"{path}.hostname", hostname, said) for said in names.dns_label(hostname)]
+        errors += wrong(f"{path}.hostname", hostname, names.dns_label(hostname))
     hints = endpoint.get("hints") or {}
     return [*errors, *_hints(hints.get("forZones") or [], f"{path}.hints.forZones", names.label_value),
             *_hints(hints.get("forNodes") or [], f"{path}.hints.forNodes", names.dns_subdomain)]

@@ -21,6 +21,7 @@ from netlab.apiserver.validation.errors import (
     too_many,
     unsupported,
     without_value,
+    wrong,
 )
 from netlab.apiserver.validation.pods import pod_template
 from netlab.apiserver.validation.selectors import label_selector
@@ -246,7 +247,7 @@ def _conditions(patterns: list[Object], path: str) -> list[FieldError]:
     errors = [too_many(path, len(patterns), _PATTERNS)] if len(patterns) > _PATTERNS else []
     for at, pattern in enumerate(patterns):
         kind = pattern.get("type", "")
-        errors += [invalid(f"{path}[{at}].type", kind, said) for said in names.qualified_name(kind)]
+        errors += wrong(f"{path}[{at}].type", kind, names.qualified_name(kind))
         errors += _one_of(pattern.get("status", ""), _STATES, f"{path}[{at}].status")
     return errors
 

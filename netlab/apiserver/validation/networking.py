@@ -15,6 +15,7 @@ from netlab.apiserver.validation.errors import (
     too_long,
     too_many,
     unsupported,
+    wrong,
 )
 from netlab.apiserver.validation.selectors import label_selector
 
@@ -57,11 +58,11 @@ def _policy_port(port: Object, path: str) -> list[FieldError]:
         return errors if end is None else [
             *errors, invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")]
     if isinstance(number, int):
-        errors += [invalid(f"{path}.port", number, said) for said in names.port_number(number)]
+        errors += wrong(f"{path}.port", number, names.port_number(number))
         if end is not None:
             if end < number:
                 errors.append(invalid(f"{path}.endPort", number, "must be greater than or equal to `port`"))
-            errors += [invalid(f"{path}.endPort", end, said) for said in names.port_number(end)]
+            errors += wrong(f"{path}.endPort", end, names.port_number(end))
         return errors
     if end is not None:
         errors.append(invalid(f"{path}.endPort", end, "may not be specified when `port` is non-numeric"))
@@ -124,11 +125,11 @@ def ingress(spec: Object, path: str) -> list[FieldError]:
         for index, host in enumerate(entry.get("hosts") or []):
             errors += _domain(host, f"{path}.tls[{at}].hosts[{index}]")
         if entry.get("secretName"):
-            errors += [invalid(f"{path}.tls[{at}].secretName", entry["secretName"], said)
-                       for said in names.dns_subdomain(entry["secretName"])]
+            errors += wrong(f"{path}.tls[{at}].secretName", entry["secretName"],
+                            names.dns_subdomain(entry["secretName"]))
     if spec.get("ingressClassName") is not None:
-        errors += [invalid(f"{path}.ingressClassName", spec["ingressClassName"], said)
-                   for said in names.dns_subdomain(spec["ingressClassName"])]
+        errors += wrong(f"{path}.ingressClassName", spec["ingressClassName"],
+                        names.dns_subdomain(spec["ingressClassName"]))
     return errors
 
 
@@ -188,16 +189,15 @@ def _backend(backend: Object, path: str) -> list[FieldError]:
     if not service.get("name"):
         errors.append(required(f"{path}.service.name"))
     else:
-        errors += [invalid(f"{path}.service.name", service["name"], said)
-                   for said in names.dns_label(service["name"])]
+        errors += wrong(f"{path}.service.name", service["name"], names.dns_label(service["name"]))
     port = service.get("port") or {}
     name, number = port.get("name"), port.get("number")
     if name and number:
         errors.append(invalid(path, "", "cannot set both port name & port number"))
     elif name:
-        errors += [invalid(f"{path}.service.port.name", name, said) for said in names.port_name(name)]
+        errors += wrong(f"{path}.service.port.name", name, names.port_name(name))
     elif number:
-        errors += [invalid(f"{path}.service.port.number", number, said) for said in names.port_number(number)]
+        errors += wrong(f"{path}.service.port.number", number, names.port_number(number))
     else:
         errors.append(required(path, "port name or number is required"))
     return errors
@@ -277,15 +277,13 @@ def address(spec: Object, path: str) -> list[FieldError]:
         return [required(f"{path}.parentRef")]
     errors: list[FieldError] = []
     if parent.get("group"):
-        errors += [invalid(f"{path}.parentRef.group", parent["group"], said)
-                   for said in names.dns_subdomain(parent["group"])]
+        errors += wrong(f"{path}.parentRef.group", parent["group"], names.dns_subdomain(parent["group"]))
     for part in ("resource", "name"):
         value = parent.get(part, "")
         if not value:
             errors.append(required(f"{path}.parentRef.{part}"))
         else:
-            errors += [invalid(f"{path}.parentRef.{part}", value, said) for said in names.path_segment(value)]
+            errors += wrong(f"{path}.parentRef.{part}", value, names.path_segment(value))
     if parent.get("namespace"):
-        errors += [invalid(f"{path}.parentRef.namespace", parent["namespace"], said)
-                   for said in names.path_segment(parent["namespace"])]
+        errors += wrong(f"{path}.parentRef.namespace", parent["namespace"], names.path_segment(parent["namespace"]))
     return errors

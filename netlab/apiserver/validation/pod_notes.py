@@ -75,37 +75,20 @@ def same_profiles(notes: Notes | None, spec: Object, path: str) -> Iterator[Fiel
     if not notes:
         return
     whole = spec.get("securityContext") or {}
-    if _SECCOMP in notes:
-        yield from _same(
-            notes[_SECCOMP],
-            whole.get("seccompProfile"),
-            f"{path}.securityContext.seccompProfile",
-            "seccomp",
-            _SECCOMP_DEFAULTS,
-        )
-    every = list(containers.every(spec, path))
-    for field, container in every:
-        key, own = f"{_SECCOMP_OF}{container.get('name', '')}", container.get("securityContext") or {}
+    every = [(field, container.get("name", ""), container.get("securityContext") or {})
+             for field, container in containers.every(spec, path)]
+    seccomp = [(_SECCOMP, whole, path), *((f"{_SECCOMP_OF}{name}", own, field) for field, name, own in every)]
+    for key, own, field in seccomp:
         if key in notes:
-            yield from _same(
-                notes[key],
-                own.get("seccompProfile"),
-                f"{field}.securityContext.seccompProfile",
-                "seccomp",
-                _SECCOMP_DEFAULTS,
-            )
+            profile = own.get("seccompProfile")
+            yield from _same(notes[key], profile, f"{field}.securityContext.seccompProfile", "seccomp",
+                             _SECCOMP_DEFAULTS)
     if (spec.get("os") or {}).get("name") == "windows":
         return
-    for field, container in every:
-        key, own = f"{_APPARMOR_OF}{container.get('name', '')}", container.get("securityContext") or {}
-        if key in notes:
-            yield from _same(
-                notes[key],
-                own.get("appArmorProfile") or whole.get("appArmorProfile"),
-                f"{field}.securityContext.appArmorProfile",
-                "apparmor",
-                (_DEFAULT,),
-            )
+    for field, name, own in every:
+        if (key := f"{_APPARMOR_OF}{name}") in notes:
+            profile = own.get("appArmorProfile") or whole.get("appArmorProfile")
+            yield from _same(notes[key], profile, f"{field}.securityContext.appArmorProfile", "apparmor", (_DEFAULT,))
 
 
 def _same(value: str, profile: Object | None, field: str, kind: str, defaults: tuple[str, ...]) -> Iterator[FieldError]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 from netlab.api.meta import Object
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.amounts import amount, at_most_all
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required, wrong
 from netlab.apiserver.validation.selectors import label_selector
 
 _SOURCES = {"ContainerResource": "containerResource", "External": "external", "Object": "object", "Pods": "pods",
@@ -15,9 +13,6 @@ _SOURCES = {"ContainerResource": "containerResource", "External": "external", "O
 _TARGETS = ("AverageValue", "Utilization", "Value")
 _POLICIES = ("Pods", "Percent")
 _SELECT = ("Disabled", "Max", "Min")
-_PERCENT = re.compile(r"[0-9]+%\Z")
-_BAD_PERCENT = ("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
-                "regex used for validation is '[0-9]+%')")
 
 
 def autoscaler(spec: Object, path: str) -> list[FieldError]:
@@ -47,7 +42,7 @@ def _reference(reference: Object, path: str) -> list[FieldError]:
         if not value:
             errors.append(required(f"{path}.{part}"))
         else:
-            errors += [invalid(f"{path}.{part}", value, said) for said in names.path_segment(value)]
+            errors += wrong(f"{path}.{part}", value, names.path_segment(value))
     return errors
 
 
@@ -150,18 +145,10 @@ def budget(spec: Object, path: str) -> list[FieldError]:
         errors.append(invalid(path, spec, "minAvailable and maxUnavailable cannot be both set"))
     for part, value in (("minAvailable", least), ("maxUnavailable", most)):
         if value is not None:
-            errors += _amount(value, f"{path}.{part}")
+            errors += [*amount(value, f"{path}.{part}"), *at_most_all(value, f"{path}.{part}")]
     if spec.get("selector") is not None:
         errors += label_selector(spec["selector"], f"{path}.selector")
     policy = spec.get("unhealthyPodEvictionPolicy")
     if policy is not None and policy not in ("AlwaysAllow", "IfHealthyBudget"):
         errors.append(not_supported(f"{path}.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget")))
     return errors
-
-
-def _amount(value: Any, path: str) -> list[FieldError]:
-    if isinstance(value, str):
-        if not _PERCENT.match(value):
-            return [invalid(path, value, _BAD_PERCENT)]
-        return [invalid(path, value, "must not be greater than 100%")] if int(value[:-1]) > 100 else []
-    return [invalid(path, value, "must be greater than or equal to 0")] if value < 0 else []

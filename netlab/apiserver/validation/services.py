@@ -17,6 +17,7 @@ from netlab.apiserver.validation.errors import (
     not_supported,
     required,
     unsupported,
+    wrong,
 )
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -96,7 +97,7 @@ def load_balancer(obj: Object, old: Object) -> list[FieldError]:
     for at, entry in enumerate(now):
         field, address, mode, name = f"{path}[{at}]", entry.get("ip"), entry.get("ipMode"), entry.get("hostname")
         if address and address not in known:
-            errors += [invalid(f"{field}.ip", address, said) for said in names.ip_address(address)]
+            errors += wrong(f"{field}.ip", address, names.ip_address(address))
         if mode is None and address:
             errors.append(required(f"{field}.ipMode", "must be specified when `ip` is set"))
         elif mode is not None and not address:
@@ -104,7 +105,7 @@ def load_balancer(obj: Object, old: Object) -> list[FieldError]:
         elif mode is not None and mode not in _MODES:
             errors.append(not_supported(f"{field}.ipMode", mode, _MODES))
         if name:
-            errors += [invalid(f"{field}.hostname", name, said) for said in names.dns_subdomain(name)]
+            errors += wrong(f"{field}.hostname", name, names.dns_subdomain(name))
             if not names.ip_address(name):
                 errors.append(invalid(f"{field}.hostname", name, "must be a DNS name, not an IP address"))
     return errors
@@ -145,18 +146,17 @@ def _ports(ports: list[Any], path: str) -> list[FieldError]:
         if len(ports) > 1 and not name:
             errors.append(required(f"{field}.name"))
         elif name:
-            errors += [invalid(f"{field}.name", name, said) for said in names.dns_label(name)]
+            errors += wrong(f"{field}.name", name, names.dns_label(name))
             if name in seen:
                 errors.append(duplicate(f"{field}.name", name))
             seen.add(name)
         number, protocol = port.get("port", 0), port.get("protocol")
-        errors += [invalid(f"{field}.port", number, said) for said in names.port_number(number)]
+        errors += wrong(f"{field}.port", number, names.port_number(number))
         if protocol not in _PROTOCOLS:
             errors.append(not_supported(f"{field}.protocol", protocol, _PROTOCOLS))
         errors += _target(port.get("targetPort"), f"{field}.targetPort")
         if port.get("appProtocol") is not None:
-            errors += [invalid(f"{field}.appProtocol", port["appProtocol"], said)
-                       for said in names.qualified_name(port["appProtocol"])]
+            errors += wrong(f"{field}.appProtocol", port["appProtocol"], names.qualified_name(port["appProtocol"]))
     return errors
 
 
@@ -329,7 +329,7 @@ def _traffic(spec: Object, path: str) -> list[FieldError]:
         errors.append(invalid(f"{path}.healthCheckNodePort", port, "may only be set when `type` is 'LoadBalancer' and "
                               "`externalTrafficPolicy` is 'Local'"))
     elif port:
-        errors += [invalid(f"{path}.healthCheckNodePort", port, said) for said in names.port_number(port)]
+        errors += wrong(f"{path}.healthCheckNodePort", port, names.port_number(port))
     internal = spec.get("internalTrafficPolicy")
     if internal and internal not in ("Cluster", "Local"):
         errors.append(not_supported(f"{path}.internalTrafficPolicy", internal, ("Cluster", "Local")))
