@@ -277,6 +277,7 @@ def test_a_lab_lives_on_an_etcd_of_the_hosts_loopback(netlab, tmp_path, real):
                    "the node boots again", 60)
         eventually(lambda: netlab("kubectl", *kubectl, "create", "configmap", "booted", check=False).returncode == 0, "writes again", 60)
 
+        _settle_on_worker1(netlab, kubectl)  # worker2 will not be there again
         said = netlab("down", *kubectl).stdout
         assert f"its objects are still under /outer in the etcd at {server.url}" in said
         assert netlab.leftovers(name) == []
@@ -288,7 +289,7 @@ def test_a_lab_lives_on_an_etcd_of_the_hosts_loopback(netlab, tmp_path, real):
         pods = json.loads(netlab.kubectl(*kubectl, "get", "pods", "-A", "-o", "json"))["items"]
         here = [one for one in pods if one["spec"]["nodeName"] in ("control-plane", "worker1")]
         assert {row["ready"] for one in here for row in one["status"]["containerStatuses"]} == {True}
-        netlab.kubectl(*kubectl, "exec", "client", "--", "nslookup", "web.default.svc.cluster.local.")  # kube-dns trusts the new API server
+        netlab.kubectl(*kubectl, "exec", "asker", "--", "nslookup", "web.default.svc.cluster.local.")  # kube-dns trusts the new API server
         netlab("down", *kubectl)
         command = next(line for line in said.splitlines() if "to remove them:" in line).split("etcdctl ")[1]
         assert re.fullmatch(r"\d+\n", server.own(*command.split()))
@@ -296,6 +297,18 @@ def test_a_lab_lives_on_an_etcd_of_the_hosts_loopback(netlab, tmp_path, real):
     finally:
         netlab("down", "--name", name, check=False)
         server.kill()
+
+
+def _settle_on_worker1(netlab, kubectl):
+    """Have DNS and a Pod that asks it where the scheduler might not have put them."""
+    netlab.kubectl(*kubectl, "cordon", "worker2")
+    netlab.kubectl(*kubectl, "-n", "kube-system", "rollout", "restart", "deployment/coredns")
+    netlab.kubectl(*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+    spec = json.loads(netlab.kubectl(*kubectl, "get", "pod", "client", "-o", "json"))["spec"]
+    kept = [{part: one[part] for part in ("name", "image", "command", "args") if part in one} for one in spec["containers"]]
+    asker = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asker"}, "spec": {"nodeName": "worker1", "containers": kept}}
+    netlab.kubectl(*kubectl, "create", "-f", "-", input=json.dumps(asker))
+    netlab.kubectl(*kubectl, "wait", "--for=condition=Ready", "pod/asker", "--timeout=90s")
 
 
 def _node_of(pid):
