@@ -1,6 +1,6 @@
 """What every API object has: TypeMeta, ObjectMeta, owner references; read from and written to plain dicts."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
@@ -80,6 +80,14 @@ def timestamp(at: float) -> str:
 def micro_timestamp(at: float) -> str:
     """Return Unix seconds as metav1.MicroTime: RFC 3339, UTC, six digits."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_date(text: str) -> bool:
+    """Tell whether a text is a day as labels have it: 2026-01-31."""
+    try:
+        return len(text) == len("2026-01-31") and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def parse_timestamp(text: str) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from netlab.api import meta
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.apiserver import audit
+from netlab.apiserver import audit, own
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
@@ -63,7 +64,7 @@ class Api:
             self.admission.steps.append(Escalation(self.rbac))
         self.tokens = ServiceAccountTokens(
             issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
-            lookup=self.lookup)
+            lookup=self.lookup, mark=self._mark)
         fixed = bearers.read(options.token_file) if options.token_file else {}
         self.bearers = bearers.Bearers(self.tokens, self.lookup, fixed=fixed, bootstrap=options.bootstrap_tokens)
         self.serving = serving
@@ -102,6 +103,10 @@ class Api:
                 kv = self.store.known(key) or await self.store.get(key)
                 return None if kv is None else endpoint.folder.view(kv)
         return None
+
+    async def _mark(self, secret: Object, labels: dict[str, str]) -> None:
+        await own.merge(self, "secrets", meta.namespace(secret), meta.name(secret), {"metadata": {"labels": labels}},
+                        uid=meta.uid(secret))
 
     async def default_priority(self) -> Object | None:
         """Return the PriorityClass that Pods without one get: the lowest of those that say globalDefault."""

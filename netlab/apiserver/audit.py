@@ -130,6 +130,7 @@ class Log:
         record = Record(self, request, asked, level, omitted, now,
                         request.headers.get("Audit-ID", "")[:64] or str(uuid.uuid4()))
         request.notes = record.notes
+        record.notes.update(request.identified)
         record.write("RequestReceived", now)
         return record
 

@@ -9,30 +9,25 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from typing import Any
 
 import orjson
 
+from netlab.api import meta
 from netlab.api.meta import Object
+from netlab.apiserver import own
 from netlab.apiserver.admission.priority import SYSTEM_CLASSES
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth import aggregate, defaults
 from netlab.apiserver.auth.policy import RBAC
-from netlab.apiserver.call import Call
-from netlab.apiserver.health import ADDRESSES, NAMESPACES_MADE, OWN_SERVICE, PRIORITIES, ROLES, TRUST
-from netlab.apiserver.http import Request, User
-from netlab.apiserver.route import Target
+from netlab.apiserver.health import ADDRESSES, NAMESPACES_MADE, OWN_SERVICE, PRIORITIES, ROLES, TRACKING, TRUST
 from netlab.apiserver.strategies.service import ServiceStrategy
-from netlab.apiserver.verbs.create import store_new
-from netlab.apiserver.verbs.update import copy_of, rewrite
-from netlab.errors import ApiError, NetlabError
-from netlab.store import KeyExists, KeyValue
+from netlab.errors import NetlabError
 
 log = logging.getLogger(__name__)
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SECONDS = 10.0
-_SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
+_TRACKING_MAP = "kube-apiserver-legacy-service-account-token-tracking"
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
@@ -54,7 +49,8 @@ async def namespaces(api: Api) -> None:
         ApiError: the store or a check refused it.
     """
     for name in NAMESPACES:
-        await _create(api, "", "namespaces", "", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
+        await own.create(api, "", "namespaces", "", {"kind": "Namespace", "apiVersion": "v1",
+                                                     "metadata": {"name": name}})
     api.ready.add(NAMESPACES_MADE)
 
 
@@ -70,7 +66,7 @@ async def roles(api: Api) -> None:
 
     async def put(plural: str, wanted: Object, change: defaults.Change) -> None:
         endpoint = api.endpoints[(RBAC, "v1", plural)]
-        there = await _create(api, RBAC, plural, wanted["metadata"].get("namespace", ""), wanted)
+        there = await own.create(api, RBAC, plural, wanted["metadata"].get("namespace", ""), wanted)
         new = None if there is None else change(endpoint.view(there))
         if there is not None and new is not None:
             await api.store.update(there.key, endpoint.encode(new), there.mod_revision)
@@ -88,17 +84,19 @@ async def ensure(api: Api) -> None:
     """
     await namespaces(api)
     for name, value in SYSTEM_CLASSES.items():
-        await _create(api, "scheduling.k8s.io", "priorityclasses", "", {
+        await own.create(api, "scheduling.k8s.io", "priorityclasses", "", {
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
     api.ready.add(PRIORITIES)
     if trusted := _trusted(api):
-        await _put(api, "", "configmaps", {
+        await own.put(api, "", "configmaps", {
             "kind": "ConfigMap", "apiVersion": "v1", "data": trusted,
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}}, ("data",))
     api.ready.add(TRUST)
+    await _tracking(api)
+    api.ready.add(TRACKING)
     address = api.stock.addresses[api.stock.families[0]].first_address()
-    await _create(api, "", "services", "default", {
+    await own.create(api, "", "services", "default", {
         "kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default",
                                                             "labels": _LABELS},
         "spec": {"type": "ClusterIP", "clusterIP": address, "sessionAffinity": "None", "ports": [
@@ -118,6 +116,19 @@ async def keep(api: Api) -> None:
             log.warning("cannot keep the kubernetes service in place: %s", error)
 
 
+async def _tracking(api: Api) -> None:
+    """Tell since which day the use of long-lived tokens is noted; upstream's legacytokentracking controller."""
+    today = meta.timestamp(api.clock())[:10]
+    there = await own.create(api, "", "configmaps", "kube-system", {
+        "kind": "ConfigMap", "apiVersion": "v1", "data": {"since": today},
+        "metadata": {"name": _TRACKING_MAP, "namespace": "kube-system"}})
+    if there is None:
+        return
+    data = api.endpoints[("", "v1", "configmaps")].view(there).get("data") or {}
+    if not meta.is_date(data.get("since", "")):
+        await own.merge(api, "configmaps", "kube-system", _TRACKING_MAP, {"data": {"since": today}})
+
+
 async def _endpoints(api: Api) -> None:
     ip, port = api.options.advertise, api.port
     if ipaddress.ip_address(ip).is_loopback:  # upstream refuses such an endpoint, too: nobody else could reach it
@@ -133,8 +144,8 @@ async def _endpoints(api: Api) -> None:
     slice_: Object = {"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "metadata": {
         "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": kind, "endpoints": [{"addresses": [ip], "conditions": {"ready": True}}], "ports": ports}
-    await _put(api, "", "endpoints", endpoints, ("subsets",))
-    await _put(api, "discovery.k8s.io", "endpointslices", slice_, ("endpoints", "ports"))
+    await own.put(api, "", "endpoints", endpoints, ("subsets",))
+    await own.put(api, "discovery.k8s.io", "endpointslices", slice_, ("endpoints", "ports"))
 
 
 def _trusted(api: Api) -> dict[str, str]:
@@ -149,49 +160,3 @@ def _trusted(api: Api) -> dict[str, str]:
             if words or name != "uid-headers":
                 data[f"requestheader-{name}"] = orjson.dumps(words).decode()
     return data
-
-
-async def _put(api: Api, group: str, plural: str, wanted: Object, parts: tuple[str, ...]) -> None:
-    metadata = wanted["metadata"]
-    existing = await _create(api, group, plural, metadata["namespace"], copy_of(wanted))
-    if existing is None:
-        return
-    call = _call(api, group, plural, metadata["namespace"], metadata["name"], "update")
-    before = call.endpoint.view(existing)
-    if all(before.get(part) == wanted[part] for part in parts):
-        return
-
-    async def change(old: Object) -> tuple[Object, bool]:
-        new: Object = copy_of(old)
-        new |= {part: wanted[part] for part in parts}
-        return new, False
-
-    await rewrite(call, change, dry_run=False)
-
-
-async def _create(api: Api, group: str, plural: str, namespace: str, obj: Object) -> KeyValue | None:
-    """Create unless it is there; returns what is there."""
-    call = _call(api, group, plural, namespace, "", "create")
-    folder = call.endpoint.folder
-    existing = await api.store.get(folder.key(namespace, obj["metadata"]["name"]))
-    if existing is not None:
-        return existing
-    try:
-        await store_new(call, obj, dry_run=False)
-    except KeyExists:
-        return await api.store.get(folder.key(namespace, obj["metadata"]["name"]))
-    except ApiError as error:
-        if error.code != 409:
-            raise
-    return None
-
-
-def _call(api: Api, group: str, plural: str, namespace: str, name: str, verb: str) -> Call:
-    async def nothing() -> bytes:
-        return b""
-
-    headers: dict[str, Any] = {"User-Agent": "kube-apiserver/netlab"}
-    request = Request("POST", "/", {}, headers, nothing, user=_SELF)
-    version = "v1"
-    endpoint = api.endpoints[(group, version, plural)]
-    return Call(api, request, Target(endpoint.resource, verb, namespace, name), endpoint, api.clock())

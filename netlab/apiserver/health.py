@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _TEXT = "text/plain; charset=utf-8"
 PAGES = ("healthz", "livez", "readyz")
 HOOK = "poststarthook/"
-ADMISSION, NAMESPACES_MADE, TRUST = ("start-apiserver-admission-initializer", "start-system-namespaces-controller",
-                                     "start-cluster-authentication-info-controller")
+ADMISSION, NAMESPACES_MADE = "start-apiserver-admission-initializer", "start-system-namespaces-controller"
+TRUST, TRACKING = "start-cluster-authentication-info-controller", "start-legacy-token-tracking-controller"
 DEFINITIONS, DEFINITIONS_SYNCED = "start-apiextensions-controllers", "crd-informer-synced"
 ADDRESSES, RANGES = "start-service-ip-repair-controllers", "start-kubernetes-service-cidr-controller"
 ROLES, PRIORITIES, OWN_SERVICE = "rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes", \
@@ -30,8 +30,8 @@ ROLES, PRIORITIES, OWN_SERVICE = "rbac/bootstrap-roles", "scheduling/bootstrap-s
 REGISTRATION = ("start-kube-aggregator-informers", "apiservice-status-local-available-controller",
                 "apiservice-status-remote-available-controller", "apiservice-registration-controller",
                 "apiservice-discovery-controller", "kube-apiserver-autoregistration")
-HOOKS = (ADMISSION, DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST, ADDRESSES, ROLES, PRIORITIES, OWN_SERVICE,
-         RANGES, *REGISTRATION)
+HOOKS = (ADMISSION, DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST, TRACKING, ADDRESSES, ROLES, PRIORITIES,
+         OWN_SERVICE, RANGES, *REGISTRATION)
 """What has to be done once after the start; `Api.ready` has the names of what is done."""
 _REGISTERED = "autoregister-completion"
 _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))

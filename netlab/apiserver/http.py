@@ -56,6 +56,8 @@ class Request:
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, str] | None = None
     """What the audit log is to tell of the request's way; None when it is not logged."""
+    identified: Mapping[str, str] = field(default_factory=dict)
+    """What the audit log is to tell of the credentials: they are looked at before the log knows of the request."""
     object_name: str = ""
     """The name of the object that the request makes, where the path does not have it."""
 

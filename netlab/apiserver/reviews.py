@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import orjson
 
 from netlab.api.meta import Object
@@ -80,8 +82,16 @@ async def _token(call: Call, spec: Object) -> Object:
     try:
         identity = await call.api.bearers.check(token, now=call.now, audiences=spec.get("audiences") or ())
     except Rejected as error:
+        _tell(call, (), error.notes)
         return {"authenticated": False, "user": {}, "error": f"[invalid bearer token, {error}]"}
+    _tell(call, identity.warnings, identity.notes)
     return {"authenticated": True, "user": _user_info(identity.user), "audiences": list(identity.audiences)}
+
+
+def _tell(call: Call, warnings: Sequence[str], notes: Mapping[str, str]) -> None:
+    call.request.warnings.extend(warnings)
+    for key, text in notes.items():
+        call.request.note(key, text)
 
 
 def _user_info(user: User) -> Object:

@@ -33,6 +33,7 @@ class Options:
     """Prefix length of a node's Pod network by IP version."""
     root_ca: str = ""
     service_account_key: bytes = b""
+    legacy_token_seconds: float = 365 * 86400.0
     node_monitor_grace: float = 50.0
     node_startup_grace: float = 60.0
     terminated_pod_threshold: int = 12500

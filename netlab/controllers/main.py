@@ -23,6 +23,7 @@ from netlab.controllers.deployment import Deployments
 from netlab.controllers.endpoints import EndpointsController
 from netlab.controllers.endpointslice import EndpointSlices
 from netlab.controllers.garbage import GarbageCollector
+from netlab.controllers.legacy_tokens import TokenCleaner, Tokens
 from netlab.controllers.mirroring import EndpointSliceMirroring
 from netlab.controllers.namespace import Namespaces
 from netlab.controllers.nodeipam import NodeIpam
@@ -31,7 +32,7 @@ from netlab.controllers.podgc import PodCollector
 from netlab.controllers.replicaset import ReplicaSets, ReplicationControllers
 from netlab.controllers.resourcequota import ResourceQuotas
 from netlab.controllers.rootca import RootCaPublisher
-from netlab.controllers.serviceaccount import ServiceAccounts, Tokens
+from netlab.controllers.serviceaccount import ServiceAccounts
 from netlab.controllers.tainteviction import TaintEviction
 from netlab.errors import NetlabError, UsageError
 from netlab.flags import Flag, Flags
@@ -43,8 +44,8 @@ PROGRAM = "kube-controller-manager"
 CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpam, ServiceAccounts, RootCaPublisher, DaemonSets, Deployments, ReplicaSets, ReplicationControllers,
     EndpointSlices, EndpointsController, EndpointSliceMirroring, NodeLifecycle, TaintEviction, Namespaces,
-    PodCollector, Tokens, ResourceQuotas, CertificateApprover, CertificateSigner, CertificateCleaner,
-    GarbageCollector)
+    PodCollector, Tokens, TokenCleaner, ResourceQuotas, CertificateApprover, CertificateSigner,
+    CertificateCleaner, GarbageCollector)
 
 _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
     "endpointslicemirroring": "endpointslice-mirroring-controller", "resourcequota": "resourcequota-controller",
@@ -56,7 +57,9 @@ _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
     "namespace": "namespace-controller", "serviceaccount": "serviceaccount-controller",
     "garbagecollector": "garbage-collector-controller", "daemonset": "daemonset-controller",
     "deployment": "deployment-controller", "replicaset": "replicaset-controller",
-    "serviceaccount-token": "serviceaccount-token-controller", "nodeipam": "node-ipam-controller",
+    "serviceaccount-token": "serviceaccount-token-controller",
+    "legacy-service-account-token-cleaner": "legacy-serviceaccount-token-cleaner-controller",
+    "nodeipam": "node-ipam-controller",
     "nodelifecycle": "node-lifecycle-controller", "root-ca-cert-publisher": "root-ca-certificate-publisher-controller"}
 
 _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be named, and do nothing
@@ -91,6 +94,9 @@ FLAGS: tuple[Flag, ...] = (
     Flag("node-cidr-mask-size-ipv4", "int", 0, "The same for IPv4 in a dual-stack cluster."),
     Flag("node-cidr-mask-size-ipv6", "int", 0, "The same for IPv6 in a dual-stack cluster."),
     Flag("service-account-private-key-file", help="Key that signs long-lived service account tokens."),
+    Flag("legacy-service-account-token-clean-up-period", "duration", 365 * 86400.0,
+         "How long a token that was made for an account unasked may be unused until it is marked as invalid, and then "
+         "until it is deleted."),
     Flag("root-ca-file", help="CA bundle to publish in every namespace."),
     Flag("cluster-signing-cert-file", help="CA certificate that signs approved CertificateSigningRequests."),
     Flag("cluster-signing-key-file", help="Key of that certificate."),
@@ -152,7 +158,7 @@ def options(given: Flags) -> Options:
     return Options(cluster_cidrs=tuple(given["cluster-cidr"]), allocate_node_cidrs=given["allocate-node-cidrs"],
                    node_masks=masks, root_ca=_file(given, "root-ca-file").decode(),
                    service_account_key=_file(given, "service-account-private-key-file"),
-                   node_monitor_grace=given["node-monitor-grace-period"],
+                   legacy_token_seconds=_period(given), node_monitor_grace=given["node-monitor-grace-period"],
                    node_startup_grace=given["node-startup-grace-period"],
                    terminated_pod_threshold=given["terminated-pod-gc-threshold"],
                    signing_certificate=_file(given, "cluster-signing-cert-file"),
@@ -213,6 +219,13 @@ def _metrics(loops: Sequence[Controller], elector: LeaderElector) -> str:
     lines += ["# TYPE leader_election_master_status gauge",
               f'leader_election_master_status{{name="{elector.name}"}} {int(elector.leader == elector.identity)}']
     return "\n".join(lines) + "\n"
+
+
+def _period(given: Flags) -> float:
+    name = "legacy-service-account-token-clean-up-period"
+    if given[name] <= 0:
+        raise UsageError(f"--{name} must be positive")
+    return float(given[name])
 
 
 def _file(given: Flags, name: str) -> bytes:

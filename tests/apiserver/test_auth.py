@@ -129,8 +129,11 @@ class TestTokens:
         async def lookup(_plural: str, _namespace: str, _name: str) -> dict[str, Any] | None:
             return self.account if present else None
 
+        async def mark(_secret: dict[str, Any], _labels: dict[str, str]) -> None:
+            raise AssertionError
+
         return ServiceAccountTokens(issuers=[ISSUER], audiences=(), signing_key=pki.path("sa.key"),
-                                    key_files=[pki.path("sa.pub")], lookup=lookup)
+                                    key_files=[pki.path("sa.pub")], lookup=lookup, mark=mark)
 
     async def check(self, tokens: ServiceAccountTokens, token: str, now: float) -> str:
         return (await tokens.check(token, now=now)).user.name

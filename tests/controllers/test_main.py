@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from netlab.controllers.legacy_tokens import Signer
 from netlab.controllers.main import CONTROLLERS, chosen, main
-from netlab.controllers.serviceaccount import Signer
 from netlab.errors import UsageError
 
 

@@ -63,9 +63,14 @@ async def authenticate(request: Request, ways: Ways, *, now: float) -> User:
     token = bearer(request)
     if token:
         try:
-            return (await ways.tokens.check(token, now=now)).user
+            identity = await ways.tokens.check(token, now=now)
         except Rejected as error:
             complaints.append(str(error))
+            request.identified = error.notes
+        else:
+            request.warnings.extend(identity.warnings)
+            request.identified = identity.notes
+            return identity.user
     if not complaints:
         return ANONYMOUS
     said = complaints[0] if len(complaints) == 1 else f"[{', '.join(dict.fromkeys(complaints))}]"

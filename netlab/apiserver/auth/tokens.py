@@ -7,43 +7,32 @@ A token names its issuer, audiences, expiry, service account and, when bound, th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from netlab.api.meta import Object
+from netlab.apiserver.auth import legacy
+from netlab.apiserver.auth.legacy import Identity, Lookup, Mark, Rejected, account_user
 from netlab.apiserver.http import User
 
 if TYPE_CHECKING:
     from netlab.apiserver.auth.jwt import PrivateKey, PublicKey
 
-Lookup = Callable[[str, str, str], Awaitable[Object | None]]
-"""(plural, namespace, name) → the object or None; only core/v1 pods, secrets, nodes and serviceaccounts are asked."""
+__all__ = ["Identity", "Lookup", "Rejected", "ServiceAccountTokens"]
 
 _CACHE_SECONDS = 10.0
 _CACHE_LIMIT = 4096
 _LEEWAY = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a token stands for, and what for."""
-
-    user: User
-    audiences: tuple[str, ...]
-
-
-class Rejected(Exception):
-    """The token is not good. The text is for the log and for TokenReview, never for the bearer."""
-
-
 class ServiceAccountTokens:
     """Makes and checks tokens. The first issuer signs; all of them are accepted."""
 
     def __init__(self, *, issuers: Sequence[str], audiences: Sequence[str], signing_key: str, key_files: Sequence[str],
-                 lookup: Lookup) -> None:
+                 lookup: Lookup, mark: Mark) -> None:
         self.issuers, self.audiences = tuple(issuers), tuple(audiences or issuers[:1])
         self._signing_file, self._key_files, self._lookup = signing_key, list(key_files), lookup
+        self._mark = mark
         self._private: PrivateKey | None = None
         self._keys: list[PublicKey] | None = None
         self._cache: dict[tuple[str, tuple[str, ...]], tuple[float, Identity]] = {}
@@ -94,12 +83,17 @@ class ServiceAccountTokens:
     async def _check(self, token: str, now: float, wanted: tuple[str, ...]) -> tuple[Identity, float]:
         from netlab.apiserver.auth import jwt
 
-        if jwt.claims_of(token).get("iss") not in self.issuers:
+        issuer = jwt.claims_of(token).get("iss")
+        if issuer != legacy.ISSUER and issuer not in self.issuers:
             raise Rejected("the token's issuer is not ours")
         try:
             claims = jwt.verify(token, self.verifiers())
         except jwt.Invalid as error:
             raise Rejected(str(error)) from error
+        if issuer == legacy.ISSUER:
+            shared = _shared(claims.get("aud") or self.audiences, wanted)  # without any they are for the API server
+            return await legacy.identify(token, claims, shared, lookup=self._lookup, mark=self._mark,
+                                         now=now), now + _CACHE_SECONDS
         expires, not_before = claims.get("exp"), claims.get("nbf", 0)
         if not isinstance(expires, (int, float)) or not isinstance(not_before, (int, float)):
             raise Rejected("the token's times are no numbers")
@@ -107,10 +101,7 @@ class ServiceAccountTokens:
             raise Rejected("service account token has expired")
         if now < not_before - _LEEWAY:
             raise Rejected("service account token is not valid yet")
-        theirs = claims.get("aud") or []
-        shared = tuple(item for item in ([theirs] if isinstance(theirs, str) else theirs) if item in wanted)
-        if not shared:
-            raise Rejected(f"token audiences {theirs} is invalid for the target audiences {list(wanted)}")
+        shared = _shared(claims.get("aud") or [], wanted)
         own = claims.get("kubernetes.io")
         if not isinstance(own, dict):
             raise Rejected("the token lacks its kubernetes.io claims")
@@ -133,9 +124,7 @@ class ServiceAccountTokens:
                 await self._alive("nodes", "", own["node"])
             extra["authentication.kubernetes.io/node-name"] = (own["node"]["name"],)
             extra["authentication.kubernetes.io/node-uid"] = (own["node"].get("uid", ""),)
-        name = account.get("name", "")
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-        return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
+        return account_user(namespace, account.get("name", ""), uid, extra)
 
     async def _alive(self, plural: str, namespace: str, reference: dict[str, Any]) -> str:
         name, uid = str(reference.get("name", "")), str(reference.get("uid", ""))
@@ -143,3 +132,10 @@ class ServiceAccountTokens:
         if obj is None or str(obj["metadata"].get("uid", "")) != uid:
             raise Rejected(f"{plural} {namespace}/{name} of the token is gone")
         return uid
+
+
+def _shared(theirs: Any, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    found = tuple(item for item in ([theirs] if isinstance(theirs, str) else theirs) if item in wanted)
+    if not found:
+        raise Rejected(f"token audiences {theirs} is invalid for the target audiences {list(wanted)}")
+    return found
