@@ -43,8 +43,7 @@ class Conversation:
                 (way := self.direction(packet)) is not None:
             self.pieces[packet.identification] = way
             return True
-        if packet.is_icmp_error and packet.inner is not None and packet.key not in self.error_keys and \
-                self._is_inner(packet.inner):
+        if packet.is_icmp_error and packet.key not in self.error_keys and self._is_about(packet):
             self.error_keys.add(packet.key)
             return True
         return False
@@ -90,6 +89,13 @@ class Conversation:
         if there and (packet.seq - self.first.seq) % (1 << 32) <= WINDOW:
             return "request"
         return "reply" if back and packet.flags & 4 else None
+
+    def _is_about(self, error: Packet) -> bool:
+        """Tell whether an ICMP error is about this exchange; of some only the first bytes are known."""
+        if error.inner is not None:
+            return self._is_inner(error.inner)
+        return bool(error.about) and error.about == self.first.label and any(
+            error.destination == known[0] for known in self.tuples)
 
     def _is_inner(self, inner: Packet) -> bool:
         if inner.protocol != self.first.protocol or inner.addresses not in self.tuples:

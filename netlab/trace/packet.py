@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 TCP: Final = 6
@@ -49,7 +49,9 @@ class Packet:
     first of them (as many as were captured, at most 12 count for the key). `inner` is the packet inside an ICMP error,
     of whose header `payload` has the eight bytes before TTL and addresses;
     `tunnel` the outer (source, destination, VNI) of a VXLAN packet. `fragment` is (offset in bytes, more to come) for
-    one piece of a packet: only the first has ports, and the identification is what holds them together.
+    one piece of a packet: only the first has ports, and the identification is what holds them together. `label` is
+    what of its IP header stays the same on the way and is hardly another packet's, "" where that is nothing; `about`
+    the same of the packet that an ICMP error is about, also where only its first bytes are known.
     """
 
     family: int
@@ -70,6 +72,8 @@ class Packet:
     payload: bytes = b""
     inner: Packet | None = None
     tunnel: tuple[str, str, int] | None = None
+    label: bytes = field(default=b"", compare=False)
+    about: bytes = field(default=b"", compare=False)
 
     @property
     def is_icmp(self) -> bool:
@@ -167,15 +171,26 @@ def _parse(data: bytes) -> Packet | None:
         length, identification = struct.unpack_from("!HH", data, 2)
         packet = Packet(socket.AF_INET, data[9], socket.inet_ntop(socket.AF_INET, data[12:16]),
                         socket.inet_ntop(socket.AF_INET, data[16:20]), ttl=data[8], identification=identification,
-                        length=length - header, fragment=_piece(struct.unpack_from("!H", data, 6)[0] & 0x3FFF))
+                        length=length - header, fragment=_piece(struct.unpack_from("!H", data, 6)[0] & 0x3FFF),
+                        label=_label(data))
         data = data[header:length if length > header else None]
         return packet if packet.fragment and packet.fragment[0] else _transport(packet, data)
     if version == 6 and len(data) >= 40:
         length = struct.unpack_from("!H", data, 4)[0]
         packet = Packet(socket.AF_INET6, data[6], socket.inet_ntop(socket.AF_INET6, data[8:24]),
-                        socket.inet_ntop(socket.AF_INET6, data[24:40]), ttl=data[7], length=length)
+                        socket.inet_ntop(socket.AF_INET6, data[24:40]), ttl=data[7], length=length, label=_label(data))
         return _extended(packet, data[40:40 + length if length else None])
     return None
+
+
+def _label(header: bytes) -> bytes:
+    """Return a packet's length, protocol and identification (IPv4) or flow label (IPv6), b"" where it has none."""
+    if len(header) < 10:
+        return b""
+    if header[0] >> 4 == 4:
+        return header[2:6] + header[9:10] if any(header[4:6]) else b""
+    flow = bytes((header[1] & 15,)) + header[2:4]
+    return flow + header[4:7] if any(flow) else b""
 
 
 def _piece(word: int) -> tuple[int, bool] | None:
@@ -219,6 +234,6 @@ def _transport(packet: Packet, data: bytes) -> Packet:
         kind, code, _, ident, number = struct.unpack_from("!BBHHH", data)
         packet = replace(packet, icmp=(kind, code), carried=max(packet.length - 8, 0))
         if packet.is_icmp_error:
-            return replace(packet, inner=_parse(data[8:]), payload=data[8:16])
+            return replace(packet, inner=_parse(data[8:]), payload=data[8:16], about=_label(data[8:]))
         return replace(packet, sport=ident, dport=number, payload=data[8:])
     return packet

@@ -47,17 +47,15 @@ def conclude(answer: Answer, request: Sequence[Hop], reply: Sequence[Hop], names
     cause = _rule(request) or vanished(request, reply, names, ask, death)
     if cause is not None:
         cause = _told(cause, death)
-        return _ended(outcome, request[-1].place, cause), _closed(request, cause), _closed(reply)
+        lost = _lost(request, reply, names, ask, _death(reply, deaths))
+        return _ended(outcome, request[-1].place, cause), _closed(request, cause), _closed(reply, lost)
     there = _closed(request)
     if not reply:
         why = f"it arrived at {there[-1].place}, and nothing came back"
         return replace(outcome, place=there[-1].place, why=why,
                        fix="see whether the program there listens on that port and answers"), there, []
-    death = _death(reply, deaths)
-    back_at = reply[-1].place == request[0].place
-    lost = _rule(reply) or (None if back_at else vanished(reply, (), names, ask, death))
+    lost = _lost(request, reply, names, ask, _death(reply, deaths))
     if lost is not None:
-        lost = _told(lost, death)
         told = replace(lost, why=f"the answer died on its way back: {lost.why}")
         return _ended(outcome, reply[-1].place, told), there, _closed(reply, lost)
     back = _closed(reply)
@@ -69,6 +67,16 @@ def conclude(answer: Answer, request: Sequence[Hop], reply: Sequence[Hop], names
         why = f"the answer was last seen at {back[-1].place}"
         return replace(outcome, place=back[-1].place, why=why, fix="look at the last hop of the reply"), there, back
     return _ended(outcome, _sender(reply[0], names), end), there, back
+
+
+def _lost(request: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str], ask: Ask,
+          death: Death | None) -> Cause | None:
+    """Return why an answer did not come back, None where it did or where nothing tells."""
+    if not reply:
+        return None
+    back_at = reply[-1].place == request[0].place
+    found = _rule(reply) or (None if back_at else vanished(reply, (), names, ask, death))
+    return _told(found, death) if found is not None else None
 
 
 def shown(data: bytes) -> str:
