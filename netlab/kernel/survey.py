@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from netlab.errors import KernelError
 from netlab.kernel import link, nfnetlink, rtnl
+from netlab.kernel.fib import Entry, routing_table
 from netlab.kernel.netns import inside
 from netlab.kernel.rtnl import Message, Rtnl, attributes
 
@@ -27,7 +28,6 @@ _NETCONF_IFINDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _ALL: Final = -1
 _AF_SPEC, _INET_CONF, _INET6_CONF = 26, 1, 2
 _ROUTE_LOCALNET, _FORCE_FORWARDING = 25, 59  # in a link, see <linux/ip.h> and <linux/ipv6.h>
-_KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _LISTEN: Final = "0A"
 _SCTP: Final = "/proc/thread-self/net/sctp"
 _SCTP_LISTENING: Final = "10"
@@ -52,22 +52,6 @@ class Port(NamedTuple):
     peer_nsid: int
     forced: bool = False
     localnet: bool = False
-
-
-class Entry(NamedTuple):
-    """One route of the main and other tables, whatever its kind; `ifindex` 0 for one that refuses.
-
-    `origin` is the network that packets must come from, "" for any.
-    """
-
-    dst: str
-    kind: str
-    gateway: str
-    ifindex: int
-    table: int
-    metric: int
-    source: str
-    origin: str
 
 
 class Policy(NamedTuple):
@@ -123,9 +107,7 @@ def survey(netns: int) -> Survey:
         ports = tuple(_port(answer) for answer in sock.ask(
             Message(rtnl.GETLINK, rtnl.DUMP, _IFINFO.pack(0, 0, 0, 0, 0), "list the links")))
         addresses = tuple(link.addresses(sock))
-        routes = tuple(entry for answer in sock.ask(Message(
-            rtnl.GETROUTE, rtnl.DUMP, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list the routes"))
-            if (entry := _entry(answer)) is not None)
+        routes = tuple(routing_table(sock))
         conf = {family: _netconf(sock, family) for family in (socket.AF_INET, socket.AF_INET6)}
         policies = {version: tuple(policy(answer) for answer in sock.ask(Message(
             _GETRULE, rtnl.DUMP, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list the routing rules")))
@@ -216,22 +198,6 @@ def _port(answer: bytes) -> Port:
 
     return Port(link.parse_link(answer), bool(slave.get(_PORT_HAIRPIN, b"\0")[0]), number,
                 has(socket.AF_INET6, _INET6_CONF, _FORCE_FORWARDING), has(socket.AF_INET, _INET_CONF, _ROUTE_LOCALNET))
-
-
-def _entry(answer: bytes) -> Entry | None:
-    family, prefix, origin, tos, table, _, _, kind, flags = _RTMSG.unpack_from(answer)
-    parts = attributes(answer, _RTMSG.size)
-    number = int.from_bytes(parts[15], "little") if 15 in parts else table
-    if kind not in _KINDS or family not in (socket.AF_INET, socket.AF_INET6) or flags & 0x200 or number == 255 or tos:
-        return None  # what is for packets of another type of service only is for none that is asked for here
-    dst = parts.get(1, bytes(4 if family == socket.AF_INET else 16))
-    oif, gateway = parts.get(4), parts.get(5)
-    if kind == 1 and oif is None and 9 in parts:  # several next hops: the first stands for all
-        oif, gateway = parts[9][4:8], attributes(parts[9][8:]).get(5)
-    return Entry(f"{socket.inet_ntop(family, dst)}/{prefix}", _KINDS[kind],
-                 socket.inet_ntop(family, gateway) if gateway else "", int.from_bytes(oif or b"", "little"), number,
-                 int.from_bytes(parts.get(6, b""), "little"), socket.inet_ntop(family, parts[7]) if 7 in parts else "",
-                 f"{socket.inet_ntop(family, parts[2])}/{origin}" if origin and 2 in parts else "")
 
 
 def policy(answer: bytes) -> Policy:

@@ -19,7 +19,7 @@ from netlab.netfilter.model import Ruleset
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside
-from netlab.trace.routing import Route, Rule
+from netlab.trace.routing import NextHop, Route, Rule
 from netlab.trace.world import Link, Space
 
 FOLDER = "var/lib/netd/history"
@@ -82,11 +82,18 @@ class Held:
                       if name not in links and link.far and link.far.place.startswith("pod/")}
         return replace(
             now, rules={family: rules} if rules is not None else {}, beside={family: beside}, links=links or now.links,
-            routes=tuple(Route(*each) for each in self._part(history.ROUTES, [])), policies=policies,
+            routes=tuple(_route(each) for each in self._part(history.ROUTES, [])), policies=policies,
             bridge_calls=frozenset(settings["bridge_calls"]) if settings else now.bridge_calls)
 
     def _part(self, name: str, otherwise: Any) -> Any:
         return json.loads(self.moment.parts[name]) if name in self.moment.parts else otherwise
+
+
+def _route(row: Sequence[Any]) -> Route:
+    dst, interface, gateway, source, metric, kind, table, origin, *more = row
+    hops, grouped = more or ([], False)  # what was recorded before there were such
+    return Route(dst, interface, gateway, source, metric, kind, table, origin,
+                 hops=tuple(NextHop(*each) for each in hops), grouped=grouped)
 
 
 def _policy(row: Sequence[Any]) -> Rule:

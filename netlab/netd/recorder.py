@@ -169,7 +169,8 @@ def read_network(netns: int) -> dict[str, str]:
     for address in found.addresses:
         cidrs.setdefault(address.ifindex, []).append(address.cidr)
     routes = [[each.dst, names.get(each.ifindex, ""), each.gateway, each.source, each.metric, each.kind, each.table,
-               each.origin] for each in found.routes]
+               each.origin, [[names.get(index, ""), *more] for index, *more in each.hops], each.grouped]
+              for each in found.routes]
     links = [[each.name, each.kind, each.up, each.mtu, names.get(each.master, "") if each.master else "", port.hairpin,
               cidrs.get(each.ifindex, []), found.rp_filter.get(each.ifindex, 0), sorted(found.forwards[each.ifindex]),
               each.ifindex in found.localnet]

@@ -226,7 +226,8 @@ def _rpfilter(group: tuple[Term, ...], packet: Packet, host: Host) -> Chance:
         found = None if "--accept-local" in options else False
     else:
         mark = packet.mark if "--validmark" in options else 0
-        way = host.way(packet.src, "" if ipaddress.ip_address(packet.dst).is_multicast else packet.dst, mark)
+        towards = "" if ipaddress.ip_address(packet.dst).is_multicast else packet.dst
+        way = host.way(packet.src, towards, mark, wanted=packet.iif)
         found = None if way in (None, UNKNOWN_INTERFACE) or packet.iif == UNKNOWN_INTERFACE else bool(way) and (
             way == packet.iif or "--loose" in options)
     return None if found is None else float(found != ("--invert" in options))

@@ -90,8 +90,11 @@ class Host:
             return None if device else "local"
         return "unicast" if self.complete else None
 
-    def way(self, address: str, source: str, mark: int = 0, iif: str = "") -> str | None:  # noqa: ARG002
-        """Return the interface that leads to an address elsewhere, "" for none; None when that cannot be told."""
+    def way(self, address: str, source: str, mark: int = 0, iif: str = "", wanted: str = "") -> str | None:  # noqa: ARG002
+        """Return the interface that leads to an address elsewhere, "" for none; None when that cannot be told.
+
+        Where a route has several next hops, it is the one that is `wanted`, if that is among them.
+        """
         if self.local(address):
             return ""
         found = self.route(address)

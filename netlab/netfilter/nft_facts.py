@@ -210,6 +210,7 @@ def _fib(words: tuple[str, ...], asking: Asking) -> Typed:
         other,
         packet.mark if "mark" in flags else 0,
         packet.oif if asking.hook == "FORWARD" and "daddr" not in flags and "iif" in flags else "",
+        wanted=device,
     )
     if way is None:
         return _found(result, None)

@@ -80,6 +80,8 @@ def compare(predicted: Prediction, observed: Trace, world: World) -> Agreement:
             best = far, branch, found
     assert best is not None
     _, branch, found = best
+    if predicted.left:
+        return Agreement("unsure", f"{predicted.left} or more of its ways were not followed", found)
     if not branch.certain:
         return Agreement("unsure", "; ".join(branch.doubts) or "a rule on the way asks what is not modelled", found)
     return Agreement("differs", "", found)

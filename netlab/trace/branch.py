@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from netlab.netfilter.matching import Packet as Flowing
 from netlab.trace.event import Direction, Hop, Outcome
 from netlab.trace.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
-from netlab.trace.routing import Asked
+from netlab.trace.routing import Asked, Route
 
 if TYPE_CHECKING:
     from netlab.netfilter.nft_eval import Learnt
@@ -75,8 +75,9 @@ class Going:
 
     `flow` is the conntrack entry in hand, `backward` whether the packet is its answer. `port` is the bridge's port that
     it came in by where br_netfilter is on. `asked` is what routing was last asked for a packet of the place's own.
-    `learnt` are elements that rules added to nftables' sets, by place; `reject`
-    is how REJECT answers.
+    `learnt` are elements that rules added to nftables' sets, by place; `reject` is how REJECT answers. `picks` are the
+    next hops that were taken of routes with several, by place, source, destination and route: what goes the same way
+    again takes the same.
     """
 
     packet: Flowing
@@ -98,6 +99,7 @@ class Going:
     learnt: frozenset[tuple[str, Learnt]] = frozenset()
     reject: str = ""
     asked: Asked | None = None
+    picks: Mapping[tuple[str, str, str, Route], Route] = field(default_factory=dict)
 
     @property
     def tos(self) -> int:

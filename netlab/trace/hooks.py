@@ -16,6 +16,7 @@ from netlab.trace.branch import Flow, Going, back
 from netlab.trace.correlate import CONTINUING, FINAL, NAT_TARGETS
 from netlab.trace.event import PERHAPS, Hop
 from netlab.trace.packet import join
+from netlab.trace.routing import Route
 from netlab.trace.world import Space
 
 Only = Callable[[Flowing], bool]
@@ -57,6 +58,20 @@ class Hooks:
     def asked(self, going: Going, iif: str = "lo") -> Going:
         """Ask routing for a packet as it is now."""
         return replace(going, asked=routing.of_packet(going.packet, iif=iif, tos=going.tos))
+
+    def taken(self, going: Going, space: Space, *, own: bool = False) -> Iterator[tuple[Going, Route | None]]:
+        """Yield the route that a packet takes as it was asked last, by each next hop that it may take."""
+        asked = going.asked or routing.of_packet(going.packet)
+        route = space.route(asked.destination, asked)
+        if route is None or not route.hops:
+            yield going, route
+            return
+        key = space.place, asked.source, asked.destination, route
+        if key in going.picks:
+            yield going, going.picks[key]
+            return
+        for way, share in space.ways(route, asked.source if own else ""):
+            yield replace(going, picks={**going.picks, key: way}, probability=going.probability * share), way
 
     # --- rules -------------------------------------------------------------------------------------------------------
 

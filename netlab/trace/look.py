@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside, not_known
 from netlab.trace import lan, routing
 from netlab.trace.listen import Tap
-from netlab.trace.routing import Route
+from netlab.trace.routing import NextHop, Route
 from netlab.trace.world import End, Link, Space, World
 
 if TYPE_CHECKING:
@@ -81,14 +82,22 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
             far.get(End(tap.place, each.name)), tuple(cidrs.get(each.ifindex, ())),
             read.rp_filter.get(each.ifindex, 0), read.forwards[each.ifindex], each.ifindex in read.localnet)
     routes = tuple(Route(entry.dst, names.get(entry.ifindex, ""), entry.gateway, entry.source, entry.metric,
-                         entry.kind, entry.table, entry.origin)  # type: ignore[arg-type]
-                   for entry in read.routes)
+                         entry.kind, entry.table, entry.origin,  # type: ignore[arg-type]
+                         hops=tuple(NextHop(names.get(index, ""), via, weight) for index, via, weight in entry.hops),
+                         grouped=entry.grouped) for entry in read.routes)
     policies = {version: tuple(routing.Rule(*each) for each in listed) for version, listed in read.policies.items()}
     listening = Listeners(tap.netns_fd) if lazy else survey.listeners(tap.netns_fd)
     return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
                  read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
-                 survey.lacks(tap.netns_fd), doubts=doubts(tap.place, has.doubts, policies[family]))
+                 survey.lacks(tap.netns_fd), by_source=_by_source(os.uname().release),
+                 doubts=doubts(tap.place, has.doubts, policies[family]))
+
+
+def _by_source(release: str) -> bool:
+    """Tell whether a kernel prefers, of several next hops, those whose interface has a packet's source: since 6.15."""
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (6, 15)
 
 
 def doubts(place: str, unknown: Iterable[str], policies: Iterable[routing.Rule]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from netlab.netfilter.nft import NftTable
 from netlab.netfilter.nft_eval import Book
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside, not_followed
-from netlab.trace.routing import Route
+from netlab.trace.routing import NextHop, Route
 from netlab.trace.world import Link, Space, World
 
 PLACE = "the node"
@@ -53,9 +53,8 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
     own = [*((route.interface, f"{route.source}/{route.dst.partition('/')[2]}") for route in listed if route.source),
            *((route.interface, route.dst) for route in listed if route.kind == "local"),
            *(("lo", f"{address}/{128 if ':' in address else 32}") for address in addresses)]
-    for route in listed:
-        if route.interface:
-            links.setdefault(route.interface, Link(route.interface))
+    for name in (name for route in listed for name in route.interfaces if name):
+        links.setdefault(name, Link(name))
     for name, cidr in own:
         link = links.get(name, Link(name))
         links[name] = replace(link, cidrs=(*link.cidrs, cidr))
@@ -149,15 +148,16 @@ def parse_routes(text: str, file: str = "the routes") -> tuple[Route, ...]:
             raise UsageError(f"{file}: not the JSON of ip -j route: want a list of objects")
         rows: list[tuple[int, Mapping[str, Any]]] = list(enumerate(entries, 1))
     else:
-        rows = [(number, _words(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        rows = list(_rows(text))
     six = any(":" in str(row.get("dst", "")) + str(row.get("gateway", "")) for _, row in rows)
     found = []
     for number, row in rows:
         kind = str(row.get("type", "unicast"))
         if kind in ("broadcast", "multicast", "anycast"):
             continue
-        hops = row.get("nexthops") or ()
-        first: Mapping[str, Any] = hops[0] if hops else row
+        hops = tuple(_hop(each) for each in row.get("nexthops") or (row,) if "dead" not in (each.get("flags") or ()))
+        if not hops:
+            continue
         dst = str(row.get("dst", ""))
         dst = ("::/0" if six else "0.0.0.0/0") if dst == "default" else dst
         try:
@@ -166,24 +166,46 @@ def parse_routes(text: str, file: str = "the routes") -> tuple[Route, ...]:
         except ValueError:
             raise UsageError(f"{file}, line {number}: {dst!r} is no destination of a route",
                              hint="want what `ip route` or `ip -j route` prints") from None
-        found.append(Route(network, str(first.get("dev") or ""), str(first.get("gateway") or ""),
-                           str(row.get("prefsrc") or ""), metric, kind))  # type: ignore[arg-type]
+        found.append(Route(network, hops[0].interface, hops[0].gateway, str(row.get("prefsrc") or ""), metric,
+                           kind, hops=hops if len(hops) > 1 else (),  # type: ignore[arg-type]
+                           grouped="nhid" in row))
     return tuple(found)
+
+
+def _hop(row: Mapping[str, Any]) -> NextHop:
+    via = row.get("via")  # a gateway of the other family
+    gateway = row.get("gateway") or (via.get("host") if isinstance(via, dict) else via) or ""
+    weight = str(row.get("weight") or 1)
+    return NextHop(str(row.get("dev") or ""), str(gateway), int(weight) if weight.isdigit() else 1)
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines of `ip route` by number, as its JSON has them: next hops stand below their route."""
+    row: dict[str, Any] = {}
+    number = 0
+    for at, line in enumerate(text.splitlines(), 1):
+        if line.split()[:1] == ["nexthop"]:
+            row.setdefault("nexthops", []).append(_words(line))
+        elif line.strip():
+            if row:
+                yield number, row
+            number, row = at, _words(line)
+    if row:
+        yield number, row
 
 
 def _words(line: str) -> dict[str, Any]:
     """Return a line of `ip route` as the fields of its JSON."""
     words = line.split()
     row: dict[str, Any] = {}
-    if words[0] == "nexthop":
-        return {"type": "multicast"}  # a second way of the route above, whose first counts
     if words[0] in _KINDS:
         row["type"] = words.pop(0)
     row["dst"] = words.pop(0) if words else ""
-    names = {"via": "gateway", "dev": "dev", "src": "prefsrc", "metric": "metric"}
+    names = {"via": "gateway", "dev": "dev", "src": "prefsrc", "metric": "metric", "weight": "weight", "nhid": "nhid"}
     while words:
         word = words.pop(0)
         if word in _FLAGS:
+            row.setdefault("flags", []).append(word)
             continue
         if word == "inet6" or not words:
             continue

@@ -8,7 +8,6 @@ goes on and says so. What comes out are a trace's hops, so that both can be laid
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +21,7 @@ from netlab.trace import branch
 from netlab.trace.branch import Branch, Going, Prediction, Question
 from netlab.trace.endings import Endings
 from netlab.trace.hooks import UNROUTED, Only
+from netlab.trace.martians import martian
 from netlab.trace.packet import join
 from netlab.trace.routing import Asked, Route
 from netlab.trace.world import Space, World
@@ -83,12 +83,18 @@ class _Predictor(Endings):
         """Let a place send a packet of its own."""
         space = self._world.spaces[place]
         going = replace(going, packet=replace(going.packet, iif="", oif=""), port="")
-        going = self.asked(going)
-        route = space.route(going.packet.dst, going.asked)
-        source = going.packet.src or (space.source(route, going.packet.dst) if _leads(route) and route else "")
-        if source and not going.packet.src and going.packet.protocol in ("tcp", "udp") and going.family == 4:
-            going = self.asked(replace(going, packet=replace(going.packet, src=source)))  # ip_route_connect asks twice
-            route = space.route(going.packet.dst, going.asked)
+        for first, route in self.taken(self.asked(going), space, own=True):
+            source = first.packet.src or (space.source(route, first.packet.dst) if _leads(route) and route else "")
+            if source and not first.packet.src and first.packet.protocol in ("tcp", "udp") and first.family == 4:
+                again = self.asked(replace(first, packet=replace(first.packet, src=source)))  # ip_route_connect
+                for each, way in self.taken(again, space, own=True):
+                    yield from self._begun(each, space, way, source)
+            else:
+                yield from self._begun(first, space, route, source)
+
+    def _begun(self, going: Going, space: Space, route: Route | None, source: str) -> Iterator[Branch]:
+        """Let a packet of this place's own leave by a route, from an address that its sender settled on."""
+        place = space.place
         if route is None or not _leads(route):
             yield self.die(going, place, f"{place} has {_refusal(route)} for {going.packet.dst}", "unreachable",
                             "give it a route")
@@ -99,19 +105,18 @@ class _Predictor(Endings):
             return
         going = replace(going, packet=replace(going.packet, src=source, oif=route.interface))
         for verdict, after in self.hook(self.tracked(going, space), space, "OUTPUT"):
-            way = space.route(after.packet.dst, after.asked)  # nat OUTPUT may have changed it; the source stays
             if verdict and verdict != UNROUTED:
                 yield from self.stopped(after, space, verdict)
                 continue
-            if verdict or way is None or not space.leads(way, source):
-                why, fix = f"{place} has {_refusal(way)} for {after.packet.dst}", "give it a route"
-                if way is not None and _leads(way):
-                    why = f"{source} does not leave {place} by {way.interface}"
-                    fix = "sysctl net.ipv4.conf.all.route_localnet=1 there"
-                yield self.die(after, place, why, "unreachable", fix)
-                continue
-            after = replace(after, packet=replace(after.packet, oif=way.interface))
-            yield from self._leave(after, space, way)
+            for each, way in self.taken(after, space, own=True):  # nat OUTPUT may have changed it; the source stays
+                if verdict or way is None or not space.leads(way, source):
+                    why, fix = f"{place} has {_refusal(way)} for {each.packet.dst}", "give it a route"
+                    if way is not None and _leads(way):
+                        why = f"{source} does not leave {place} by {way.interface}"
+                        fix = "sysctl net.ipv4.conf.all.route_localnet=1 there"
+                    yield self.die(each, place, why, "unreachable", fix)
+                    continue
+                yield from self._leave(replace(each, packet=replace(each.packet, oif=way.interface)), space, way)
 
     def arrive(self, going: Going, place: str, interface: str, frame: str) -> Iterator[Branch]:
         """Let a packet come in; `frame` is the address whose owner the frame is for, "" for this namespace."""
@@ -129,7 +134,7 @@ class _Predictor(Endings):
         if bridge and not calls and not to_us:
             yield from self._bridged(going, space, bridge, interface, frame)  # no rule sees what only passes a bridge
             return
-        if going.family == 6 and not calls and interface != "lo" and (why := _martian(space, going.packet, interface)):
+        if going.family == 6 and not calls and interface != "lo" and (why := martian(space, going.packet, interface)):
             yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")  # before any hook
             return
         before = going.packet.dst
@@ -137,16 +142,16 @@ class _Predictor(Endings):
             if verdict:
                 yield from self.stopped(after, space, verdict)
             elif calls and after.packet.dst != before:
-                way = space.route(after.packet.dst, self.asked(after, logical).asked)
-                if after.family == 6 and not _leads(way):  # br_nf_pre_routing_finish_ipv6 frees it without a word
-                    yield self.die(after, place, f"{place} has {_refusal(way)} for {after.packet.dst}, and a bridge "
-                                   "tells nobody of what DNAT sent there", "timeout", "give it a route")
-                    continue
-                routable = going.family == 6 or space.forwards(4, bridge)  # br_netfilter: IPv4 needs a whole route
-                if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
-                    yield from self._bridged(after, space, bridge, interface, way.gateway or after.packet.dst)
-                else:
-                    yield from self._routed(self.crossed(after, place, bridge, "in"), space, logical)
+                for each, way in self.taken(self.asked(after, logical), space):
+                    if after.family == 6 and not _leads(way):  # br_nf_pre_routing_finish_ipv6 says nothing
+                        yield self.die(each, place, f"{place} has {_refusal(way)} for {after.packet.dst}, and a bridge "
+                                       "tells nobody of what DNAT sent there", "timeout", "give it a route")
+                        continue
+                    routable = going.family == 6 or space.forwards(4, bridge)  # IPv4 needs a whole route there
+                    if way is not None and way.kind == "unicast" and way.interface == bridge and routable:
+                        yield from self._bridged(each, space, bridge, interface, way.gateway or after.packet.dst)
+                    else:
+                        yield from self._routed(self.crossed(each, place, bridge, "in"), space, logical)
             elif to_us:
                 yield from self._routed(self.crossed(after, place, bridge, "in") if bridge else after, space, logical)
             else:
@@ -154,16 +159,20 @@ class _Predictor(Endings):
 
     def _routed(self, going: Going, space: Space, interface: str) -> Iterator[Branch]:
         """Decide about a packet that came in: for this host, on to another, or not at all."""
+        for each, route in self.taken(replace(going, asked=self.asked(going, interface).asked), space):
+            yield from self._routed_by(replace(each, asked=going.asked), space, interface, route)
+
+    def _routed_by(self, going: Going, space: Space, interface: str, route: Route | None) -> Iterator[Branch]:
+        """Take the way that routing has found."""
         place, packet = space.place, going.packet
         link = space.links.get(interface)
-        route = space.route(packet.dst, self.asked(going, interface).asked)
-        if interface != "lo" and (why := _martian(space, packet, interface)):
+        if interface != "lo" and (why := martian(space, packet, interface)):
             yield self.die(going, place, why, "timeout", "the source must be rewritten on the way")
             return
         if link is not None and link.rp_filter and interface != "lo" and going.family == 4:
             home = space.route(packet.src, Asked(packet.src, packet.dst, tos=going.tos, protocol=packet.protocol,
                                                  sport=packet.sport, dport=packet.dport))
-            if home is None or home.kind != "unicast" or (link.rp_filter == 1 and home.interface != interface):
+            if home is None or home.kind != "unicast" or (link.rp_filter == 1 and interface not in home.interfaces):
                 yield self.die(going, place, f"{place} drops it by its reverse path filter: {packet.src} is not behind "
                                 f"{interface}", "timeout", f"sysctl net.ipv4.conf.{interface}.rp_filter=0 or 2")
                 return
@@ -217,6 +226,9 @@ class _Predictor(Endings):
     def _leave(self, going: Going, space: Space, route: Route) -> Iterator[Branch]:
         """Send a packet out by a route, after POSTROUTING."""
         next_hop = route.gateway or going.packet.dst
+        if route.among:
+            words = f"by {next_hop}, one of {route.among} next hops to {route.dst}"
+            going = self.add(going, space.place, "route", words, interface=route.interface)
         for verdict, after in self.hook(going, space, "POSTROUTING"):
             if verdict:
                 yield from self.stopped(after, space, verdict)
@@ -362,21 +374,6 @@ class _Predictor(Endings):
                 return
             yield end.place, port.name, "out"
             end = port.far
-
-
-def _martian(space: Space, packet: Flowing, interface: str) -> str:
-    """Return why a packet from outside is dropped for its addresses, "" where it is not.
-
-    IPv4 drops what has an address of its own as its source, and what is for 127.0.0.0/8 where that may not travel
-    (fib_validate_source, ip_route_input_slow). IPv6 has a check of loopback addresses alone (ip6_rcv_core).
-    """
-    if ":" not in packet.dst:
-        if space.local(packet.src):
-            return f"{space.place} drops what comes in from outside with its own address {packet.src} (martian source)"
-        return f"{space.place} drops what comes in by {interface} for {packet.dst} (route_localnet is 0)" \
-            if packet.dst.startswith("127.") and not space.localnet(interface) else ""
-    loopback = next((each for each in (packet.src, packet.dst) if ipaddress.ip_address(each).is_loopback), "")
-    return f"{space.place} drops what comes in from outside with the loopback address {loopback}" if loopback else ""
 
 
 def _refusal(route: Route | None) -> str:

@@ -6,8 +6,8 @@ ip-rule(8) has the words; net/core/fib_rules.c and net/ipv4/fib_rules.c the orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
 
 from netlab.netfilter import matching
 from netlab.netfilter.nft_values import protocol_number
@@ -18,12 +18,22 @@ MAIN: Final = 254
 _DEFAULT: Final = 253
 
 
+class NextHop(NamedTuple):
+    """One of a route's several next hops; the kernel takes it as often as its weight says."""
+
+    interface: str
+    gateway: str = ""
+    weight: int = 1
+
+
 @dataclass(frozen=True)
 class Route:
     """One route. `kind` other than unicast refuses or ends the search; `gateway` "" is on the link itself.
 
     `origin` is the network that packets must come from, "" for any. `rule` is the priority of the routing rule that
-    refused by itself, -1 where the route is one.
+    refused by itself, -1 where the route is one. `hops` are its next hops where there are several, of which
+    `interface` and `gateway` are the first; `grouped`: they are a group of nexthop objects. `among` tells of how many
+    next hops this one was taken.
     """
 
     dst: str
@@ -35,6 +45,24 @@ class Route:
     table: int = MAIN
     origin: str = ""
     rule: int = -1
+    hops: tuple[NextHop, ...] = ()
+    grouped: bool = False
+    among: int = 0
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Return the interfaces that it leads out by."""
+        return tuple(dict.fromkeys(hop.interface for hop in self.hops)) or (self.interface,)
+
+    def ways(self) -> tuple[tuple[Route, float], ...]:
+        """Return the route by each of its next hops, and how likely that is.
+
+        Which one it is, the kernel decides by a hash of a packet's addresses (and ports, or IPv6's flow label) with a
+        secret that it tells nobody (fib_multipath_hash, rt6_multipath_hash).
+        """
+        total = sum(hop.weight for hop in self.hops)
+        return tuple((replace(self, interface=hop.interface, gateway=hop.gateway, hops=(), among=len(self.hops)),
+                      hop.weight / total) for hop in self.hops) or ((self, 1.0),)
 
 
 @dataclass(frozen=True)
@@ -143,7 +171,7 @@ def _in_table(routes: Iterable[Route], asked: Asked) -> Route | None:
             continue
         if route.origin and not (asked.source and matching.within(asked.source, route.origin)):
             continue
-        if asked.oif and route.interface not in ("", asked.oif):
+        if asked.oif and asked.oif not in route.interfaces and route.interface:
             continue
         return None if route.kind == "throw" else route
     return None
@@ -171,6 +199,5 @@ def _fits(rule: Rule, asked: Asked) -> bool:
                for span, port in ((rule.sport, asked.sport), (rule.dport, asked.dport)))
 
 
-__all__ = ["LOCAL", "MAIN", "USUAL", "Asked", "Route", "RouteKind", "Rule", "by_table", "decide", "fits", "of_packet",
-           "prefix_length",
-           "sorted_routes"]
+__all__ = ["LOCAL", "MAIN", "USUAL", "Asked", "NextHop", "Route", "RouteKind", "Rule", "by_table", "decide", "fits",
+           "of_packet", "prefix_length", "sorted_routes"]

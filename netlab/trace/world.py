@@ -54,7 +54,8 @@ class Space:
     `policies` are its routing rules by family (4, 6), where these are not the usual ones; `rules` its iptables tables
     by family, `beside` what else has rules there. `bridge_calls` names the families whose bridged packets meet its
     rules. `listeners` are (protocol, port) of its sockets, None when not known; `recent` the entries of `-m recent`
-    lists; `lacks` the transport protocols that its kernel does not have.
+    lists; `lacks` the transport protocols that its kernel does not have. `by_source`: of several next hops its kernel
+    takes for a packet of its own one whose interface has the packet's source (Linux 6.15).
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
     when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
     words for what is not modelled here.
@@ -70,6 +71,7 @@ class Space:
     listeners: Container[tuple[str, int]] | None = None
     recent: frozenset[tuple[str, str]] = frozenset()
     lacks: frozenset[str] = frozenset()
+    by_source: bool = True
     edge: bool = False
     complete: bool = True
     unseen: bool = False
@@ -136,6 +138,20 @@ class Space:
         return routing.decide(rules, self._tables, replace(asked, destination=address) if asked else Asked(address),
                               local=own if self.local(address) else None)
 
+    def ways(self, route: Route, source: str = "") -> tuple[tuple[Route, float], ...]:
+        """Return a route by each of its next hops that a packet may take, and how likely that is.
+
+        Args:
+            route: the route.
+            source: the packet's source where it is one of this host's own, else "".
+        """
+        found = route.ways()
+        if len(found) < 2 or not source or ":" in source or route.grouped or not self.by_source:
+            return found
+        mine = [each for each in found if self.primary(each[0].interface, _next(each[0], source)) == source]
+        share = sum(each[1] for each in mine)  # fib_select_multipath: what matches counts more than the hash
+        return tuple((way, part / share) for way, part in mine) or found
+
     @cached_property
     def _tables(self) -> Mapping[int, list[Route]]:
         return routing.by_table(self.routes)
@@ -147,7 +163,7 @@ class Space:
         """
         if route.source:
             return route.source
-        return self.primary(route.interface, route.gateway or towards)
+        return self.primary(route.interface, _next(route, towards))
 
     def primary(self, interface: str, towards: str) -> str:
         """Return the address of an interface that is used towards another one; else one of another interface."""
@@ -195,25 +211,33 @@ class SpaceHost(matching.Host):
             return "unicast" if found is not None and found.kind == "unicast" else "unreachable"
         return super().kind(address, device)
 
-    def way(self, address: str, source: str, mark: int = 0, iif: str = "") -> str | None:
+    def way(self, address: str, source: str, mark: int = 0, iif: str = "", wanted: str = "") -> str | None:
         """Return the interface that `fib` finds for an address."""
         space: Space = self._space  # type: ignore[attr-defined]
         found = space.route(address, Asked(address, source, iif or "lo", mark=mark))
-        return found.interface if found is not None and found.kind == "unicast" else ""
+        if found is None or found.kind != "unicast":
+            return ""
+        return wanted if wanted in found.interfaces else found.interface  # fib_info_nh_uses_dev
 
     def masquerade(self, interface: str, towards: str) -> str:
         """Return the address that masquerading gives: the interface's own, whatever the route's source is."""
         space: Space = self._space  # type: ignore[attr-defined]
         if interface not in space.links or interface == "lo":
             return super().masquerade(interface, towards)
-        gateway = next((route.gateway for route in routing.sorted_routes(space.routes) if route.interface == interface
-                        and matching.within(towards, route.dst)), "")
-        return space.primary(interface, gateway or towards)
+        near = next((_next(way, towards) for route in routing.sorted_routes(space.routes)
+                     if matching.within(towards, route.dst)
+                     for way, _ in route.ways() if way.interface == interface), towards)
+        return space.primary(interface, near)
 
     def primary(self, interface: str, like: str) -> str:
         """Return the address of an interface that REDIRECT takes."""
         space: Space = self._space  # type: ignore[attr-defined]
         return space.primary(interface, like)
+
+
+def _next(route: Route, towards: str) -> str:
+    """Return the next hop's address where it is of the packet's family, else that which the packet is for."""
+    return route.gateway if route.gateway and (":" in route.gateway) == (":" in towards) else towards
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ KERNEL = ("sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3
           "ip route add prohibit 10.244.2.3/32", "ip route add unreachable 10.96.0.10/32",
           "sysctl -qw net.bridge.bridge-nf-call-iptables=0", "sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
           "ip route del 10.244.1.0/24 via 172.18.0.2", "sysctl -eqw net.ipv4.conf.cni0.forwarding=0",
-          "sysctl -eqw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32")
+          "sysctl -eqw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32",
+          HOPS := "ip route add 10.244.2.3/32 nexthop via 172.18.0.3 weight 2 nexthop via 172.18.0.99 2>/dev/null || true")
 
 PLAIN = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16", "affinity": "None",
          "internal": "Cluster", "external": "Cluster", "node": "node2", "kernel": "", "endpoints": []}
@@ -141,7 +142,8 @@ def lay(net: Network, cluster: dict[str, Any], rules: dict[str, Ruleset]) -> Non
             if pieces[2]:
                 subprocess.run([f"{net.tool}-restore", "--noflush"], input=pieces[1] + pieces[2], text=True, check=True)
         lines = [*FORWARDS, "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
-                 *(f"ip route flush type {kind}" for kind in ("blackhole", "prohibit", "unreachable"))]
+                 *(f"ip route flush type {kind}" for kind in ("blackhole", "prohibit", "unreachable")),
+                 "ip route flush 10.244.2.3/32"]
         net.sh(place, "conntrack -F 2>/dev/null; sysctl -qw net.ipv4.conf.eth0.rp_filter=0 "
                "net.ipv4.conf.all.rp_filter=0; " + "; ".join(spelled(net, line) for line in lines) + "; true")
     net.sh("node/node2", spelled(net, "ip route replace 10.244.1.0/24 via 172.18.0.2"))
@@ -242,6 +244,16 @@ def test_that_rules_on_a_bridge_may_drop_neighbour_discovery_is_said(net: Networ
         assert found.status == "agrees", found
     else:
         assert (found.status, "neighbour discovery" in found.words) == ("unsure", True), found
+
+
+def test_an_error_that_nobody_could_be_found_for_is_seen_where_it_was_made(net: Network) -> None:
+    prepare(net, {**PLAIN, "kernel": "ip route del 10.244.1.0/24 via 172.18.0.2; ip route add prohibit 10.244.2.3/32"})
+    for wish in (Try("pod/default/web-1", "10.244.2.3", 0, "icmp"), Try("pod/default/web-1", "10.244.2.3", 8080, "tcp")):
+        found, observed = sent(net, asked(net, wish))
+        assert found.status == "agrees" or observed.lost, (wish, found)
+        assert (observed.outcome.status, observed.reply[0].place) == ("timeout", "node/node2"), observed
+        assert (observed.reply[-1].kind, "172.18.0.1" in observed.reply[-1].text or "fd00:18::1" in observed.reply[-1].text) \
+            == ("drop", True), observed.reply[-1]
 
 
 @pytest.mark.soak

@@ -23,7 +23,7 @@ from netlab.trace.predict import predict
 from netlab.trace.run import trace
 from tests.proxy.builders import a_port, a_service, a_settings, a_slice, an_endpoint
 from tests.trace import longrun, topology
-from tests.trace.test_agree import PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, sent, some, spelled
+from tests.trace.test_agree import HOPS, PLAIN, SLICE_PORTS, SOME, WISHES, Try, asked, clusters, sent, some, spelled
 from tests.trace.topology import FORWARDS, NODES, Network
 
 pytestmark = pytest.mark.root
@@ -65,7 +65,7 @@ RULES = (
 KERNEL = ("sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3/32",
           "sysctl -qw net.bridge.bridge-nf-call-iptables=0", *(OFF := (
               "sysctl -eqw net.ipv4.conf.cni0.forwarding=0", "sysctl -eqw net.ipv4.conf.eth0.forwarding=0",
-              "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32")), *RULES)
+              "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32")), HOPS, *RULES)
 
 
 foreigns = st.lists(st.sampled_from(FOREIGN), max_size=2, unique=True).map("\n".join)
@@ -117,6 +117,7 @@ def prepare(net: Network, cluster: dict[str, Any]) -> None:
             subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + made, text=True, check=True)
         lines = [*FORWARDS, "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
                  "ip route flush type blackhole", "ip route flush type prohibit", "ip route flush table 100",
+                 "ip route flush 10.244.2.3/32",
                  *(f"while ip rule del priority {each} 2>/dev/null; do :; done" for each in (10, 11))]
         net.sh(f"node/{node}", "conntrack -F; " + "; ".join(ruled(net, line) for line in lines) + "; true")
     if cluster["kernel"]:
