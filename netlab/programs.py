@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from netlab.errors import NetlabError, NotFound
+from netlab.imports import uncollected, without_system_roots
 
 Program: TypeAlias = Callable[[list[str]], int]
 
@@ -52,7 +53,8 @@ def load(name: str) -> Program:
     if where is None:
         raise NotFound(f'no program is called "{name}"', hint=f"there are: {', '.join(sorted(PROGRAMS))}")
     module, _, function = where.partition(":")
-    program: Program = getattr(importlib.import_module(module), function)
+    with uncollected(), without_system_roots():
+        program: Program = getattr(importlib.import_module(module), function)
     return program
 
 
@@ -65,10 +67,11 @@ _LATE = ("cryptography.x509", "cryptography.hazmat.primitives.serialization", "c
 
 def warm() -> None:
     """Import every program, so that a fork of this process starts any of them at once."""
-    for where in PROGRAMS.values():
-        importlib.import_module(where.partition(":")[0])
-    for module in _LATE:
-        importlib.import_module(module)
+    with uncollected(), without_system_roots():
+        for where in PROGRAMS.values():
+            importlib.import_module(where.partition(":")[0])
+        for module in _LATE:
+            importlib.import_module(module)
 
 
 def template(argv: list[str]) -> int:

@@ -22,8 +22,8 @@ from netlab.api import kinds, meta
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.client.config import Config, TokenSource
-from netlab.client.tls import without_system_roots
 from netlab.errors import ApiError, NotFound, TemporaryError
+from netlab.imports import without_system_roots
 
 with without_system_roots():
     import aiohttp

@@ -9,30 +9,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
-
-_SYSTEMS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@contextmanager
-def without_system_roots() -> Iterator[None]:
-    """Have contexts that the body makes trust nobody: for importing aiohttp, which makes two for requests without one.
-
-    Reading the system's certificates for them takes as long as all else of the import (60 ms, of a command's 500);
-    whoever asks by https here brings a context. OpenSSL reads these variables whenever it looks for the defaults.
-    """
-    before = {name: os.environ.get(name) for name in _SYSTEMS}
-    os.environ.update(dict.fromkeys(_SYSTEMS, os.devnull))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 class ResumingContext(ssl.SSLContext):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 
@@ -11,7 +10,6 @@ from aiohttp import web
 from netlab.client.client import Client
 from netlab.client.config import Config
 from netlab.client.health import serving
-from netlab.client.tls import without_system_roots
 from netlab.errors import TemporaryError
 from netlab.lab.pki import Authority
 
@@ -66,12 +64,3 @@ def test_the_health_server_makes_itself_a_certificate():
                 wrong = "no leader"
                 assert (await client.raw("GET", "/livez"))[::2] == (500, b"no leader")
     asyncio.run(body())
-
-
-def test_a_body_without_system_roots_trusts_nobody_and_leaves_the_settings_as_they_were(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_DIR", "/somewhere")
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    with without_system_roots():
-        assert ssl.create_default_context().get_ca_certs() == []
-    assert (os.environ["SSL_CERT_DIR"], "SSL_CERT_FILE" in os.environ) == ("/somewhere", False)
