@@ -8,7 +8,7 @@ from collections.abc import Callable
 from netlab.api import meta
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.apiserver import audit, own
+from netlab.apiserver import audit, chosen, own
 from netlab.apiserver.admission import plugins
 from netlab.apiserver.admission.base import Chain
 from netlab.apiserver.admission.escalation import Escalation
@@ -31,10 +31,7 @@ from netlab.apiserver.ranges import Ranges
 from netlab.apiserver.strategies import registry
 from netlab.serving.dynamic import Serving
 from netlab.serving.shown import Shown
-from netlab.store import Store, Watch, WatchCut
-
-_PRIORITIES = 100
-"""Changes of priority classes that may pile up between two Pods; more make the next Pod list them anew."""
+from netlab.store import Store, Watch
 
 
 class Api:
@@ -77,8 +74,9 @@ class Api:
         self.kubelets = kubelets
         self.hooks = Hooks(self.lookup)
         self.watches: set[Watch] = set()
-        self._priorities: Watch | None = None
-        self._default_priority: Object | None = None
+        self.default_priority = self._chosen("scheduling.k8s.io", "priorityclasses", chosen.priority)
+        self.default_storage = self._chosen("storage.k8s.io", "storageclasses", chosen.storage)
+        self.default_ingress = self._chosen("networking.k8s.io", "ingressclasses", chosen.ingress)
         self.stopping = False
         self.ready: set[str] = {ADMISSION}
         self.port = options.port
@@ -86,6 +84,9 @@ class Api:
     def _endpoint(self, row: Resource) -> Endpoint:
         conversion, stored = registry.conversion(row)
         return Endpoint(row, Folder(self.store, stored, self.decoded), registry.strategy(row, self.stock), conversion)
+
+    def _chosen(self, group: str, plural: str, pick: chosen.Pick) -> chosen.Chosen:
+        return chosen.Chosen(self.store, self.endpoints[(group, "v1", plural)], pick)
 
     def endpoint(self, resource: Resource) -> Endpoint:
         """Return the endpoint of a resource."""
@@ -107,23 +108,6 @@ class Api:
     async def _mark(self, secret: Object, labels: dict[str, str]) -> None:
         await own.merge(self, "secrets", meta.namespace(secret), meta.name(secret), {"metadata": {"labels": labels}},
                         uid=meta.uid(secret))
-
-    async def default_priority(self) -> Object | None:
-        """Return the PriorityClass that Pods without one get: the lowest of those that say globalDefault."""
-        endpoint = self.endpoints[("scheduling.k8s.io", "v1", "priorityclasses")]
-        try:
-            changed = self._priorities is None or bool(self._priorities.take())
-        except WatchCut:
-            changed = True
-        if changed:
-            if self._priorities is not None:
-                self._priorities.close()
-            part = await self.store.list(endpoint.folder.prefix)
-            self._priorities = self.store.watch(endpoint.folder.prefix, after=part.revision, limit=_PRIORITIES)
-            found = [endpoint.view(kv) for kv in part.kvs]
-            self._default_priority = min((obj for obj in found if obj.get("globalDefault")),
-                                         key=lambda obj: int(obj.get("value", 0)), default=None)
-        return self._default_priority
 
     def stop(self) -> None:
         """End every watch; new ones are refused."""

@@ -29,6 +29,7 @@ from netlab.controllers.namespace import Namespaces
 from netlab.controllers.nodeipam import NodeIpam
 from netlab.controllers.nodelifecycle import NodeLifecycle
 from netlab.controllers.podgc import PodCollector
+from netlab.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from netlab.controllers.replicaset import ReplicaSets, ReplicationControllers
 from netlab.controllers.resourcequota import ResourceQuotas
 from netlab.controllers.rootca import RootCaPublisher
@@ -45,7 +46,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     NodeIpam, ServiceAccounts, RootCaPublisher, DaemonSets, Deployments, ReplicaSets, ReplicationControllers,
     EndpointSlices, EndpointsController, EndpointSliceMirroring, NodeLifecycle, TaintEviction, Namespaces,
     PodCollector, Tokens, TokenCleaner, ResourceQuotas, CertificateApprover, CertificateSigner,
-    CertificateCleaner, GarbageCollector)
+    CertificateCleaner, ClaimProtection, VolumeProtection, AttributesClassProtection, GarbageCollector)
 
 _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
     "endpointslicemirroring": "endpointslice-mirroring-controller", "resourcequota": "resourcequota-controller",
@@ -59,7 +60,8 @@ _ALIASES = {  # the names before Kubernetes 1.27, which upstream still takes
     "deployment": "deployment-controller", "replicaset": "replicaset-controller",
     "serviceaccount-token": "serviceaccount-token-controller",
     "legacy-service-account-token-cleaner": "legacy-serviceaccount-token-cleaner-controller",
-    "nodeipam": "node-ipam-controller",
+    "nodeipam": "node-ipam-controller", "pvc-protection": "persistentvolumeclaim-protection-controller",
+    "pv-protection": "persistentvolume-protection-controller",
     "nodelifecycle": "node-lifecycle-controller", "root-ca-cert-publisher": "root-ca-certificate-publisher-controller"}
 
 _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be named, and do nothing
@@ -68,8 +70,7 @@ _UPSTREAMS = frozenset((  # upstream's that netlab does not have: they may be na
     "disruption-controller", "ttl", "ttl-controller", "ttl-after-finished", "ttl-after-finished-controller",
     "attachdetach", "persistentvolume-attach-detach-controller",
     "persistentvolume-binder", "persistentvolume-binder-controller", "persistentvolume-expander",
-    "persistentvolume-expander-controller", "pv-protection", "persistentvolume-protection-controller",
-    "pvc-protection", "persistentvolumeclaim-protection-controller", "ephemeral-volume",
+    "persistentvolume-expander-controller", "ephemeral-volume",
     "ephemeral-volume-controller", "horizontalpodautoscaling", "horizontal-pod-autoscaler-controller",
     "clusterrole-aggregation",
     "clusterrole-aggregation-controller", "service",

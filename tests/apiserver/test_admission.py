@@ -263,5 +263,8 @@ def test_a_node_gets_tokens_of_its_pods_only(strict: Server) -> None:
 
 
 def test_unknown_plugins_are_refused(pki: Pki, tmp_path: Any) -> None:
-    with pytest.raises(AssertionError, match='plugin "Nonsense" is unknown'):
-        Server(pki, tmp_path / "s", "--enable-admission-plugins=Nonsense")
+    with pytest.raises(AssertionError) as refused:
+        Server(pki, tmp_path / "s", "--enable-admission-plugins=Nonsense,AlwaysAdmit,RuntimeClass",
+               "--disable-admission-plugins=RuntimeClass,Bad,AlwaysAdmit")
+    assert ('[enable-admission-plugins plugin "Nonsense" is unknown, disable-admission-plugins plugin "Bad" is unknown, '
+            "[AlwaysAdmit RuntimeClass] in enable-admission-plugins and disable-admission-plugins overlapped]") in str(refused.value)

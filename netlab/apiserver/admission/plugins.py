@@ -11,31 +11,35 @@ from netlab.apiserver.admission.certificates import (
     CertificateSigning,
     CertificateSubjectRestriction,
 )
+from netlab.apiserver.admission.default_classes import DefaultIngressClass, DefaultStorageClass
+from netlab.apiserver.admission.in_use import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from netlab.apiserver.admission.limit_ranger import LimitRanger
 from netlab.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from netlab.apiserver.admission.node_facts import PodTopologyLabels, TaintNodesByCondition
 from netlab.apiserver.admission.node_restriction import NodeRestriction
 from netlab.apiserver.admission.pod_security import PodSecurity
 from netlab.apiserver.admission.policies import MutatingPolicies, ValidatingPolicies
 from netlab.apiserver.admission.priority import Priority
 from netlab.apiserver.admission.resource_quota import ResourceQuota
+from netlab.apiserver.admission.runtime_class import RuntimeClass
 from netlab.apiserver.admission.service_account import ServiceAccount
 from netlab.apiserver.admission.tolerations import DefaultTolerationSeconds
 from netlab.apiserver.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from netlab.errors import UsageError
 
 ORDER: tuple[Callable[[], Step], ...] = (
-    NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, AlwaysPullImages, PodSecurity, Priority,
-    DefaultTolerationSeconds, CertificateApproval, CertificateSigning, CertificateSubjectRestriction, MutatingPolicies,
-    MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks, ResourceQuota)
+    NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, TaintNodesByCondition, AlwaysPullImages,
+    PodSecurity, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection,
+    PersistentVolumeClaimResize, RuntimeClass, CertificateApproval, CertificateSigning, CertificateSubjectRestriction,
+    DefaultIngressClass, PodTopologyLabels, MutatingPolicies, MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks,
+    ResourceQuota)
 _OFF = frozenset((NodeRestriction.name, AlwaysPullImages.name))
 """Those that are on only when --enable-admission-plugins names them."""
 _UPSTREAMS = frozenset((
-    "AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "DefaultIngressClass", "DefaultStorageClass",
-    "DenyServiceExternalIPs", "EventRateLimit", "ExtendedResourceToleration", "ImagePolicyWebhook",
-    "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision", "NamespaceExists",
-    "OwnerReferencesPermissionEnforcement", "PersistentVolumeClaimResize", "PodNodeSelector",
-    "PodTolerationRestriction", "PodTopologyLabels", "RuntimeClass", "StorageObjectInUseProtection",
-    "TaintNodesByCondition"))
+    "AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
+    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision",
+    "NamespaceExists", "NodeDeclaredFeatureValidator", "OwnerReferencesPermissionEnforcement", "PodNodeSelector",
+    "PodTolerationRestriction"))
 """Upstream's that this server does not have: they may be named, and do nothing."""
 
 
@@ -47,14 +51,12 @@ def chain(*, enabled: Sequence[str] = (), disabled: Sequence[str] = ()) -> Chain
     """
     steps = [make() for make in ORDER]
     known = {step.name for step in steps} | _UPSTREAMS
-    for flag, names in (("enable", enabled), ("disable", disabled)):
-        for name in names:
-            if name not in known:
-                raise UsageError(f'--{flag}-admission-plugins plugin "{name}" is unknown',
-                                 hint=", ".join(sorted(known)))
-    both = set(enabled) & set(disabled)
+    wrong = [f'{flag}-admission-plugins plugin "{name}" is unknown' for flag, names in (
+        ("enable", enabled), ("disable", disabled)) for name in names if name not in known]
+    both = sorted(set(enabled) & set(disabled))
     if both:
-        raise UsageError(f"{', '.join(sorted(both))} in --enable-admission-plugins and --disable-admission-plugins "
-                         "overlapped")
+        wrong.append(f"[{' '.join(both)}] in enable-admission-plugins and disable-admission-plugins overlapped")
+    if wrong:
+        raise UsageError(wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]", hint=", ".join(sorted(known)))
     on = {step.name for step in steps} - _OFF | set(enabled)
     return Chain([step for step in steps if step.name in on - set(disabled)])

@@ -73,9 +73,11 @@ async def bind(call: Call, binding: Object) -> Reply:
             raise _conflict(call, f"pod {call.name} has non-empty .spec.schedulingGates")
         new: Object = copy_of(old)
         new["spec"]["nodeName"] = node
-        annotations = (binding.get("metadata") or {}).get("annotations")
-        if annotations:
-            new["metadata"].setdefault("annotations", {}).update(annotations)
+        for part in ("annotations", "labels"):
+            told = (binding.get("metadata") or {}).get(part)
+            if told and isinstance(told, dict):
+                new["metadata"][part] = (new["metadata"].get(part) or {}) | told
+        (new.get("status") or {}).pop("nominatedNodeName", None)  # the nomination has come to its end
         new["metadata"].pop("resourceVersion", None)
         conditions = [item for item in (new.get("status") or {}).get("conditions") or []
                       if item.get("type") != "PodScheduled"]
