@@ -22,6 +22,7 @@ from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.crd.documents import Kept
 from netlab.apiserver.crd.keeper import Keeper
 from netlab.apiserver.endpoint import Endpoint
+from netlab.apiserver.flow.keeper import Flows
 from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.health import ADMISSION
 from netlab.apiserver.hooks import Hooks
@@ -53,6 +54,7 @@ class Api:
         self.definitions = Keeper(self)
         self.aggregator = Aggregator(self)
         self.ranges = Ranges(self)
+        self.flows = Flows(self)
         self.type_checks = TypeChecks(self)
         self.authorizer, self.rbac = modes.authorizer(options.authorization_modes, store)
         self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,

@@ -88,6 +88,7 @@ async def ensure(api: Api) -> None:
             "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
             "description": f"Used for {name.removeprefix('system-').replace('-', ' ')} pods of the system."})
     api.ready.add(PRIORITIES)
+    await api.flows.ensure()
     if trusted := _trusted(api):
         await own.put(api, "", "configmaps", {
             "kind": "ConfigMap", "apiVersion": "v1", "data": trusted,

@@ -123,6 +123,7 @@ class Dispatcher:
             record.impersonated = request.user
         await authorizer.refresh(request.user)
         wanted = attributes(request, asked)
+        request.flow = self.api.flows.classify(wanted)
         self._permit(request, wanted)
         if wanted.subresource in _STREAMING and wanted.verb == "get" \
                 and request.headers.get("Upgrade", "").lower() == "websocket":

@@ -21,25 +21,39 @@ if TYPE_CHECKING:
 _TEXT = "text/plain; charset=utf-8"
 PAGES = ("healthz", "livez", "readyz")
 HOOK = "poststarthook/"
-ADMISSION, NAMESPACES_MADE = "start-apiserver-admission-initializer", "start-system-namespaces-controller"
+ADMISSION, INFORMERS = "start-apiserver-admission-initializer", (
+    "generic-apiserver-start-informers", "start-apiextensions-informers", "apiservice-openapi-controller",
+    "apiservice-openapiv3-controller")
+"""Upstream's informers and its merging of OpenAPI documents: the loops that follow the store, and run all together."""
+NAMESPACES_MADE, ROLES = "start-system-namespaces-controller", "rbac/bootstrap-roles"
 TRUST, TRACKING = "start-cluster-authentication-info-controller", "start-legacy-token-tracking-controller"
 DEFINITIONS, DEFINITIONS_SYNCED = "start-apiextensions-controllers", "crd-informer-synced"
 ADDRESSES, RANGES = "start-service-ip-repair-controllers", "start-kubernetes-service-cidr-controller"
-ROLES, PRIORITIES, OWN_SERVICE = "rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes", \
-    "bootstrap-controller"
+PRIORITIES, OWN_SERVICE = "scheduling/bootstrap-system-priority-classes", "bootstrap-controller"
+FLOWS, FLOWS_MADE = "priority-and-fairness-config-consumer", "priority-and-fairness-config-producer"
+PROXY_CLIENT = "aggregator-reload-proxy-client-cert"
 REGISTRATION = ("start-kube-aggregator-informers", "apiservice-status-local-available-controller",
                 "apiservice-status-remote-available-controller", "apiservice-registration-controller",
                 "apiservice-discovery-controller", "kube-apiserver-autoregistration")
-HOOKS = (ADMISSION, DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST, TRACKING, ADDRESSES, ROLES, PRIORITIES,
-         OWN_SERVICE, RANGES, *REGISTRATION)
+HOOKS = (ADMISSION, INFORMERS[0], FLOWS, INFORMERS[1], DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST,
+         TRACKING, ADDRESSES, ROLES, PRIORITIES, FLOWS_MADE, OWN_SERVICE, RANGES, PROXY_CLIENT, *REGISTRATION,
+         *INFORMERS[2:])
 """What has to be done once after the start; `Api.ready` has the names of what is done."""
 _REGISTERED = "autoregister-completion"
 _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
 
 
+def hooks(api: Api) -> list[str]:
+    """Return what this server has to do after its start, in order."""
+    absent = set() if api.rbac is not None else {ROLES}
+    if not api.options.proxy_certificate:
+        absent.add(PROXY_CLIENT)
+    return [hook for hook in HOOKS if hook not in absent]
+
+
 def unfinished(api: Api) -> list[str]:
     """Return what is still to be done after the start."""
-    return [hook for hook in HOOKS if hook not in api.ready and (hook != ROLES or api.rbac is not None)]
+    return [hook for hook in hooks(api) if hook not in api.ready]
 
 
 def checks(api: Api, page: str) -> dict[str, str]:
@@ -48,11 +62,10 @@ def checks(api: Api, page: str) -> dict[str, str]:
     found = {"ping": "", "log": "", "etcd": trouble}
     if page == "readyz":
         found |= {"etcd-readiness": trouble, "informer-sync": ""}
-    missing = unfinished(api)
-    for hook in HOOKS:
-        if hook != ROLES or api.rbac is not None:
-            found[HOOK + hook] = "not finished" if hook in missing else ""
-    found[_REGISTERED] = "missing APIService" if REGISTRATION[-1] in missing else ""
+    for hook in hooks(api):
+        found[HOOK + hook] = "" if hook in api.ready else "not finished"
+        if hook == REGISTRATION[-1]:
+            found[_REGISTERED] = "" if hook in api.ready else "missing APIService"
     if page == "readyz":
         found["shutdown"] = "process is shutting down" if api.stopping else ""
     return found

@@ -58,6 +58,8 @@ class Request:
     """What the audit log is to tell of the request's way; None when it is not logged."""
     identified: Mapping[str, str] = field(default_factory=dict)
     """What the audit log is to tell of the credentials: they are looked at before the log knows of the request."""
+    flow: tuple[str, str] | None = None
+    """The uids of the FlowSchema that the request belongs to and of its priority level."""
     object_name: str = ""
     """The name of the object that the request makes, where the path does not have it."""
 

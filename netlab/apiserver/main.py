@@ -69,6 +69,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         await bootstrap.restore(api)
         await api.definitions.load()
         await bootstrap.roles(api)
+        await api.flows.load()
         server = Server(Dispatcher(api, GIT_VERSION), serving.context.for_asyncio())
         api.port = await server.start(chosen.bind, chosen.port)
         doors = await _open_to_etcdctl(store, chosen)
@@ -78,11 +79,13 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
         gc.set_threshold(_GARBAGE, 20, 50)  # objects of the API have no cycles: looking for some among them is waste
         keepers = [asyncio.create_task(bootstrap.keep(api)), asyncio.create_task(api.definitions.run()),
                    asyncio.create_task(api.aggregator.run()), asyncio.create_task(api.ranges.run()),
+                   asyncio.create_task(api.flows.run()),
                    asyncio.create_task(api.type_checks.run()), asyncio.create_task(daemon.thrifty()),
                    asyncio.create_task(
                        files.keep(serving.refresh, to_kubelets.refresh, api.to_backends.refresh))]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
+        api.ready.update((*health.INFORMERS, health.PROXY_CLIENT))
         try:
             await daemon.first(stop.wait(), _settled(api))
             if chosen.ready_file:

@@ -19,6 +19,8 @@ from netlab.store import KeyExists, KeyValue
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
 
+__all__ = ["copy_of", "create", "merge", "put"]
+
 _SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 
@@ -66,13 +68,14 @@ async def put(api: Api, group: str, plural: str, wanted: Object, parts: tuple[st
     await rewrite(call, change, dry_run=False)
 
 
-async def merge(api: Api, plural: str, namespace: str, name: str, patch: Object, *, uid: str = "") -> None:
-    """Merge a patch into an object of core/v1, if it still has that uid.
+async def merge(api: Api, plural: str, namespace: str, name: str, patch: Object, *, uid: str = "", group: str = "",
+                subresource: str = "") -> None:
+    """Merge a patch into an object (of core/v1 unless a group is told), if it still has that uid.
 
     Raises:
         ApiError: it is gone, or the store or a check refused it.
     """
-    call = _call(api, "", plural, namespace, name, "patch")
+    call = _call(api, group, plural, namespace, name, "patch", subresource)
 
     async def change(old: Object) -> tuple[Object, bool]:
         if uid and meta.uid(old) != uid:
@@ -82,11 +85,12 @@ async def merge(api: Api, plural: str, namespace: str, name: str, patch: Object,
     await rewrite(call, change, dry_run=False)
 
 
-def _call(api: Api, group: str, plural: str, namespace: str, name: str, verb: str) -> Call:
+def _call(api: Api, group: str, plural: str, namespace: str, name: str, verb: str,
+          subresource: str = "") -> Call:
     async def nothing() -> bytes:
         return b""
 
     headers: dict[str, Any] = {"User-Agent": "kube-apiserver/netlab"}
     request = Request("POST", "/", {}, headers, nothing, user=_SELF)
     endpoint = api.endpoints[(group, "v1", plural)]
-    return Call(api, request, Target(endpoint.resource, verb, namespace, name), endpoint, api.clock())
+    return Call(api, request, Target(endpoint.resource, verb, namespace, name, subresource), endpoint, api.clock())

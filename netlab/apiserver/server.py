@@ -177,6 +177,8 @@ def _headers(request: Request, headers: dict[str, str], content_type: str) -> di
     merged: CIMultiDict[str] = CIMultiDict(headers)
     merged["Content-Type"] = content_type
     merged["Cache-Control"], merged["Server"] = "no-cache, private", "netlab"
+    if request.flow is not None:
+        merged["X-Kubernetes-Pf-Flowschema-Uid"], merged["X-Kubernetes-Pf-Prioritylevel-Uid"] = request.flow
     for text in request.warnings:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
         merged.add("Warning", f'299 - "{quoted}"')

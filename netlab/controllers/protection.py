@@ -14,7 +14,7 @@ from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.api.references import references
 from netlab.controllers.base import Context, Controller
-from netlab.errors import ApiError
+from netlab.errors import ApiError, NetlabError
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Protection(Controller):
 
     async def used(self, obj: Object) -> bool:
         """Tell whether somebody uses the object, which is to be deleted."""
-        raise NotImplementedError
+        raise NetlabError(f"{self.name} cannot tell who uses {meta.key(obj)}")
 
     async def reconcile(self, key: str) -> float | None:
         """Put the finalizer on an object, or take it from one that is to go and that nobody uses."""

@@ -114,6 +114,8 @@ class Kubelets:
         await self.client.patch("nodes", name, {"status": {"capacity": room, "allocatable": room, "conditions": [
             {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready",
              "lastHeartbeatTime": now, "lastTransitionTime": now}]}}, subresource="status")
+        # what a new node is tainted with goes: there may be no node lifecycle controller that sees it ready
+        await self.client.patch("nodes", name, {"spec": {"taints": taints or None}})
 
     def release(self) -> None:
         """Let everything become ready from now on."""
