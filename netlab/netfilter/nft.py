@@ -18,7 +18,7 @@ _COMMENT = re.compile(r' ?comment "((?:[^"\\]|\\.)*)"')
 _HANDLE = re.compile(r" # handle (\d+)$")
 _TIMES = re.compile(r" (?:timeout|expires) \S+")
 _VERDICT = re.compile(r"\b(?:goto|jump) (\S+?)(?=[,\s}]|$)")
-_HOOK = re.compile(r"type (\S+) hook (\S+)(?: device \S+)? priority ([^;]+);(?: policy (\w+);)?")
+_HOOK = re.compile(r"type (\S+) hook (\S+)(?: devices? (?:= \{[^}]*\}|\S+))? priority ([^;]+);(?: policy (\w+);)?")
 _HEAD = re.compile(r"(table|chain|set|map) (?:(ip|ip6|inet|arp|bridge|netdev) )?(\S+) \{(?: # handle \d+)?$")
 _HEX = re.compile(r"\b0x0*([0-9a-f]+)\b")
 

@@ -8,7 +8,7 @@ one of them has decided about the connection (nf_nat_inet_fn).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -140,13 +140,17 @@ class Order:
 
 def not_known(rules: Ruleset | None, family: int, beside: Beside) -> tuple[str, ...]:
     """Return words for what a walk through a namespace's rules of one family does not know."""
-    return (*not_followed(beside.created), *Order(rules or Ruleset(), family, beside).ties())
+    return (*not_followed(beside), *Order(rules or Ruleset(), family, beside).ties())
 
 
-def not_followed(tables: Iterable[str]) -> tuple[str, ...]:
-    """Return words for those of nftables' tables, `bridge guard`, whose family is not followed."""
-    return tuple(f"the nftables table {name} is not followed here" for name in tables
-                 if name.startswith(("bridge ", "netdev ")))
+def not_followed(beside: Beside) -> tuple[str, ...]:
+    """Return words for those of nftables' tables whose family is not followed, and chains whose hook is not."""
+    tables = (f"the nftables table {name} is not followed here" for name in beside.created
+              if name.startswith(("bridge ", "netdev ")))
+    chains = (f"the chain {chain.name} of the nftables table {book.table.family} {book.table.name} is not followed "
+              f"here: its hook is {chain.hook}" for book in beside.books for chain in book.table.chains.values()
+              if book.table.family == "inet" and chain.hook in ("ingress", "egress"))
+    return (*tables, *chains)
 
 
 def _through(rules: Ruleset, table: str, hook: str) -> Run:

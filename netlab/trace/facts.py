@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from netlab.errors import KernelError
-from netlab.kernel import counters, lookup, nft, sysctl
+from netlab.kernel import counters, edges, lookup, nft, sysctl
 from netlab.kernel.taps import RuleHit
 from netlab.trace import correlate, rulebook
 from netlab.trace.correlate import Seen
@@ -26,18 +26,20 @@ class Facts:
         self._generations: dict[str, int] = {}
         self._links: dict[str, dict[int, correlate.Link]] = {}
         self._lookups: dict[str, lookup.Lookup] = {}
+        self._edges: dict[str, tuple[edges.Edge, ...]] = {}
 
     def renew(self) -> None:
         """Forget what may have changed: links, routes and neighbours, and rules where they did."""
         self._links.clear()
         self._lookups.clear()
+        self._edges.clear()
         for place in list(self._books):
             if self._legacy(place) or nft.generation(self._by_place[place]) != self._generations[place]:
                 del self._books[place]
 
     def forget(self, place: str) -> None:
         """Forget a place that is no more."""
-        for kept in (self._links, self._lookups, self._books, self._generations):
+        for kept in (self._links, self._lookups, self._edges, self._books, self._generations):
             kept.pop(place, None)
 
     def book(self, place: str) -> rulebook.RuleBook:
@@ -106,6 +108,20 @@ class Facts:
             return sysctl.read(name, self._by_place[place])
         except KernelError:
             return ""
+
+    def held(self, place: str, interface: str, side: str) -> str:
+        """Return what stands at an interface outside of IP's hooks and may hold packets back, in words; "" for nothing.
+
+        Args:
+            place: where.
+            interface: its name.
+            side: ingress or egress.
+        """
+        if place not in self._edges:
+            names = {index: entry.name for index, entry in self._lookup(place).links.items()}
+            self._edges[place] = edges.edges(self._by_place[place], names)
+        return " and ".join(edge.words for edge in self._edges[place]
+                            if edge.side in ("", side) and edge.interface in ("", interface))
 
     def _lookup(self, place: str) -> lookup.Lookup:
         if place not in self._lookups:

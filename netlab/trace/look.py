@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from netlab.errors import KernelError, NetnsGone, Unsupported, UsageError
-from netlab.kernel import iptables, nft_listing, survey
+from netlab.kernel import edges, iptables, nft_listing, survey
 from netlab.kernel.nft import TRACE_TABLES
 from netlab.kernel.survey import Survey
 from netlab.netfilter.model import HOOKS, Ruleset
@@ -91,7 +91,9 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
                  read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
                  survey.lacks(tap.netns_fd), by_source=_by_source(os.uname().release),
-                 doubts=doubts(tap.place, has.doubts, policies[family]))
+                 doubts=doubts(tap.place, (*has.doubts, *(
+                     f"{edge.words.partition(':')[0]} at the {edge.side} of {edge.interface} is not followed here"
+                     for edge in edges.filters(tap.netns_fd, names))), policies[family]))
 
 
 def _by_source(release: str) -> bool:

@@ -79,7 +79,7 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
     if tables:
         notes.append("of base chains with the same priority the one listed later runs first, and iptables' run last")
     space = Space(PLACE, links, tuple(route for route in listed if route.kind != "local"), rules=saved, beside=beside,
-                  edge=True, complete=bool(own), doubts=not_followed(created))
+                  edge=True, complete=bool(own), doubts=not_followed(beside[4]))
     return World({PLACE: space}, names or {}, tuple(notes))
 
 

@@ -71,7 +71,8 @@ class Story:
                 back = self._way("reply", came, talk)
             passages = self._passages(talk)
         deaths = [death for death in self._heard.deaths if first is not None and talk.direction(death.packet)]
-        ask = Ask(self._facts.route, self._facts.neighbor, self._facts.counted, self._facts.setting)
+        ask = Ask(self._facts.route, self._facts.neighbor, self._facts.counted, self._facts.setting,
+                  self._facts.held)
         answer = _wire_time(answer, passages, request.source)
         outcome, there, back = conclude(answer, there, back, self._names, ask, deaths)
         to = join(request.address, request.port)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from netlab.kernel.lookup import RouteAnswer
 from netlab.trace.event import Hop
 from netlab.trace.packet import SCTP, TCP, UDP, Packet
 from netlab.trace.reasons import REASONS, Cause, Death, words
+
+_OUTSIDE: Final = ("NETFILTER_DROP", "TC_INGRESS", "TC_EGRESS")
+_LOOK: Final = "look at what that does with such packets"
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,14 @@ class Ask:
     `neighbor(place, address)`: the state of a neighbour's entry there ("failed", "reachable", ..., "" for none).
     `counted(place, name)`: by how much one of its counters (nstat's names) has grown during the trace.
     `setting(place, name)`: a sysctl there, "" when there is none of that name.
+    `held(place, interface, side)`: what stands at an interface before (`ingress`) or behind (`egress`) IP's hooks.
     """
 
     route: Callable[[str, Packet, str], RouteAnswer]
     neighbor: Callable[[str, str], str]
     counted: Callable[[str, str], int] = lambda place, name: 0  # noqa: ARG005
     setting: Callable[[str, str], str] = lambda place, name: ""  # noqa: ARG005
+    held: Callable[[str, str, str], str] = lambda place, interface, side: ""  # noqa: ARG005
 
 
 def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str], ask: Ask,
@@ -99,7 +105,7 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
         return Cause(f"{place} dropped it by its reverse path filter: its route back to {packet.source} leads out of "
                      f"another interface than {came_in}", REASONS["IP_RPFILTER"][1], "IP_RPFILTER")
     if death is not None and death.reason in REASONS and death.reason not in (
-            "IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "NEIGH_FAILED", "NETFILTER_DROP"):
+            "IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "NEIGH_FAILED", *_OUTSIDE):
         return words(death)
     six = packet.family != 2
     route = ask.route(place, packet, came_in)
@@ -119,6 +125,9 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
             known = "a `blackhole` route"  # BPF would have said IP_RPFILTER
         return Cause(f"{place} has {known} for {target}",
                      f"there: ip route get {packet.destination} from {packet.source} iif {came_in or 'lo'}")
+    if came_in and (last.kind, last.way) == ("iface", "in") and (held := ask.held(place, came_in, "ingress")):
+        why = f"it came in at {place} by {came_in}, and no rule or socket of it was seen to get it: {held} is there"
+        return Cause(why, _LOOK, *((death.reason, death.function) if death else ()))
     if death is not None and death.reason in REASONS:
         return words(death)
     if error is not None:
@@ -152,9 +161,13 @@ def _no_such_port(packet: Packet, service: str) -> str:
 
 def _stuck(last: Hop, routed: Hop, ask: Ask, death: Death | None) -> Cause | None:
     """Return why a packet with an interface to leave by did not leave."""
-    if death is not None and death.reason in REASONS and death.reason not in ("NEIGH_FAILED", "NEIGH_DEAD"):
+    held = ask.held(last.place, routed.interface, "egress")
+    if death is not None and death.reason in REASONS and death.reason not in ("NEIGH_FAILED", "NEIGH_DEAD") and not (
+            held and death.reason in _OUTSIDE):
         return words(death)
     if routed.text.startswith("bridged"):
+        if held and (death is None or death.reason in _OUTSIDE):
+            return Cause(f"the bridge {routed.interface} of {last.place} did not pass it on: {held} is there", _LOOK)
         return words(death) if death is not None else None
     used = routed.route
     next_hop = (used.gateway if used is not None else "") or last.packet.destination
@@ -162,5 +175,7 @@ def _stuck(last: Hop, routed: Hop, ask: Ask, death: Death | None) -> Cause | Non
             (death is not None and death.reason == "NEIGH_FAILED"):
         return Cause(f"{last.place} asked on {routed.interface} who has {next_hop}, and nobody answered",
                      f"no interface behind {routed.interface} has {next_hop}: is the Pod gone, or the node down?")
+    if held:
+        return Cause(f"{last.place} chose {routed.interface} for it, and it never left there: {held} is there", _LOOK)
     return Cause(f"{last.place} chose {routed.interface} for it, and it never left there",
                  f"is {routed.interface} up? a queue (tc) or a rule outside iptables may hold it back")

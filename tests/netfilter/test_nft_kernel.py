@@ -208,7 +208,7 @@ sent = st.builds(Sent, st.sampled_from([4, 4, 6]), st.sampled_from(["tcp", "udp"
 class Here(Host):
     """The second namespace in the words of rules."""
 
-    def way(self, address: str, source: str, mark: int = 0, iif: str = "") -> str | None:
+    def way(self, address: str, source: str, mark: int = 0, iif: str = "", wanted: str = "") -> str | None:
         return "" if self.local(address) else "eth0"
 
     def kind(self, address: str, device: str = "") -> str | None:

@@ -43,6 +43,9 @@ WEB = ("10.244.2.3", 8080)
 POLICY = ("iptables -N KUBE-POD-FW-1; iptables -I FORWARD -d 10.244.2.3 -j KUBE-POD-FW-1; "
           "iptables -A KUBE-POD-FW-1 -m comment --comment 'NetworkPolicy default/deny-all: nothing lets it in' -j DROP")
 FAST_ARP = "sysctl -qw net.ipv4.neigh.cni0.mcast_solicit=1 net.ipv4.neigh.cni0.retrans_time_ms=100"
+GUARD = "nft 'table %s guard { chain c { type filter hook %s priority 0; tcp dport 8080 drop; }; }'"
+STEAL = ("ip link add dev sink type bridge; tc qdisc add dev eth0 clsact; tc filter add dev eth0 %s protocol ip u32 match u16 8080 0xffff at 22 "
+         "action mirred egress redirect dev sink")
 CASES = (
     Case("no endpoints", (), ("10.96.0.99", 80), "node/node1",
          "rejected by filter KUBE-SERVICES: default/none has no endpoints", "NETFILTER_DROP", "selector", "refused"),
@@ -77,6 +80,19 @@ CASES = (
          "asked on cni0 who has 10.244.2.9, and nobody answered", "NEIGH_FAILED", "is the Pod gone", "unreachable"),
     Case("cable down", (("fabric", "ip link set node2 down"),), WEB, "fabric", "", "NO_TX_TARGET"),
     Case("queue", (("node/node1", "tc qdisc add dev eth0 root tbf rate 1kbit burst 16 limit 16"),), WEB, "node/node1", "", "QDISC_DROP", "tc"),
+    Case("netdev at a Pod", (("pod/default/web-2", GUARD % ("netdev", "ingress device eth0")),), WEB, "pod/default/web-2",
+         "no rule or socket of it was seen to get it: the chain c of nftables' table netdev guard is there",
+         "NETFILTER_DROP|NETFILTER_INGRESS", "look at what that does"),
+    Case("inet at a node", (("node/node2", GUARD % ("inet", "ingress device eth0")),), WEB, "node/node2",
+         "the chain c of nftables' table inet guard is there", "NETFILTER_DROP|NETFILTER_INGRESS"),
+    Case("netdev at a port", (("node/node1", GUARD % ("netdev", "ingress device v-client")),), WEB, "node/node1",
+         "it came in at node/node1 by v-client", "NETFILTER_DROP|NETFILTER_INGRESS"),
+    Case("netdev on the way out", (("node/node1", GUARD % ("netdev", "egress device eth0")),), WEB, "node/node1",
+         "it never left there: the chain c of nftables' table netdev guard is there", "NETFILTER_DROP|NETFILTER_EGRESS"),
+    Case("tc at a Pod", (("pod/default/web-2", STEAL % "ingress"),), WEB, "pod/default/web-2",
+         "a tc filter (u32): tc filter show dev eth0 ingress is there", "|TC_INGRESS|OTHERHOST|NOT_SPECIFIED"),
+    Case("tc on the way out", (("node/node1", STEAL % "egress"),), WEB, "node/node1",
+         "a tc filter (u32): tc filter show dev eth0 egress is there", "|TC_EGRESS|OTHERHOST|NOT_SPECIFIED"),
 )
 
 
