@@ -128,6 +128,10 @@ class Endings(Hooks, ABC):
             yield from self.send(replace(dead, packet=turned, ended=dead.hops, hops=(), role="reset", ttl=64,
                                          backward=True), space.place)
             return
+        if _redirects(going, space):
+            doubt = (f"{space.place} may send {going.packet.src} an ICMP redirect first, as it forwards by the "
+                     "interface that the packet came in by, and then no error within a second (icmp_ratelimit)")
+            going = replace(going, certain=False, doubts=tuple(dict.fromkeys((*going.doubts, doubt))))
         kind = {going.family: refusals.error(going.reject, going.family)}
         yield from self.error(going, space, kind, why, "")
 
@@ -180,6 +184,20 @@ class Endings(Hooks, ABC):
     def _end(self, going: Going, outcome: Outcome) -> Branch:
         request, reply = (going.hops, ()) if going.ended is None else (going.ended, going.hops)
         return Branch(request, reply, outcome, going.probability, going.certain, going.doubts)
+
+
+def _redirects(going: Going, space: Space) -> bool:
+    """Tell whether the sender is on the link that a packet goes back to: that takes an error's place in the rate.
+
+    ip_rt_send_redirect and icmp_send count by the same entry of the sender (inet_peer); IPv6 counts by the destination.
+    """
+    packet = going.packet
+    routed = next((hop for hop in reversed(going.hops) if hop.kind == "route"), None)
+    if going.family == 6 or not packet.iif or packet.iif != packet.oif or routed is None or not (
+            routed.place == space.place and routed.text.startswith("forwarded")):
+        return False
+    home = space.route(packet.src)
+    return home is not None and home.interface == packet.iif and not home.gateway
 
 
 def _six_source(cause: Going, space: Space) -> str:

@@ -44,6 +44,7 @@ KERNEL = ("sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3
           "sysctl -eqw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32",
           HOPS := "ip route add 10.244.2.3/32 nexthop via 172.18.0.3 weight 2 nexthop via 172.18.0.99 2>/dev/null || true")
 
+DOUBTS = ("neighbour discovery", "ICMP redirect")
 PLAIN = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16", "affinity": "None",
          "internal": "Cluster", "external": "Cluster", "node": "node2", "kernel": "", "endpoints": []}
 
@@ -170,7 +171,7 @@ def check(net: Network, cluster: dict[str, Any], wishes: list[Try], prepare: Cal
         found, observed = sent(net, asked(net, wish))
         assert found.status in ("agrees", "unsure") or observed.lost, (wish, found, observed.outcome)
         if found.status == "unsure":
-            assert "limit" in cluster["foreign"] or "neighbour discovery" in found.words, (wish, found)
+            assert "limit" in cluster["foreign"] or any(each in found.words for each in DOUBTS), (wish, found)
 
 
 # Not made smaller on failure: every try costs real packets, and the first failure tells all.
@@ -254,6 +255,20 @@ def test_an_error_that_nobody_could_be_found_for_is_seen_where_it_was_made(net: 
         assert (observed.outcome.status, observed.reply[0].place) == ("timeout", "node/node2"), observed
         assert (observed.reply[-1].kind, "172.18.0.1" in observed.reply[-1].text or "fd00:18::1" in observed.reply[-1].text) \
             == ("drop", True), observed.reply[-1]
+
+
+@pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
+@pytest.mark.parametrize("kind", ["REJECT", "REJECT --reject-with tcp-reset"])
+def test_that_a_redirect_may_take_an_errors_place_is_said(net: Network, kind: str) -> None:
+    tcp = "-p tcp " if "tcp" in kind else ""
+    prepare(net, {**PLAIN, "foreign": f"-A FORWARD {tcp}-d 10.244.2.3 -j {kind}",
+                  "kernel": "ip route add 10.244.2.3/32 via 172.18.0.99"})
+    found, observed = sent(net, asked(net, Try("node/node1", "10.244.2.3", 81, "tcp")))
+    net.sh("node/node2", "ip route del 10.244.2.3/32")
+    if tcp:  # a reset has no rate
+        assert (found.status, observed.outcome.status) == ("agrees", "refused"), found
+    else:
+        assert (found.status, "ICMP redirect" in found.words, observed.outcome.status) == ("unsure", True, "timeout"), found
 
 
 @pytest.mark.soak
