@@ -125,11 +125,21 @@ class Call:
         Raises:
             ApiError: 400 for a wrong type, and where fieldValidation asks so for unknown and doubled fields.
         """
+        return self._decoded(text, obj, self.strictness(), patched=patched)
+
+    def reread(self, obj: Object) -> Object:
+        """Return what admission made of an object as Go would have decoded it: unknown fields are gone.
+
+        Raises:
+            ApiError: 400 for a wrong type.
+        """
+        return self._decoded(b"", obj, "Ignore", patched=False)
+
+    def _decoded(self, text: bytes, obj: Object, mode: Strictness, *, patched: bool) -> Object:
         if self.endpoint.custom is not None:
-            return self._custom(text, obj, self.endpoint.custom.schema, patched=patched)
+            return self._custom(text, obj, self.endpoint.custom.schema, mode, patched=patched)
         resource = self.endpoint.resource
         judge = validate.handle_patch if patched else validate.handle
-        mode = self.strictness()
         try:
             found = judge(text, obj, resource.api_version, resource.kind, mode=mode)
         except ValueError as error:  # only reading the text a second time can raise it
@@ -144,9 +154,10 @@ class Call:
         nulls.tidy(obj.setdefault("metadata", {}))
         return obj
 
-    def _custom(self, text: bytes, obj: Object, schema: structural.Schema, *, patched: bool) -> Object:
+    def _custom(self, text: bytes, obj: Object, schema: structural.Schema, mode: Strictness, *,
+                patched: bool) -> Object:
         """Check a custom resource: its metadata as everybody's, the rest is pruned by the definition's schema."""
-        resource, mode = self.endpoint.resource, self.strictness()
+        resource = self.endpoint.resource
         obj.setdefault("metadata", {})
         envelope: Object = {part: obj[part] for part in ("kind", "apiVersion", "metadata") if part in obj}
         validate.handle(b"", envelope, "v1", "PartialObjectMetadata", mode="Ignore")

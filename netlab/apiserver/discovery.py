@@ -17,37 +17,10 @@ from netlab.apiserver.aggregator.proxy import Backend
 from netlab.apiserver.catalog import Catalog
 from netlab.apiserver.http import Reply, Request
 from netlab.apiserver.negotiate import media_types
+from netlab.apiserver.subresources.kinds import SUBRESOURCES, kind_of
 
-_UPDATE = ("get", "patch", "update")
-# subresource -> (kind of its body "group/version Kind"; "" is the parent's own), verbs
-SUBRESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "status": ("", _UPDATE),
-    "scale": ("autoscaling/v1 Scale", _UPDATE),
-    "finalize": ("", ("update",)),
-    "approval": ("", _UPDATE),
-    "binding": ("v1 Binding", ("create",)),
-    "eviction": ("policy/v1 Eviction", ("create",)),
-    "ephemeralcontainers": ("", _UPDATE),
-    "resize": ("", _UPDATE),
-    "log": ("", ("get",)),
-    "exec": ("v1 PodExecOptions", ("create", "get")),
-    "attach": ("v1 PodAttachOptions", ("create", "get")),
-    "portforward": ("v1 PodPortForwardOptions", ("create", "get")),
-    "token": ("authentication.k8s.io/v1 TokenRequest", ("create",)),
-}
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 _V2 = "{};g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-
-
-def _kind_of(row: Resource, subresource: str) -> tuple[str, str, str]:
-    if subresource == "proxy":
-        return "", "v1", {"nodes": "NodeProxyOptions", "pods": "PodProxyOptions"}.get(row.plural, "ServiceProxyOptions")
-    text = SUBRESOURCES[subresource][0]
-    if not text:
-        return row.group, row.version, row.kind
-    api, _, kind = text.partition(" ")
-    group, _, version = api.rpartition("/")
-    return group, version, kind
 
 
 def _verbs(subresource: str) -> list[str]:
@@ -68,7 +41,7 @@ def _aggregated(rows: list[Resource]) -> list[dict[str, Any]]:
         if row.subresources:
             entry["subresources"] = []
             for name in sorted(row.subresources):
-                group, version, kind = _kind_of(row, name)
+                group, version, kind = kind_of(row, name)
                 entry["subresources"].append({"subresource": name, "responseKind": {
                     "group": group, "version": version, "kind": kind}, "verbs": _verbs(name)})
         resources.append(entry)
@@ -205,7 +178,7 @@ def _resources(catalog: Catalog, group: str, version: str) -> Reply:
             entry["storageVersionHash"] = base64.b64encode(hashlib.sha256(named.encode()).digest()[:8]).decode()
         entries.append(entry)
         for name in sorted(row.subresources):
-            own_group, own_version, kind = _kind_of(row, name)
+            own_group, own_version, kind = kind_of(row, name)
             entries.append({"name": f"{row.plural}/{name}", "singularName": "", "namespaced": row.namespaced,
                             "kind": kind, "verbs": _verbs(name)}
                            | ({"group": own_group, "version": own_version}

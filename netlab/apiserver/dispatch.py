@@ -21,7 +21,7 @@ from netlab.apiserver.metrics import Metrics
 from netlab.apiserver.proxy import http as http_proxy
 from netlab.apiserver.proxy import kubelet
 from netlab.apiserver.route import Target, target
-from netlab.apiserver.subresources import binding, components, ephemeral, eviction, finalize, scale, token
+from netlab.apiserver.subresources import binding, components, connect, ephemeral, eviction, finalize, scale, token
 from netlab.apiserver.verbs.create import create
 from netlab.apiserver.verbs.delete import delete
 from netlab.apiserver.verbs.deletecollection import deletecollection
@@ -187,8 +187,10 @@ class Dispatcher:
         if asked.subresource in _STREAMING:
             if call.request.method not in ("GET", "POST"):
                 raise status.method_not_allowed()
+            await connect.admit(call)
             return await _STREAMING[asked.subresource](call)
         if asked.subresource == "proxy":
+            await connect.admit(call)
             return await _PROXIES[asked.resource.plural](call)
         verb = _SUBRESOURCES.get((asked.subresource, asked.verb))
         if verb is None:

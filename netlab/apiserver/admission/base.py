@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from netlab.api import validate
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.apiserver import audit, status
 from netlab.apiserver.endpoint import converted
 from netlab.apiserver.http import User
+from netlab.apiserver.subresources.kinds import kind_of
 from netlab.errors import ApiError
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Attempt:
         Raises:
             ApiError: 500, a conversion webhook failed.
         """
-        if resource is self.resource:
+        if resource is self.resource or self._apart:
             return self.obj, self.old
         if resource not in self._views:
             self._views[resource] = (await self._converted(self.obj, resource) or self.obj,
@@ -54,13 +56,18 @@ class Attempt:
         Raises:
             ApiError: 500, it is no object of the kind, or a conversion webhook failed.
         """
-        if resource is not self.resource:
+        if resource is not self.resource and not self._apart:
             if changed == (await self.seen(resource))[0]:
                 return False
             if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
                 raise status.internal(f"{by}: the change makes something that is no object")
             changed = await converted(changed, self.call.api.endpoint(resource), self.call.endpoint)
         return self.replace(changed, by)
+
+    @property
+    def _apart(self) -> bool:
+        """Tell whether what was sent is of a kind of its own: an Eviction, a Scale, the options of an exec."""
+        return kind_of(self.resource, self.subresource)[2] != self.resource.kind
 
     @property
     def user(self) -> User:
@@ -77,13 +84,19 @@ class Attempt:
             raise status.internal(f"{by}: the change makes something that is no object")
         if changed == self.obj:
             return False
-        if (changed.get("kind"), changed.get("apiVersion")) != (self.resource.kind, self.resource.api_version):
+        group, version, kind = kind_of(self.resource, self.subresource)
+        if (changed.get("kind"), changed.get("apiVersion")) != (kind, f"{group}/{version}" if group else version):
             raise status.internal(f"{by}: the change makes an object of another kind")
         fresh = orjson.loads(orjson.dumps(changed))
+        try:
+            fresh = validate.prune(fresh, fresh["apiVersion"], kind) if self._apart else self.call.reread(fresh)
+        except ApiError as error:
+            raise status.internal(f"{by}: {error}") from None
         self.obj.clear()
         self.obj.update(fresh)
         self._views.clear()
-        self.call.endpoint.strategy.default(self.obj)
+        if not self._apart:
+            self.call.endpoint.strategy.default(self.obj)
         return True
 
 
@@ -138,3 +151,8 @@ class Chain:
             except ApiError:
                 attempt.call.request.note(audit.REFUSED, step.name or type(step).__name__)
                 raise
+
+    async def admit(self, attempt: Attempt) -> None:
+        """Run both, for what is not stored as it was sent."""
+        await self.mutate(attempt)
+        await self.validate(attempt)

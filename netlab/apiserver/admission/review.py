@@ -13,6 +13,7 @@ import orjson
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.apiserver.subresources.kinds import kind_of
 
 if TYPE_CHECKING:
     from netlab.apiserver.admission.base import Attempt
@@ -46,7 +47,8 @@ def request(attempt: Attempt, resource: Resource, obj: Object | None, old: Objec
         "requestKind": _kind(asked, attempt.subresource), "requestResource": _name(asked), "name": attempt.name,
         "operation": attempt.operation, "dryRun": dry_run, "object": obj or None, "oldObject": old,
         "userInfo": {"username": user.name, "groups": list(user.groups)},
-        "options": {"kind": _OPTIONS.get(attempt.operation, "CreateOptions"), "apiVersion": "meta.k8s.io/v1"}}
+        "options": {"kind": _OPTIONS[attempt.operation], "apiVersion": "meta.k8s.io/v1"}
+        if attempt.operation in _OPTIONS else None}
     if attempt.namespace:
         found["namespace"] = attempt.namespace
     if attempt.subresource:
@@ -59,9 +61,7 @@ def request(attempt: Attempt, resource: Resource, obj: Object | None, old: Objec
 
 
 def _kind(resource: Resource, subresource: str) -> dict[str, str]:
-    if subresource == "scale":
-        return {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    return dict(zip(("group", "version", "kind"), kind_of(resource, subresource), strict=True))
 
 
 def _name(resource: Resource) -> dict[str, str]:

@@ -8,6 +8,7 @@ import orjson
 
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, status
+from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.validation.errors import FieldError, required
@@ -58,6 +59,11 @@ async def bind(call: Call, binding: Object) -> Reply:
         raise ApiError(422, "Invalid", f'Binding "{call.name}" is invalid: {errors[0]}', details={
             "name": call.name, "kind": "Binding",
             "causes": [{"reason": error.reason, "message": error.body, "field": error.field} for error in errors]})
+    binding.setdefault("kind", "Binding")
+    binding.setdefault("apiVersion", "v1")
+    await call.api.admission.admit(Attempt(call, "CREATE", binding, None, call.endpoint.resource, call.namespace,
+                                           call.name, "binding"))
+    node = (binding.get("target") or {}).get("name", "")
     wanted = (binding.get("metadata") or {}).get("uid")
 
     async def change(old: Object) -> tuple[Object, bool]:

@@ -9,6 +9,7 @@ import orjson
 from netlab.api import selector
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, status
+from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.verbs.delete import Options, remove
@@ -32,6 +33,10 @@ async def create(call: Call) -> Reply:
     name = (eviction.get("metadata") or {}).get("name")
     if name and name != call.name:
         raise status.bad_request("name in URL does not match name in Eviction object")
+    eviction.setdefault("kind", "Eviction")
+    eviction.setdefault("apiVersion", "policy/v1")
+    await call.api.admission.admit(Attempt(call, "CREATE", eviction, None, call.endpoint.resource, call.namespace,
+                                           call.name, "eviction"))
     given = eviction.get("deleteOptions") or {}
     preconditions = given.get("preconditions") or {}
     dry_run = bool(given.get("dryRun")) or call.dry_run()
@@ -41,7 +46,8 @@ async def create(call: Call) -> Reply:
         await _spend(call, pod, dry_run=dry_run)
     await remove(replace(call, target=replace(call.target, subresource="")), Options(
         grace=given.get("gracePeriodSeconds"), propagation=given.get("propagationPolicy"),
-        uid=preconditions.get("uid") or "", revision=preconditions.get("resourceVersion") or "", dry_run=dry_run))
+        uid=preconditions.get("uid") or "", revision=preconditions.get("resourceVersion") or "", dry_run=dry_run),
+        admitted=True)
     return Reply(orjson.dumps(status.success() | {"code": 201}), 201)
 
 

@@ -11,6 +11,7 @@ from netlab.api import schema, selector
 from netlab.api.meta import Object
 from netlab.api.patch import jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, status
+from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.strategies.base import ScalePaths
@@ -92,14 +93,15 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
     resource, paths = call.endpoint.resource, call.endpoint.strategy.scale_paths
 
     async def apply(old: Object) -> tuple[Object, bool]:
-        scale = change(scale_of(old, paths))
+        before = scale_of(old, paths)
+        scale = change(copy_of(before))
         if not isinstance(scale, dict) or scale.get("kind") != "Scale":
             raise status.bad_request("want a Scale of autoscaling/v1")
-        replicas = (scale.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
-                                     f"{'string' if isinstance(replicas, str) else 'object'} into Go struct field "
-                                     "ScaleSpec.spec.replicas of type int32")
+        _replicas(scale)
+        scale.setdefault("metadata", {})
+        await call.api.admission.admit(Attempt(call, "UPDATE", scale, before, resource, call.namespace, call.name,
+                                               "scale"))
+        replicas = _replicas(scale)
         if replicas < 0:
             raise _invalid_scale(call.name, invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
         metadata = scale.get("metadata") or {}
@@ -123,6 +125,20 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
     if not obj:
         raise status.not_found(resource, call.name)
     return _reply(scale_of(obj, paths))
+
+
+def _replicas(scale: Object) -> int:
+    """Return how many a Scale asks for.
+
+    Raises:
+        ApiError: 400, that is no number.
+    """
+    found = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
+                                 f"{'string' if isinstance(found, str) else 'object'} into Go struct field "
+                                 "ScaleSpec.spec.replicas of type int32")
+    return found
 
 
 def _invalid_scale(name: str, error: FieldError) -> ApiError:

@@ -39,6 +39,8 @@ async def create(call: Call) -> Reply:
                                      "may not specify a duration larger than 2^32 seconds"))
     if not call.api.options.signing_key:
         raise status.internal("no --service-account-signing-key-file: this server cannot issue tokens")
+    request.setdefault("kind", "TokenRequest")
+    request.setdefault("apiVersion", "authentication.k8s.io/v1")
     await call.api.admission.validate(Attempt(call, "CREATE", request, None, call.endpoint.resource, call.namespace,
                                               call.name, "token"))
     bound, node = await _bound(call, account, spec.get("boundObjectRef") or {})

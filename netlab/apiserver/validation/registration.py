@@ -83,9 +83,19 @@ def client_config(config: Object, path: str) -> list[FieldError]:
               if not service.get(part)]
     errors += [invalid(f"{path}.service.port", service.get("port", 443), f"port is not valid: {said}")
                for said in names.port_number(service.get("port", 443))]
-    where = service.get("path")
-    if where is not None and not where.startswith("/"):
-        errors.append(invalid(f"{path}.service.path", where, "must start with a '/'"))
+    return errors + _url_path(service.get("path") or "", f"{path}.service.path")
+
+
+def _url_path(text: str, path: str) -> list[FieldError]:
+    """Check a Service's path: names of subdomains' form between slashes, the last of which may stay open."""
+    if text in ("", "/"):
+        return []
+    if text == "//":
+        return [invalid(path, text, "segment[0] may not be empty")]
+    errors = [] if text.startswith("/") else [invalid(path, text, "must start with a '/'")]
+    for at, step in enumerate(text[1:].removesuffix("/").split("/")):
+        said = [f": {why}" for why in names.dns_subdomain(step)] if step else [" may not be empty"]
+        errors += [invalid(path, text, f"segment[{at}]{why}") for why in said]
     return errors
 
 
@@ -99,9 +109,9 @@ def _url(text: str, path: str) -> list[FieldError]:
     if parts.scheme != "https":
         errors.append(invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
     if not parts.netloc:
-        errors.append(invalid(path, parts.netloc, f"host must be specified{form}"))
+        errors.append(invalid(path, parts.netloc, f"host must be provided{form}"))
     if parts.username is not None:
-        errors.append(invalid(path, parts.username, f"user information is not permitted in the URL{form}"))
+        errors.append(invalid(path, parts.username, "user information is not permitted in the URL"))
     if parts.fragment:
         errors.append(invalid(path, parts.fragment, "fragments are not permitted in the URL"))
     if parts.query:

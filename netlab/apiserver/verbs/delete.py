@@ -99,8 +99,10 @@ async def options_of(call: Call) -> Options:
                    is_dry_run(dry_run, "DeleteOptions"))
 
 
-async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object, bool]:
+async def remove(call: Call, options: Options, *, admitted: bool = False) -> tuple[KeyValue | None, Object, bool]:
     """Delete or mark. Returns the stored object if it is still there, its content, and whether it is gone.
+
+    `admitted`: nobody is asked any more, as an eviction was.
 
     Raises:
         ApiError: 404, 409.
@@ -117,7 +119,8 @@ async def remove(call: Call, options: Options) -> tuple[KeyValue | None, Object,
         old = endpoint.view(current)
         try:
             _preconditions(call, options, old)
-            await call.api.admission.validate(Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name))
+            if not admitted:
+                await call.api.admission.admit(Attempt(call, "DELETE", {}, old, resource, call.namespace, call.name))
         except ApiError:
             if certain:
                 raise

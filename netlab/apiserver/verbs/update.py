@@ -20,6 +20,8 @@ from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
 Change = Callable[[Object], Awaitable[tuple[Object, bool]]]
 """The stored object → the wanted one, and whether its managedFields are up to date already."""
 
+_APART = ("binding", "scale")
+"""Admission was asked about what was sent, a Binding or a Scale, and not about the object that this changes."""
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 _RETRIES = 100
 
@@ -165,7 +167,9 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
     if "generateName" in before:
         metadata["generateName"] = before["generateName"]
     attempt = Attempt(call, "UPDATE", obj, old, endpoint.resource, call.namespace, call.name, subresource)
-    await call.api.admission.mutate(attempt)
+    asked = subresource not in _APART
+    if asked:
+        await call.api.admission.mutate(attempt)
     metadata = obj["metadata"]
     if subresource == "status":
         strategy.prepare_status(obj, old)
@@ -185,7 +189,8 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
         call.request.warnings += strategy.warnings(obj)
     if errors:
         raise invalid_object(endpoint.resource, call.name, errors)
-    await call.api.admission.validate(attempt)
+    if asked:
+        await call.api.admission.validate(attempt)
     if not tracked:
         obj = track(call, old, obj, subresource=subresource)
     return obj
