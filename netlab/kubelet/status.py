@@ -5,7 +5,7 @@ After k8s:pkg/kubelet/kubelet_pods.go (generateAPIPodStatus, convertToAPIContain
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ def build(pod: Object, record: PodRecord, old: Object, facts: Facts) -> Object:
     ephemeral = [_one(pod, c, record, old, facts) for c in spec.ephemeral_containers(pod)]
     found = {s["name"]: s for s in inits + ordinary}
     status: Object = {"phase": conditions.phase(pod, found, ended=facts.ended, begun=begun)}
+    if facts.ended and inits:
+        _spare(inits, ordinary, {name for name in found if record.latest(name) is None and not _has_run(old, name)})
     if not facts.ended and record.running() and (facts.failure or status["phase"] in ("Succeeded", "Failed")):
         status["phase"] = old.get("phase") or "Running"  # an end is told when nothing runs any more, not before
     elif facts.failure:
@@ -128,7 +130,7 @@ def _one(pod: Object, wanted: Object, record: PodRecord, old: Object, facts: Fac
     was = _old(old, name)
     runs_on = not init or spec.is_sidecar(wanted)
     if latest is None:
-        return _never_seen(pod, wanted, was, facts, init=init)
+        return _never_seen(pod, wanted, was, facts)
     status: Object = {"name": name, "state": _state(latest), "lastState": _state(previous) if previous else {},
                       "ready": False, "restartCount": max(latest.attempt, int(was.get("restartCount") or 0)),
                       "image": latest.image or wanted.get("image", ""), "imageID": latest.image_id,
@@ -148,12 +150,32 @@ def _one(pod: Object, wanted: Object, record: PodRecord, old: Object, facts: Fac
     return status
 
 
-def _never_seen(pod: Object, wanted: Object, was: Object, facts: Facts, *, init: bool) -> Object:
+def _spare(inits: Sequence[Object], ordinary: Sequence[Object], never: Collection[str]) -> None:
+    """Leave waiting in an ended Pod what its turn never came to.
+
+    After TerminatePod in k8s:pkg/kubelet/status/status_manager.go.
+
+    Args:
+        inits: statuses of init containers; the first counts as begun.
+        ordinary: statuses of the others, whose turn comes when the last init container has done its work.
+        never: names of containers of which nothing was ever seen.
+    """
+    begun = max((at for at, row in enumerate(inits) if row["name"] not in never), default=0)
+    last = inits[-1]
+    done = last["started"] or (last["state"].get("terminated") or {}).get("exitCode") == 0
+    waits = list(inits[begun + 1:])
+    if not done and all(row["name"] in never for row in ordinary):
+        waits += ordinary
+    for row in waits:
+        row["state"] = {"waiting": {"reason": "PodInitializing"}}
+
+
+def _never_seen(pod: Object, wanted: Object, was: Object, facts: Facts) -> Object:
     """Return the status of a container that the runtime does not know: not started yet, or lost with its node."""
     name = wanted["name"]
     if (was.get("state") or {}).get("terminated"):
         return was
-    begins = "PodInitializing" if spec.init_containers(pod) and not init else "ContainerCreating"
+    begins = "PodInitializing" if spec.init_containers(pod) else "ContainerCreating"
     status: Object = {"name": name, "state": {"waiting": {"reason": begins}}, "lastState": was.get("lastState") or {},
                       "ready": False, "restartCount": int(was.get("restartCount") or 0),
                       "image": wanted.get("image", ""), "imageID": "", "started": False}

@@ -85,6 +85,26 @@ def test_waiting_for_its_init_container() -> None:
         "ContainersNotInitialized", "containers with incomplete status: [one]")
 
 
+@pytest.mark.parametrize(("runs", "states"), [
+    pytest.param([ran("one", "exited", code=1)], ["Error", "PodInitializing", "PodInitializing"], id="the first one failed"),
+    pytest.param([], ["ContainerStatusUnknown", "PodInitializing", "PodInitializing"], id="nothing was seen of any"),
+    pytest.param([ran("one", "exited"), ran("two", "exited", code=2)], ["Completed", "Error", "PodInitializing"],
+                 id="the second one failed"),
+    pytest.param([ran("one", "exited"), ran("two", "exited")], ["Completed", "Completed", "ContainerStatusUnknown"],
+                 id="all have done their work"),
+])
+def test_what_an_ended_pod_never_came_to_waits(runs: list[Any], states: list[str]) -> None:
+    found = built(a_pod(initContainers=[a_container("one"), a_container("two")], restartPolicy="Never"), a_record(*runs), ended=True)
+    rows = found["initContainerStatuses"] + found["containerStatuses"]
+    assert [next(iter(row["state"].values()))["reason"] for row in rows] == states
+    assert found["phase"] == "Failed"
+
+
+def test_what_waits_for_init_containers_says_so() -> None:
+    found = built(a_pod(initContainers=[a_container("one")]), a_record(sandbox=None))
+    assert found["initContainerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+
+
 def test_crash_loop_shows_the_last_end() -> None:
     runs = (ran("web", "exited", code=1, attempt=3, at=NOW - 9), ran("web", "exited", code=2, attempt=2, at=NOW - 99))
     row = built(a_pod(), a_record(*runs), waiting=CRASHING)["containerStatuses"][0]
