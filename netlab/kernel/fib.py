@@ -13,7 +13,7 @@ from netlab.kernel.rtnl import Message, Rtnl, attributes
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _MEMBER = struct.Struct("=IBBxx")  # struct nexthop_grp: the object's number, its weight less one in two parts
-_KINDS: Final = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
+_KINDS: Final = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 _DST, _SRC, _OIF, _GATEWAY, _METRIC, _PREFSRC, _MULTIPATH, _TABLE, _VIA, _NH_ID = 1, 2, 4, 5, 6, 7, 9, 15, 18, 30
 _CLONED: Final = 0x200
 _DEAD: Final = 1

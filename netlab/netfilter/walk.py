@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from netlab.netfilter import normalise
 from netlab.netfilter.going import Hit, Outcome, Verdict, Walking
 from netlab.netfilter.matches import chance
 from netlab.netfilter.matching import Host, Packet
@@ -209,6 +210,12 @@ class _Walker:
         elif wanted.name in ASKS_A_PROGRAM:
             doubtful = going.doubtful(rule.text, self.table, rule.chain)
             yield "ACCEPT", doubtful
+            yield "DROP", doubtful
+        elif wanted.name == "TPROXY":  # drops where no program listens that may have it
+            doubtful = going.doubtful(rule.text, self.table, rule.chain)
+            value, mask = normalise.mark(wanted.option("--tproxy-mark") or "0x0/0x0")
+            marked = (doubtful.packet.mark & ~mask) ^ value
+            yield "ACCEPT", replace(doubtful, packet=replace(doubtful.packet, mark=marked))
             yield "DROP", doubtful
         else:
             known = wanted.name in HARMLESS

@@ -49,12 +49,25 @@ class Endings(Hooks, ABC):
             return
         going = self.add(going, space.place, "deliver", f"arrived at {space.place}")
         open_ = space.listeners is None or protocol not in ("tcp", "udp", "sctp") or (protocol, port) in space.listeners
+        if going.family == 4 and not space.local(going.packet.dst):
+            yield self._foreign(going, space, open_=open_)
+            return
         turned = Flowing(going.packet.dst, going.packet.src, protocol, going.packet.dport, going.packet.sport)
         reply = replace(going, packet=turned, ended=going.hops, hops=(), ttl=64, length=0, flow=None, backward=False,
                         role="answer" if open_ else "reset")
         if not open_ and protocol == "udp":
             reply = self._as_error(reply, going, space, branch.UNREACHABLE_PORT)
         yield from self.send(reply, space.place)
+
+    def _foreign(self, going: Going, space: Space, *, open_: bool) -> Branch:
+        """Close the way of a packet that a local route of another table kept here: IPv4 sends from own addresses."""
+        address = going.packet.dst
+        if open_:
+            doubt = f"{space.place}: a program there answers from {address} if it may (IP_TRANSPARENT)"
+            going = replace(going, certain=False, doubts=(*going.doubts, doubt))
+        return self._died(going, space.place, f"{space.place} does not answer from {address}, which is not its own: it "
+                          "has the packet by a local route of another table than `local`", "timeout",
+                          "a program that answers there needs IP_TRANSPARENT")
 
     def _answered(self, going: Going, space: Space) -> Branch:
         """Close the way of an answer that reached a socket."""

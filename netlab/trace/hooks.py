@@ -10,6 +10,7 @@ from netlab.netfilter.going import Hit, NftHit, Outcome, Walking
 from netlab.netfilter.matching import Packet as Flowing
 from netlab.netfilter.matching import State
 from netlab.netfilter.stations import CONNTRACK, Station, bindings
+from netlab.netfilter.targets import ASKS_A_PROGRAM
 from netlab.netfilter.terms import comment
 from netlab.trace import nftwords, routing
 from netlab.trace.branch import Flow, Going, back
@@ -105,6 +106,8 @@ class Hooks:
         for each in self._outcomes(going, space, hook, station):
             hops = self._hits(going, space, each.hits)
             dead = each.verdict in ("DROP", "REJECT")
+            if dead and hops and hops[-1].target in (*ASKS_A_PROGRAM, "TPROXY"):
+                hops[-1] = replace(hops[-1], verdict="DROP")
             if dead and (not hops or hops[-1].verdict not in ("DROP", "REJECT")):
                 base = station.chains[0]
                 hops.append(Hop(None, space.place, going.direction, "policy", "policy DROP", going.seen(),

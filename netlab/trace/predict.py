@@ -15,6 +15,7 @@ from typing import Final
 
 from netlab.errors import NotFound
 from netlab.netfilter import walk
+from netlab.netfilter.matching import UNKNOWN_INTERFACE
 from netlab.netfilter.matching import Packet as Flowing
 from netlab.netfilter.model import Ruleset
 from netlab.trace import branch
@@ -57,7 +58,7 @@ def predict(world: World, question: Question, *, target: str = "", only: Only | 
     going = Going(packet, ttl=question.ttl, length=question.length)
     if question.interface:
         space = world.spaces[question.source]
-        if space.links and question.interface not in space.links:
+        if space.links and question.interface not in (*space.links, UNKNOWN_INTERFACE):
             raise NotFound(f"{question.source} has no interface {question.interface}",
                            hint=f"it has {', '.join(space.links)}")
         ways = walker.arrive(going, question.source, question.interface, "")

@@ -130,7 +130,6 @@ def test_what_changes_nothing_leaves_no_doubt_and_shows_that_it_may_have_matched
 @pytest.mark.parametrize(("table", "chain", "rule"), [
     ("nat", "PREROUTING", "-p tcp -j REDIRECT --to-ports 3128-3130"),
     ("nat", "PREROUTING", "-p tcp -j DNAT --to-destination 10.244.1.5:80-90"),
-    ("mangle", "PREROUTING", "-p tcp -j TPROXY --on-port 15001 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1"),
     ("filter", "INPUT", "-m policy --dir in --pol ipsec --proto esp -j DROP")])
 def test_what_cannot_be_told_is_named(table: str, chain: str, rule: str) -> None:
     outcomes = walk(f"*{table}\n:{chain} ACCEPT [0:0]\n-A {chain} {rule}\nCOMMIT")
@@ -144,6 +143,15 @@ def test_a_queue_asks_a_program_which_passes_over_the_rest_or_drops() -> None:
     assert {each.verdict for each in outcomes} == {"DELIVER", "DROP"}
     assert not any(each.certain for each in outcomes)
     assert all("NFQUEUE" in doubt for each in outcomes for doubt in each.doubts)
+
+
+def test_tproxy_marks_for_a_program_that_listens_or_drops() -> None:
+    outcomes = walk("*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j TPROXY --on-port 15001 --on-ip 0.0.0.0 "
+                    "--tproxy-mark 0x1/0x1\nCOMMIT")
+    assert {(each.verdict, each.packet.mark) for each in outcomes if each.verdict != "DROP"} == {("DELIVER", 1)}
+    assert {each.verdict for each in outcomes} == {"DELIVER", "DROP"}
+    assert not any(each.certain for each in outcomes)
+    assert all("TPROXY" in doubt for each in outcomes for doubt in each.doubts)
 
 
 def test_hits_are_numbered_as_iptables_lists_them():

@@ -271,6 +271,17 @@ def test_that_a_redirect_may_take_an_errors_place_is_said(net: Network, kind: st
         assert (found.status, "ICMP redirect" in found.words, observed.outcome.status) == ("unsure", True, "timeout"), found
 
 
+def test_a_local_route_of_another_table_keeps_a_packet_here(net: Network) -> None:
+    prepare(net, {**PLAIN, "node": "node1", "kernel": "ip route add local 10.244.2.0/24 dev lo table 77"})
+    ip = "ip -6" if net.family == 6 else "ip"
+    net.sh("node/node1", f"{ip} rule add priority 12 iif cni0 lookup 77")
+    found, observed = sent(net, asked(net, Try("pod/default/client", "10.244.2.3", 8080, "tcp")))
+    net.sh("node/node1", f"{ip} rule del priority 12; {ip} route flush table 77")
+    assert found.status == "agrees" or observed.lost, found
+    assert observed.outcome.status == ("refused" if net.family == 6 else "timeout"), observed.outcome
+    assert observed.request[-1].place == "node/node1"
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_no_packet_goes_otherwise_than_predicted_for_long(net: Network) -> None:

@@ -60,3 +60,20 @@ def test_a_log_with_a_limit_is_no_difference_whether_it_was_seen_or_not() -> Non
     unseen = [each for each in said if each[3]]
     assert agree._settled(said, unseen) == unseen
     assert agree._settled(said, said) == said
+
+
+def test_routes_of_other_tables_are_taken_by_no_packet_and_that_is_said() -> None:
+    routes = ("default via 172.18.0.1 dev eth0\n10.9.0.0/16 via 172.18.0.7 dev eth9 table 100\n"
+              "local default dev lo table 200\nlocal 172.18.0.2 dev eth0 table local proto kernel scope host src 172.18.0.2\n")
+    world = machine.world("", routes=routes)
+    assert set(world.spaces[machine.PLACE].owned) == {"172.18.0.2"}
+    assert any("other tables than main" in each for each in world.notes)
+    (found,) = predict(world, Question(machine.PLACE, "10.9.0.1", 80)).branches
+    assert found.hops[-1].text == "leaves the node by eth0 for 10.9.0.1:80"
+
+
+def test_a_packet_comes_in_by_an_interface_that_nobody_named() -> None:
+    world = machine.world(BOTH, addresses=["192.0.2.9"])
+    interface = machine.interface_of(world, "192.0.2.1")
+    (found,) = predict(world, Question(machine.PLACE, "192.0.2.9", 22, "tcp", "192.0.2.1", interface=interface)).branches
+    assert found.outcome.status == "sent"
