@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
+from netlab.api import schema
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
+from netlab.apiserver import always
 from netlab.apiserver.crd.conversion import Converter
 from netlab.apiserver.folder import Folder
 from netlab.apiserver.strategies.base import Strategy
@@ -80,7 +82,7 @@ class Endpoint:
         if self.custom is not None and self.custom.converter is not None:
             return self.custom.converter.view(kv)
         obj = self.folder.view(kv)
-        return obj if self.conversion is None else self.conversion.outward(obj)
+        return obj if self.conversion is None else _complete(self.resource, self.conversion.outward(obj))
 
     def fresh(self, kv: KeyValue) -> Object:
         """Return a decoded object that may be changed."""
@@ -89,6 +91,10 @@ class Endpoint:
             return copy
         obj = self.folder.fresh(kv)
         return obj if self.conversion is None else self.conversion.outward(obj)
+
+    def complete(self, obj: Object) -> Object:
+        """Return an object with what Go writes of it though nobody has said it."""
+        return obj if self.custom is not None else _complete(self.resource, obj)
 
     async def stored(self, obj: Object) -> bytes:
         """Return what is stored of an object, also where that has to be asked of a webhook.
@@ -102,7 +108,13 @@ class Endpoint:
 
     def encode(self, obj: Object) -> bytes:
         """Return what is stored of an object."""
-        return self.folder.encode(obj if self.conversion is None else self.conversion.inward(obj))
+        return self.folder.encode(obj if self.conversion is None else _complete(
+            self.folder.resource, self.conversion.inward(obj)))
+
+
+def _complete(resource: Resource, obj: Object) -> Object:
+    shape = schema.table().kind(resource.api_version, resource.kind)
+    return obj if shape is None else always.filled(obj, shape)
 
 
 async def converted(obj: Object, source: Endpoint, target: Endpoint) -> Object:

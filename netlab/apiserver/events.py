@@ -19,6 +19,9 @@ def outward(event: Object) -> Object:
     for old, new in _RENAMED:
         if old in shown:
             shown[new] = shown.pop(old)
+    for name in ("reportingController", "reportingInstance"):  # here they are left out when they are empty
+        if not shown.get(name):
+            shown.pop(name, None)
     return shown | {"kind": "Event", "apiVersion": "events.k8s.io/v1"}
 
 

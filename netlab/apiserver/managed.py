@@ -10,8 +10,9 @@ from netlab.apiserver.call import Call
 def track(call: Call, old: Object | None, new: Object, *, subresource: str = "") -> Object:
     """Return `new` with its managedFields brought up to date for this request's manager.
 
-    A client that sends an empty list asks to forget who owns what, as upstream.
+    A client that sends an empty list asks to forget who owns what, as upstream. A new object is compared with an empty
+    one: nobody owns what Go writes of that, too.
     """
     resource = call.endpoint.resource
-    return apply.track(old, new, manager=call.manager(), operation="Update", api_version=resource.api_version,
+    return apply.track(call.endpoint.complete({}) if old is None else old, new, manager=call.manager(), operation="Update", api_version=resource.api_version,
                        kind=resource.kind, subresource=subresource, now=call.time())

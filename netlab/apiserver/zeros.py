@@ -49,7 +49,8 @@ def _plan(shape: Struct) -> dict[str, tuple[bool, _Inner | None]]:
     """Return, for each field that matters, whether it goes when it is zero, and what looks into it."""
     plan: dict[str, tuple[bool, _Inner | None]] = {}
     for name, field in shape.fields.items():
-        drop = (field.type.code in _DROPPED and not field.pointer and not field.required
+        pointer = field.pointer and field.type.code != "byte"  # bytes are a list in Go, whatever protobuf calls them
+        drop = (field.type.code in _DROPPED and not pointer and not field.required
                 and (shape.go_name, name) not in _ALWAYS)
         inner = _inner(field.type)
         if drop or inner is not None:

@@ -106,6 +106,7 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
         raise invalid_object(resource, metadata.get("name", ""), errors)
     call.request.warnings += strategy.warnings(obj)
     await call.api.admission.validate(attempt)
+    obj = call.endpoint.complete(obj)
     if manage:
         obj = track(call, None, obj)
     undo = strategy.allocate(obj, None, dry_run=dry_run)

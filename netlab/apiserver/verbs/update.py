@@ -191,6 +191,7 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
         raise invalid_object(endpoint.resource, call.name, errors)
     if asked:
         await call.api.admission.validate(attempt)
+    obj = endpoint.complete(obj)
     if not tracked:
         obj = track(call, old, obj, subresource=subresource)
     return obj
