@@ -73,11 +73,11 @@ class Guestbook:
         host = request.query.get("host") or (request.remote or "")
         if host not in self._replicas:
             self._replicas.append(host)
-        return _json({"data": host})
+        return http.text(http.encoded({"data": host}))
 
     async def get(self, request: web.Request) -> web.Response:
         """Return the value of ?key=."""
-        return _json({"data": self._values.get(request.query.get("key", ""), "")})
+        return http.text(http.encoded({"data": self._values.get(request.query.get("key", ""), "")}))
 
     async def set(self, request: web.Request) -> web.Response:
         """Keep ?value= as ?key=, here and on the replicas."""
@@ -89,7 +89,7 @@ class Guestbook:
         for host, result in zip(self._replicas, results, strict=True):
             if isinstance(result, BaseException):
                 log.warning("replica %s did not take %r: %s", host, key, dial.reason(result))
-        return _json({"data": "Updated"})
+        return http.text(http.encoded({"data": "Updated"}))
 
     async def guestbook(self, request: web.Request) -> web.Response:
         """Send ?cmd=get to the replicas and ?cmd=set to the primary."""
@@ -112,8 +112,3 @@ class Guestbook:
             except Exception as error:  # noqa: BLE001 - the primary may come up after us
                 log.info("cannot register with %s yet: %s", primary, dial.reason(error))
             await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=1.0)
-
-
-def _json(answer: object) -> web.Response:
-    from aiohttp import web
-    return web.json_response(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,3 +39,11 @@ def text(body: str, status: int = 200) -> web.Response:
     """Return a plain answer."""
     from aiohttp import web
     return web.Response(text=body, status=status)
+
+
+_ESCAPED = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+
+
+def encoded(answer: object, *, ordered: bool = True) -> str:
+    """Return JSON as Go's encoder writes it: compact, safe to stand in HTML; a map in the order of its keys."""
+    return json.dumps(answer, separators=(",", ":"), sort_keys=ordered, ensure_ascii=False).translate(_ESCAPED)

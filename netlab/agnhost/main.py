@@ -25,7 +25,7 @@ COMMANDS: Final = {  # subcommand: (module, function, what it does)
     "nc": ("nc", "main", "connect to HOST PORT, as netcat does"),
     "netexec": ("netexec", "main", "HTTP and UDP server of the network tests"),
     "pause": ("main", "pause", "wait until SIGTERM"),
-    "porter": ("porter", "main", "serve on the ports of the variables SERVE_PORT_<port>"),
+    "porter": ("porter", "main", "serve on the ports of the variables SERVE_{,TLS_,SCTP_}PORT_<port>"),
     "serve-hostname": ("hostname", "main", "tell the host name over HTTP, TCP or UDP"),
     "test-webserver": ("webserver", "main", "serve the container's files over HTTP"),
     "tcp-reset": ("reset", "main", "answer every connection with a reset"),

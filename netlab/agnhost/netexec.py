@@ -174,19 +174,19 @@ class Netexec:
         answer = {"output": out.decode(errors="replace")} if out else {}
         if child.returncode:
             answer["error"] = f"exit status {child.returncode}"
-        return _json(answer)
+        return http.text(http.encoded(answer))
 
     async def upload(self, request: web.Request) -> web.Response:
         """Keep the form's `file`, executable, and tell its path as {"output": ...}."""
         form = await request.post()
         field = form.get("file")
         if field is None or isinstance(field, (str, bytes, bytearray)):
-            return _json({"error": "http: no such file"})
+            return http.text(http.encoded({"error": "http: no such file"}))
         with tempfile.NamedTemporaryFile(dir="/uploads" if os.path.isdir("/uploads") else None, prefix="upload-",
                                          delete=False) as kept:
             kept.write(field.file.read())
             os.fchmod(kept.fileno(), 0o700)
-        return _json({"output": kept.name})
+        return http.text(http.encoded({"output": kept.name}))
 
     async def dial(self, request: web.Request) -> web.Response:
         """Ask another server ?tries= times: ?host= ?port= ?protocol=http|udp|tcp ?request=; tell answers and errors."""
@@ -210,7 +210,7 @@ class Netexec:
                 errors.append(dial.reason(error))
             except Exception as error:  # noqa: BLE001 - whatever the HTTP client says is the answer
                 errors.append(dial.reason(error))
-        return _json({"responses": responses} | ({"errors": errors} if errors else {}))
+        return http.text(http.encoded({"responses": responses} | ({"errors": errors} if errors else {})))
 
 
 def _told(handler: http.Handler) -> http.Handler:
@@ -228,8 +228,3 @@ async def _form(request: web.Request) -> dict[str, str]:
     if request.method == "POST":
         fields |= {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
     return fields
-
-
-def _json(answer: object) -> web.Response:
-    from aiohttp import web
-    return web.json_response(answer)

@@ -5,9 +5,6 @@ Without certificate files it makes itself a self-signed one, as upstream's compo
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from netlab.client.tls import server_context
+from netlab.client.tls import self_signed, server_context
 from netlab.errors import UsageError
 
 
@@ -51,7 +48,7 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
         app.router.add_get(path, health)
     app.router.add_get("/metrics", numbers)
     try:
-        context = server_context(_read(certificate) + _read(key) if certificate else _self_signed(address))
+        context = server_context(_read(certificate) + _read(key) if certificate else self_signed(address))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"can't use the certificate {certificate}: {error}") from error
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -68,23 +65,3 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
 
 def _read(path: str) -> bytes:
     return Path(path).read_bytes() + b"\n"
-
-
-def _self_signed(address: str) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, socket.gethostname()[:60] or "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    if address not in ("127.0.0.1", "0.0.0.0", "::", ""):
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=365))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256()))
-    return (made.public_bytes(Encoding.PEM)
-            + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

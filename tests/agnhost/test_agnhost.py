@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,8 +16,11 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from netlab.agnhost import connect, load, main, porter, sockets
+from netlab.client.tls import self_signed
 from netlab.kernel import link, netns
 from netlab.kernel.rtnl import Rtnl
 
@@ -109,7 +113,7 @@ def test_netexec_echoes_redirects_and_runs(netexec: str) -> None:
     with pytest.raises(OSError, match="418"):
         get(f"{netexec}/echo?msg=x&code=418")
     assert get(f"{netexec}/redirect?location=/hostname&code=301") == socket.gethostname()
-    assert get_json(f"{netexec}/shell?cmd=echo%20hi%3Bfalse") == {"output": "hi\n", "error": "exit status 1"}
+    assert get(f"{netexec}/shell?cmd=echo%20hi%3Bfalse") == '{"error":"exit status 1","output":"hi\\n"}'
 
 
 def test_netexec_keeps_uploads(netexec: str) -> None:
@@ -170,12 +174,52 @@ def test_serve_hostname_three_ways(place: Place) -> None:
 def test_porter_and_reset(place: Place) -> None:
     place.start("porter", port=9102, SERVE_PORT_9101="one", SERVE_PORT_9102="two")
     assert [get(f"http://127.0.0.1:{port}/") for port in (9101, 9102)] == ["one", "two"]
-    assert porter.wanted({"SERVE_PORT_80": "x", "SERVE_PORT_": "y", "HOME": "/"}) == {80: "x"}
+    assert porter.wanted({"SERVE_PORT_80": "x", "SERVE_PORT_": "y", "HOME": "/", "SERVE_TLS_PORT_81": "z", "SERVE_SCTP_PORT_82": ""}) \
+        == {("", 80): "x", ("TLS", 81): "z", ("SCTP", 82): ""}
     place.start("tcp-reset", "--port=9103", port=9103)
     with socket.create_connection(("127.0.0.1", 9103), 5) as one:
         one.sendall(b"hello")
         with pytest.raises(ConnectionResetError):
             one.recv(10)
+
+
+def test_porter_speaks_tls_with_its_own_certificate_or_a_given_one(place: Place, tmp_path: Path) -> None:
+    def shown(port: int) -> tuple[bytes, bytes]:
+        with socket.create_connection(("127.0.0.1", port), 5) as raw:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(raw) as one:
+                one.sendall(b"POST / HTTP/1.0\r\n\r\n")
+                certificate, answer = one.getpeercert(binary_form=True), b""
+                while part := one.recv(65536):
+                    answer += part
+        return certificate, answer
+
+    place.start("porter", port=9111, SERVE_TLS_PORT_9111="own")
+    der, answer = shown(9111)
+    names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+    assert answer.endswith(b"\r\n\r\nown")
+    pem = self_signed("192.0.2.7")
+    (tmp_path / "both").write_bytes(pem)
+    place.start("porter", "--json-response", port=9112, SERVE_TLS_PORT_9112="<given>", CERT_FILE=str(tmp_path / "both"), KEY_FILE=str(tmp_path / "both"))
+    der, answer = shown(9112)
+    assert der == x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    assert answer.endswith(b'\r\n\r\n{"Method":"POST","Body":"\\u003cgiven\\u003e"}')
+    broken = place.start("porter", SERVE_TLS_PORT_9113="x", CERT_FILE="/nowhere", KEY_FILE="/nowhere")
+    assert broken.wait(20) == 1
+
+
+def test_porter_speaks_sctp_where_the_kernel_does(place: Place) -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        assert place.start("porter", SERVE_SCTP_PORT_9121="hello").wait(20) == 1
+        return
+    place.start("porter", port=9122, SERVE_SCTP_PORT_9121="hello", SERVE_PORT_9122="up")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP) as one:
+        one.connect(("127.0.0.1", 9121))
+        assert one.recv(100) == b"hello"
 
 
 def test_the_echo_server_tells_what_it_saw(place: Place) -> None:
@@ -198,7 +242,8 @@ def test_guestbook_hands_values_to_its_replicas(place: Place) -> None:
     place.start("guestbook", "--http-port=9301", "--backend-port=9301", port=9301)
     assert "Guestbook" in get("http://127.0.0.1:9301/")
     assert get_json("http://127.0.0.1:9301/set?key=k&value=v") == {"data": "Updated"}
-    assert get_json("http://127.0.0.1:9301/get?key=k") == {"data": "v"}
+    assert get("http://127.0.0.1:9301/get?key=k") == '{"data":"v"}'
+    assert get("http://127.0.0.1:9301/get?key=none") == '{"data":""}'
     assert get_json("http://127.0.0.1:9301/register?host=nobody.invalid") == {"data": "nobody.invalid"}
     assert get_json("http://127.0.0.1:9301/set?key=k&value=w") == {"data": "Updated"}
 
