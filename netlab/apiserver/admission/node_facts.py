@@ -32,20 +32,19 @@ class PodTopologyLabels(Step):
     name = "PodTopologyLabels"
 
     async def mutate(self, attempt: Attempt) -> None:
-        """Copy the labels of the node: over the Pod's own when it is bound, beside them when it is made on a node."""
-        bound = attempt.subresource == "binding"
-        node = (attempt.obj.get("spec") or {}).get("nodeName")
-        if attempt.resource.kind != "Pod" or not node or not (bound or (attempt.operation == "CREATE"
-                                                                        and not attempt.subresource)):
+        """Copy the node's labels to a Binding, from which they come to the Pod, or to a Pod that is made on a node."""
+        if attempt.resource.kind != "Pod" or attempt.operation != "CREATE" \
+                or attempt.subresource not in ("", "binding"):
             return
-        found = await attempt.call.api.lookup("nodes", "", node)
+        obj = attempt.obj
+        if attempt.subresource:
+            target = obj.get("target") or {}
+            node = target.get("name") if target.get("kind") == "Node" else ""
+        else:
+            node = (obj.get("spec") or {}).get("nodeName")
+        found = await attempt.call.api.lookup("nodes", "", node) if node else None
         labels = ((found or {}).get("metadata") or {}).get("labels") or {}
         wanted = {key: labels[key] for key in _TOPOLOGY if key in labels}
-        if not wanted:
-            return
-        own = attempt.obj["metadata"].get("labels") or {}
-        before = ((attempt.old or {}).get("metadata") or {}).get("labels") or {}
-        for key, value in wanted.items():
-            if key not in own or (bound and own[key] == before.get(key)):  # else the Binding says so
-                own[key] = value
-        attempt.obj["metadata"]["labels"] = own
+        if wanted:
+            metadata = obj.setdefault("metadata", {})
+            metadata["labels"] = wanted | (metadata.get("labels") or {})
