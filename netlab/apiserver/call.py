@@ -15,6 +15,7 @@ from netlab.apiserver.crd import structural
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
+from netlab.apiserver.subresources.kinds import kind_of
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -113,6 +114,27 @@ class Call:
                 raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
                                          f"version ({resource.api_version})")
         return self.checked(text, obj)
+
+    async def read_part(self) -> Object:
+        """Return what was sent to a subresource that takes a kind of its own, such as an Eviction, checked likewise.
+
+        Raises:
+            ApiError: 400 for a wrong type or (Strict) an unknown field; 415.
+        """
+        group, version, kind = kind_of(self.endpoint.resource, self.target.subresource)
+        api_version = f"{group}/{version}" if group else version
+        raw = await self.request.body()
+        obj = negotiate.decode(raw, self.request.headers)
+        mode = self.strictness()
+        try:
+            found = validate.handle(raw if raw.lstrip()[:1] == b"{" else b"", obj, api_version, kind, mode=mode)
+        except ValueError as error:
+            raise status.bad_request(f"json parse error: {error}") from None
+        self.request.warnings += [said for said in found if said not in self.request.warnings]
+        obj = validate.prune(obj, api_version, kind) if found or mode == "Ignore" else obj
+        obj.setdefault("kind", kind)
+        obj.setdefault("apiVersion", api_version)
+        return obj
 
     def checked(self, text: bytes, obj: Object, *, patched: bool = False) -> Object:
         """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.

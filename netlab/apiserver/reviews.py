@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import status
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.auth.tokens import Rejected
 from netlab.apiserver.call import Call
@@ -24,10 +24,8 @@ async def create(call: Call) -> Reply:
         ApiError: 400 for one that asks nothing.
     """
     kind = call.endpoint.resource.kind
-    review = negotiate.decode(await call.request.body(), call.request.headers)
-    review |= {"kind": kind, "apiVersion": call.endpoint.resource.api_version}
-    metadata = review.get("metadata") or {}
-    review["metadata"] = metadata | {"creationTimestamp": None}
+    review = await call.read_object()
+    review["metadata"] |= {"creationTimestamp": None}
     spec = review.get("spec") or {}
     if kind == "SelfSubjectReview":
         review["metadata"] = {"creationTimestamp": call.time()}

@@ -137,6 +137,10 @@ def test_requests_are_passed_on_as_their_sender(server: Server, wardle: Wardle) 
     made = server.client().post(path, {"metadata": {"name": "two"}})
     assert (made.status, made.json["metadata"]["name"]) == (201, "two")
     assert server.client().get(f"{path}/nope").json["message"] == "no such flunder"
+    bare = server.client().connect()  # client-go names no type for bytes; servers take that for JSON
+    bare.request("POST", path, b'{"metadata":{"name":"three"}}')
+    assert bare.getresponse().status == 201
+    assert "content-type" not in wardle.asked[-1][2]
 
 
 def test_discovery_knows_it(server: Server, wardle: Wardle, tmp_path) -> None:

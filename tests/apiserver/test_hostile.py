@@ -134,6 +134,42 @@ def test_odd_subresource_bodies(client: Client, path: str, body: bytes) -> None:
     assert 400 <= answer.status < 500, answer.body
 
 
+@pytest.mark.parametrize("body", [
+    {"spec": 1.5}, {"spec": "x"}, {"metadata": "x"}, {"spec": {"resourceAttributes": True}}, {"spec": {"namespace": [5]}},
+    {"spec": {"resourceAttributes": {"verb": "get", "resource": [None]}, "user": "u"}}, {"spec": {"user": 5, "groups": "x"}},
+    {"spec": {"nonResourceAttributes": {"path": 5}, "groups": [5]}}, {"spec": {"token": 5}}, {"kind": "Pod", "apiVersion": "v1"}])
+@pytest.mark.parametrize("path", [
+    "authorization.k8s.io/v1/subjectaccessreviews", "authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "authorization.k8s.io/v1/selfsubjectrulesreviews", "authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews",
+    "authentication.k8s.io/v1/tokenreviews"])
+def test_odd_reviews(client: Client, path: str, body: Any) -> None:
+    answer = client.post(f"/apis/{path}", body)
+    assert 400 <= answer.status < 500, answer.body
+
+
+@pytest.mark.parametrize("body", [
+    {"spec": 5}, {"spec": {"replicas": "x"}}, {"spec": {"audiences": "x"}}, {"spec": {"boundObjectRef": [1]}}, {"metadata": [1]},
+    {"deleteOptions": {"preconditions": 5}}, {"deleteOptions": {"gracePeriodSeconds": "x"}}, {"target": {"name": 5}},
+    {"metadata": {"annotations": {"a": 5}}, "target": {"name": "n"}}, {"deleteOptions": {"dryRun": "x"}}])
+def test_odd_parts(client: Client, body: Any) -> None:
+    """What is sent to a subresource is checked as a kind of its own."""
+    core, apps = "/api/v1/namespaces/default", "/apis/apps/v1/namespaces/default/deployments"
+    client.post(f"{core}/serviceaccounts", {"metadata": {"name": "default"}})
+    client.post(f"{core}/pods", {"metadata": {"name": "parts"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    client.post(apps, {"metadata": {"name": "parts"}, "spec": WORKLOAD})
+    kinds = {"Eviction": f"{core}/pods/parts/eviction", "Binding": f"{core}/pods/parts/binding",
+             "TokenRequest": f"{core}/serviceaccounts/default/token"}
+    versions = {"Eviction": "policy/v1", "Binding": "v1", "TokenRequest": "authentication.k8s.io/v1"}
+    for kind, path in kinds.items():
+        answer = client.post(f"{path}?dryRun=All", {"kind": kind, "apiVersion": versions[kind], **body})
+        assert answer.status < 500, (kind, answer.body)
+    answer = client.put(f"{apps}/parts/scale", {"kind": "Scale", "apiVersion": "autoscaling/v1", **body})
+    assert answer.status < 500, answer.body
+    for kind in ("merge", "strategic"):
+        assert client.patch(f"{apps}/parts/scale", body, kind).status < 500
+        assert client.patch(f"{apps}/parts/status", body, kind).status < 500
+
+
 def test_garbage_instead_of_http(server: Server) -> None:
     client = server.client()
     with socket.create_connection(("127.0.0.1", server.port)) as plain:

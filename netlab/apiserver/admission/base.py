@@ -89,6 +89,8 @@ class Attempt:
             raise status.internal(f"{by}: the change makes an object of another kind")
         fresh = orjson.loads(orjson.dumps(changed))
         try:
+            if self._apart:
+                validate.handle(b"", fresh, fresh["apiVersion"], kind, mode="Ignore")
             fresh = validate.prune(fresh, fresh["apiVersion"], kind) if self._apart else self.call.reread(fresh)
         except ApiError as error:
             raise status.internal(f"{by}: {error}") from None

@@ -84,6 +84,7 @@ class Upstream:
             async with asyncio.timeout(_HEAD_SECONDS):
                 answer = await self._session.request(
                     request.method, target, headers=sent, data=body or None, timeout=timeout,
+                    skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                     allow_redirects=False, ssl=self._tls if known else False, server_hostname=server_name or None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             said = str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from dataclasses import replace
 import orjson
 
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -22,7 +22,7 @@ async def create(call: Call) -> Reply:
     Raises:
         ApiError: 404 no such Pod; 409 it is bound, or going; 422 no node is named.
     """
-    return await bind(call, negotiate.decode(await call.request.body(), call.request.headers))
+    return await bind(call, await call.read_part())
 
 
 async def of_any(call: Call) -> Reply:
@@ -31,10 +31,9 @@ async def of_any(call: Call) -> Reply:
     Raises:
         ApiError: as `create`; 400 for a Binding that names none.
     """
-    body = negotiate.decode(await call.request.body(), call.request.headers)
-    metadata = body.get("metadata") or {}
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if not isinstance(name, str) or not name:
+    body = await call.read_object()
+    name = body["metadata"].get("name")
+    if not name:
         raise status.bad_request("metadata.name: expected the name of a Pod")
     endpoint = call.api.endpoints["", "v1", "pods"]
     call.request.object_name = name
@@ -44,9 +43,6 @@ async def of_any(call: Call) -> Reply:
 
 async def bind(call: Call, binding: Object) -> Reply:
     """Bind as a Binding says."""
-    for field in ("metadata", "target"):
-        if not isinstance(binding.get(field) or {}, dict):
-            raise status.bad_request(f"{field}: expected an object")
     target = binding.get("target") or {}
     node = target.get("name", "")
     errors: list[FieldError] = []
@@ -59,8 +55,6 @@ async def bind(call: Call, binding: Object) -> Reply:
         raise ApiError(422, "Invalid", f'Binding "{call.name}" is invalid: {errors[0]}', details={
             "name": call.name, "kind": "Binding",
             "causes": [{"reason": error.reason, "message": error.body, "field": error.field} for error in errors]})
-    binding.setdefault("kind", "Binding")
-    binding.setdefault("apiVersion", "v1")
     await call.api.admission.admit(Attempt(call, "CREATE", binding, None, call.endpoint.resource, call.namespace,
                                            call.name, "binding"))
     node = (binding.get("target") or {}).get("name", "")

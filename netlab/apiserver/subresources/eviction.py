@@ -8,7 +8,7 @@ import orjson
 
 from netlab.api import selector
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -24,17 +24,12 @@ async def create(call: Call) -> Reply:
     Raises:
         ApiError: 404; 409 a precondition; 429 a budget does not allow it now; 500 several budgets.
     """
-    eviction = negotiate.decode(await call.request.body(), call.request.headers)
-    if eviction.get("kind", "Eviction") != "Eviction":
-        raise status.bad_request(f"not an Eviction: {eviction.get('kind')}")
-    for field in ("metadata", "deleteOptions"):
-        if not isinstance(eviction.get(field) or {}, dict):
-            raise status.bad_request(f"{field}: expected an object")
+    eviction = await call.read_part()
+    if eviction["kind"] != "Eviction":
+        raise status.bad_request(f"not an Eviction: {eviction['kind']}")
     name = (eviction.get("metadata") or {}).get("name")
     if name and name != call.name:
         raise status.bad_request("name in URL does not match name in Eviction object")
-    eviction.setdefault("kind", "Eviction")
-    eviction.setdefault("apiVersion", "policy/v1")
     await call.api.admission.admit(Attempt(call, "CREATE", eviction, None, call.endpoint.resource, call.namespace,
                                            call.name, "eviction"))
     given = eviction.get("deleteOptions") or {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from netlab.api import schema, selector
+from netlab.api import schema, selector, validate
 from netlab.api.meta import Object
 from netlab.api.patch import jsonpatch, merge, strategic
 from netlab.apiserver import negotiate, status
@@ -58,7 +58,7 @@ async def update(call: Call) -> Reply:
     Raises:
         ApiError: 400, 404, 409, 422.
     """
-    wanted = negotiate.decode(await call.request.body(), call.request.headers)
+    wanted = await call.read_part()
     return await _write(call, lambda _scale: wanted)
 
 
@@ -97,14 +97,14 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
         scale = change(copy_of(before))
         if not isinstance(scale, dict) or scale.get("kind") != "Scale":
             raise status.bad_request("want a Scale of autoscaling/v1")
-        _replicas(scale)
-        scale.setdefault("metadata", {})
+        validate.handle(b"", scale, "autoscaling/v1", "Scale", mode="Ignore")
+        scale["metadata"] = scale.get("metadata") or {}
         await call.api.admission.admit(Attempt(call, "UPDATE", scale, before, resource, call.namespace, call.name,
                                                "scale"))
-        replicas = _replicas(scale)
+        replicas = (scale.get("spec") or {}).get("replicas") or 0
         if replicas < 0:
             raise _invalid_scale(call.name, invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
-        metadata = scale.get("metadata") or {}
+        metadata = scale["metadata"]
         if metadata.get("name", call.name) != call.name:
             raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
                                      f"({call.name})")
@@ -125,20 +125,6 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
     if not obj:
         raise status.not_found(resource, call.name)
     return _reply(scale_of(obj, paths))
-
-
-def _replicas(scale: Object) -> int:
-    """Return how many a Scale asks for.
-
-    Raises:
-        ApiError: 400, that is no number.
-    """
-    found = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise status.bad_request('Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
-                                 f"{'string' if isinstance(found, str) else 'object'} into Go struct field "
-                                 "ScaleSpec.spec.replicas of type int32")
-    return found
 
 
 def _invalid_scale(name: str, error: FieldError) -> ApiError:

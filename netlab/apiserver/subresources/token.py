@@ -6,7 +6,7 @@ import orjson
 
 from netlab.api import meta
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -24,11 +24,11 @@ async def create(call: Call) -> Reply:
     Raises:
         ApiError: 404 no such account; 409 another uid; 422 a bad duration or a bound object that is not there.
     """
-    request = negotiate.decode(await call.request.body(), call.request.headers)
-    if request.get("kind", "TokenRequest") != "TokenRequest":
-        raise status.bad_request(f"not a TokenRequest: {request.get('kind')}")
+    request = await call.read_part()
+    if request["kind"] != "TokenRequest":
+        raise status.bad_request(f"not a TokenRequest: {request['kind']}")
     account = call.endpoint.view(await current(call))
-    spec = request.setdefault("spec", {})
+    spec = request["spec"] = request.get("spec") or {}
     seconds = spec.get("expirationSeconds")
     seconds = _DEFAULT if seconds is None else seconds
     if not isinstance(seconds, int) or seconds < _SHORTEST:
@@ -39,8 +39,6 @@ async def create(call: Call) -> Reply:
                                      "may not specify a duration larger than 2^32 seconds"))
     if not call.api.options.signing_key:
         raise status.internal("no --service-account-signing-key-file: this server cannot issue tokens")
-    request.setdefault("kind", "TokenRequest")
-    request.setdefault("apiVersion", "authentication.k8s.io/v1")
     await call.api.admission.validate(Attempt(call, "CREATE", request, None, call.endpoint.resource, call.namespace,
                                               call.name, "token"))
     bound, node = await _bound(call, account, spec.get("boundObjectRef") or {})

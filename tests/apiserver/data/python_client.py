@@ -1,6 +1,7 @@
 """A program on the official Python client: what an operator does with it. argv: kubeconfig, namespace."""
 
 import datetime
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -96,3 +97,4 @@ def leading() -> None:
 for part in (objects, watching, leading):
     part()
     print(part.__name__, flush=True)
+os._exit(0)  # the thread that leads is still at it, and may print while the interpreter ends
