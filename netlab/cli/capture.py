@@ -15,7 +15,7 @@ from netlab.cli.options import attach as attach_options
 from netlab.cli.options import lab_name, output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from netlab.trace.capture import Recorder, Total
     from netlab.trace.recording import Source
@@ -106,9 +106,11 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _began(places: int) -> None:
+def _began(places: int, absent: Sequence[str]) -> None:
     what = f"listening in {_count(places, 'place')}" if places else "no such Pod runs yet: waiting for one"
     click.echo(f"{what}; Ctrl-C ends", err=True)
+    if absent:
+        click.echo(f"no interface there is called {' or '.join(absent)} yet", err=True)
 
 
 @contextlib.contextmanager

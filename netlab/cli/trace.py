@@ -69,9 +69,10 @@ def command(source: str, target: str, protocol: str | None, timeout: float, data
     netlab trace --predict -f cluster.yaml pod/a svc/web        by kubectl get svc,endpointslices,nodes,pods -A -o yaml
     netlab trace --follow svc/web --drops-only   live traffic, flow by flow, until Ctrl-C
 
-    FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host; TO is one of these, svc/NAME,
-    lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a Service), a DNS name or an address. No tool
-    inside the Pod is needed. Exits with 0 when there was an answer, with 1 when not.
+    FROM is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or host, a bare NAME a Pod as in kubectl
+    exec, or a node; TO is one of these, svc/NAME, lb/NAME, externalip/NAME or nodeport/NAME (the other addresses of a
+    Service), a DNS name (as a bare NAME is) or an address. PORT is a number, or of Services and Pods its name
+    (svc/web:http). No tool inside the Pod is needed. Exits with 0 when there was an answer, with 1 when not.
     """
     import asyncio
 

@@ -224,6 +224,11 @@ def _place(text: str, objects: Sequence[Object]) -> str:
                 spec = each.get("spec") or {}
                 return f"node/{spec.get('nodeName', '')}" if spec.get("hostNetwork") else f"pod/{key}"
         raise NotFound(f"the files hold no Pod {key}")
+    if "/" not in text:  # as in kubectl exec
+        mine = [f"{each['kind'].lower()}/{text}" for each in objects if each.get("kind") in ("Pod", "Node")
+                and each["metadata"]["name"] == text and each["metadata"].get("namespace", "default") == "default"]
+        if len(mine) == 1:
+            return _place(mine[0], objects)
     raise UsageError(f'"{text}" is no place', hint="a place is node/NAME, pod/NAME, pod/NAMESPACE/NAME or outside")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from netlab.api import meta
 from netlab.api.meta import Object
@@ -22,6 +23,10 @@ from netlab.runtime.shimclient import ShimClient
 
 if TYPE_CHECKING:
     from netlab.client.client import Client
+
+
+_BARE: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_PLACES: Final = "a place is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or fabric"
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,10 @@ class Places:
     async def resolve(self, text: str, pods: Sequence[Object] = ()) -> Place:
         """Return the place that `text` means; Pods that are at hand already are not asked for again.
 
+        A bare name is a Pod of namespace default, as in `kubectl exec NAME`, or a node.
+
         Raises:
-            UsageError: it is no place.
+            UsageError: it is no place, or two.
             NotFound: there is no such node, Pod or Deployment, or the Pod runs nowhere yet.
         """
         kind, _, rest = text.partition("/")
@@ -78,8 +85,29 @@ class Places:
             if not pod["spec"].get("nodeName"):
                 raise NotFound(f"pod/{meta.key(pod)} is on no node yet")
             return Place(f"pod/{meta.key(pod)}", pod["spec"]["nodeName"])
-        raise UsageError(f'"{text}" is no place',
-                         hint="a place is node/NAME, pod/NAME, pod/NAMESPACE/NAME, deploy/NAME, outside or fabric")
+        if _BARE.fullmatch(text):
+            return await self._bare(text)
+        raise UsageError(f'"{text}" is no place', hint=_PLACES)
+
+    async def _bare(self, name: str) -> Place:
+        async with self.client() as client:
+            pods, _ = await client.list("pods", "")
+            services, _ = await client.list("services", "")
+            deployments, _ = await client.list("deployments.apps", "")
+        mine = [f"pod/{meta.name(pod)}" for pod in pods if meta.key(pod) == f"default/{name}"]
+        mine += [f"node/{node.name}" for node in self._lab.nodes if node.name == name]
+        if len(mine) == 1:
+            return await self.resolve(mine[0], pods)
+        if mine:
+            raise UsageError(f'"{name}" is two places', hint=f"write {' or '.join(mine)}")
+        near = [f"deploy/{meta.key(each).removeprefix('default/')}" for each in deployments if name == meta.name(each)]
+        near += [f"pod/{meta.key(pod).removeprefix('default/')}" for pod in pods if name in meta.name(pod)]
+        near += [f"node/{node.name}" for node in self._lab.nodes if name in node.name]
+        if near:
+            raise UsageError(f'"{name}" is no place', hint=f"did you mean {', '.join(near[:4])}?")
+        if any(meta.name(service) == name for service in services):
+            raise UsageError(f'"{name}" is a Service, and nothing is sent from one', hint=_PLACES)
+        raise UsageError(f'"{name}" is no place', hint=_PLACES)
 
     async def namespace(self, place: Place) -> Namespace:
         """Return the network namespace of a place.

@@ -55,7 +55,8 @@ class Ground:
         """
         kind, _, rest = text.partition("/")
         kind = {"pods": "pod", "po": "pod", "nodes": "node", "no": "node"}.get(kind, kind)
-        spellings = [text, f"{kind}/{rest}", f"{kind}/default/{rest}"]
+        spellings = [text, f"{kind}/{rest}", f"{kind}/default/{rest}"] if rest else \
+            [text, f"pod/default/{text}", f"node/{text}"]  # a bare name as in kubectl exec
         for spot in self.spots:
             if spot.place in spellings:
                 return spot

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from netlab.kernel import stamps
+from netlab.errors import NotFound
+from netlab.kernel import link, stamps
 from netlab.kernel.frames import ARPHRD_ETHER, ARPHRD_LOOPBACK, RAW_KINDS, FrameTap, WholeFrame
 from netlab.kernel.pcapfilter import Program
+from netlab.kernel.rtnl import Rtnl
 
 HOLD: Final = 50_000_000
 """ns that a frame waits for older ones: reading one tap takes much less."""
@@ -105,6 +107,7 @@ class Recorder:
         self._sink, self._clock, self._program = sink, clock, program or []
         self._patterns, self._snap_length, self._most = tuple(interfaces), snap_length, most
         self._places: dict[str, _Place] = {}
+        self._there: dict[str, tuple[str, ...]] = {}
         self._ended: list[tuple[str, Tally]] = []
         self._held: list[Caught] = []
         self._tallies: list[Tally] = []
@@ -135,8 +138,25 @@ class Recorder:
         if any(entry.inode == inode for entry in self._places.values()):
             return None
         tap = FrameTap(netns_fd, snap_length=self._snap_length, filter=self._program)
+        if self._patterns:
+            with Rtnl(netns_fd) as sock:
+                self._there[place] = tuple(entry.name for entry in link.links(sock))
         self._places[place] = _Place(tap, inode, Tally(self._clock()))
         return tap
+
+    def absent(self) -> tuple[str, ...]:
+        """Return those of the interfaces asked for that no place has.
+
+        Raises:
+            NotFound: one of them is a name, and no pattern of what may come.
+        """
+        missing = tuple(each for each in self._patterns if self._there and not any(
+            fnmatch.fnmatchcase(name, each) for names in self._there.values() for name in names))
+        named = next((each for each in missing if not set(each) & set("*?[")), "")
+        if named:
+            places = [f"{place} has {', '.join(names)}" for place, names in list(self._there.items())[:4]]
+            raise NotFound(f"no interface there is called {named}", hint="; ".join(places))
+        return missing
 
     def remove(self, place: str) -> FrameTap:
         """Take in what is left of a place, and let go of its namespace. Returns the tap, closed by `close`."""

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from netlab.api.selector import parse as parse_selector
 from netlab.errors import NotFound, UsageError
-from netlab.trace.target import Object, Objects, addresses, find, split
+from netlab.trace.target import Object, Objects, addresses, find, named, split
 from netlab.trace.watch import End
 
 
 def ends(text: str, known: Objects, *, namespace: str = "default") -> tuple[End, ...]:
     """Return the ends that one word means; a flow has to have one of them.
 
-    `svc/[NS/]NAME[:PORT]`, `pod/[NS/]NAME[:PORT]`, `node/NAME[:PORT]`, `outside`, `ADDRESS[:PORT]` or `:PORT`.
+    `svc/[NS/]NAME[:PORT]`, `pod/[NS/]NAME[:PORT]`, `node/NAME[:PORT]`, `outside`, `ADDRESS[:PORT]` or `:PORT`. PORT is
+    a number, or of Services and Pods a port's name.
 
     Raises:
         UsageError: the word is none of these.
@@ -22,7 +23,7 @@ def ends(text: str, known: Objects, *, namespace: str = "default") -> tuple[End,
     """
     if text.startswith(":"):
         return (End("", split(f"x{text}")[1]),)
-    name, port = split(text)
+    name, port = split(named(text, known, namespace=namespace))
     kind, _, rest = name.partition("/")
     space, _, short = rest.rpartition("/")
     if kind in ("svc", "service", "services") and rest:
@@ -61,7 +62,7 @@ def selected(selector: str, known: Objects) -> tuple[End, ...]:
 
 def near(text: str, slices: Iterable[Object], *, namespace: str = "default") -> frozenset[str]:
     """Return the addresses of a Service's endpoints; nothing for other words."""
-    kind, _, rest = split(text)[0].partition("/") if not text.startswith(":") else ("", "", "")
+    kind, _, rest = text.partition(":")[0].partition("/")
     if kind not in ("svc", "service", "services"):
         return frozenset()
     space, _, short = rest.rpartition("/")

@@ -35,20 +35,21 @@ class Source(Protocol):
 
 
 async def record(recorder: Recorder, source: Source, stop: asyncio.Event, *, duration: float = 0,
-                 began: Callable[[int], None] = lambda _: None) -> Total:
+                 began: Callable[[int, Sequence[str]], None] = lambda _places, _absent: None) -> Total:
     """Capture until `stop` is set, `duration` seconds are over (0: no end), or the recorder is full.
 
     It also ends, without an error, when the source can find nothing any more: the lab is down; `Total.why` says so.
-    `began` is told how many places are listened in, once that is so.
+    `began` is told how many places are listened in, once that is so, and which interfaces asked for none of them has.
 
     Raises:
+        NotFound: an interface is asked for by name, and no place has it.
         NetnsGone, OSError: nothing can be listened to; BrokenPipeError: nobody reads what is written.
     """
     loop = asyncio.get_running_loop()
     why = ""
     try:
         more = await _follow_once(recorder, source, loop)
-        began(len(recorder.places))
+        began(len(recorder.places), recorder.absent())
         follow = asyncio.ensure_future(_follow(recorder, source, loop, soon=more))
         deadline = loop.time() + duration if duration else None
         try:

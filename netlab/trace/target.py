@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netlab.errors import NotFound, UsageError
@@ -44,20 +44,24 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
 
     TO is `svc/[NS/]NAME`, `lb/[NS/]NAME` (the Service's load balancer address), `externalip/[NS/]NAME`,
     `nodeport/[NS/]NAME` (on the first node), `pod/[NS/]NAME`, `node/NAME`, `outside`, an IP address, or a DNS name.
-    With `ipv6` the IPv6 address of what has both. Without a port, a Service's first port of the protocol and a Pod's
-    first container port are taken.
+    PORT is a number, or of Services and Pods a port's name. With `ipv6` the IPv6 address of what has both. Without a
+    port, a Service's first port of the protocol and a Pod's first container port are taken.
 
     Raises:
         UsageError: the words are off, a port is missing that nothing gives, or there is no IPv6 address to be had.
         NotFound: there is no such object, or it has no address yet.
     """
-    found = _resolved(text, known, protocol, namespace, ipv6=ipv6)
+    found = replace(_resolved(text, known, protocol, namespace, ipv6=ipv6), label=text)
     if ipv6 and found.address and ":" not in found.address and not found.name:
         raise UsageError(f"{text} has no IPv6 address, only {found.address}", hint="leave out -6")
     return found
 
 
 def _resolved(text: str, known: Objects, protocol: str, namespace: str, *, ipv6: bool) -> Target:
+    unnamed, word = _named_port(text)
+    if word:
+        return _resolved(f"{unnamed}:{_number(text, unnamed, word, known, protocol, namespace)}", known, protocol,
+                         namespace, ipv6=ipv6)
     name, port = split(text)
     kind, _, rest = name.partition("/")
     if kind in ("svc", "service", "services") and rest:
@@ -126,6 +130,51 @@ def split(text: str) -> tuple[str, int]:
         name, _, port = text.partition(":")
         return name, _port(port, text)
     return text, 0
+
+
+def _named_port(text: str) -> tuple[str, str]:
+    """Return the name and the port's name of `NAME:http`; "" for a port that is a number, or none."""
+    name, _, word = text.partition(":")
+    return (name, word) if re.fullmatch(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", word) and name else (text, "")
+
+
+def named(text: str, known: Objects, *, namespace: str = "default") -> str:
+    """Return `svc/web:http` or `pod/web-1:http` with the number of that port; other words as they are.
+
+    A port's name may stand for several protocols; the number of the first counts here.
+
+    Raises:
+        UsageError: there is no such port. NotFound: there is no such object.
+    """
+    name, word = _named_port(text)
+    return f"{name}:{_number(text, name, word, known, '', namespace)}" if word else text
+
+
+def _number(text: str, name: str, word: str, known: Objects, protocol: str, namespace: str) -> int:
+    """Return the number of a port that a Service or a Pod has by name."""
+    kind, slash, rest = name.partition("/")
+    space, _, short = rest.rpartition("/")
+    if kind in ("svc", "service", "services", "lb", "externalip", "nodeport") and rest:
+        ports = find(known.services, space or namespace, short, "Service").get("spec", {}).get("ports") or []
+    elif kind in ("pod", "po", "pods") and rest:
+        pod = find(known.pods, space or namespace, short, "Pod")
+        ports = [port | {"port": port["containerPort"]} for each in pod.get("spec", {}).get("containers", [])
+                 for port in each.get("ports") or []]
+    else:
+        first, _, second = name.removesuffix(".").partition(".")
+        ports = [port for each in known.services if not slash and each["metadata"]["name"] == first
+                 and each["metadata"].get("namespace") == (second.partition(".")[0] or namespace)
+                 for port in each.get("spec", {}).get("ports") or []]
+    fits = [port for port in ports if port.get("name") == word]
+    if not fits:
+        there = ", ".join(f"{port['name']} ({port['port']})" for port in ports if port.get("name"))
+        raise UsageError(f'{text}: "{word}" is no port', hint=f"it has {there}" if there else
+                         "a port is a number from 1 to 65535, or its name in a Service or a Pod")
+    mine = [port for port in fits if not protocol or port.get("protocol", "TCP").lower() == protocol]
+    if not mine:
+        wanted = fits[0].get("protocol", "TCP").lower()
+        raise UsageError(f"{text}: this port is {wanted.upper()}", hint=f"add -p {wanted}")
+    return int(mine[0]["port"])
 
 
 def _port(digits: str, text: str) -> int:

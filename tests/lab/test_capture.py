@@ -84,6 +84,7 @@ def test_a_service_without_pods_is_waited_for(netlab: Netlab, services: tuple[st
 @pytest.mark.parametrize(("words", "says"), [
     ((), "want a place or a selector"), (("pod/nobody",), 'no pod "nobody"'), (("svc/none",), "there is no svc/none"),
     (("nonsense",), '"nonsense" is no place'), (("-l", "a=b=c"), "-l a=b=c"), (("all", "-f", "tcp prt 1"), "is not understood"),
+    (("pod/client", "-i", "eth0,eht1"), "no interface there is called eht1\nhint: pod/default/client has lo, eth0"),
     (("all", "-w", "/nowhere/x"), "can't write /nowhere/x"), (("all", "--kubeconfig", "x"), "give names to --attach"),
 ])
 def test_errors(netlab: Netlab, services: tuple[str, object], words: tuple[str, ...], says: str) -> None:

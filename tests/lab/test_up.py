@@ -116,6 +116,17 @@ def test_a_place_that_is_not_there(netlab, lab, place, error):
     assert error in done.stderr.splitlines()[0]
 
 
+@pytest.mark.parametrize(("bare", "place"), [("client", "pod/client"), ("worker1", "node/worker1")])
+def test_a_bare_name_is_a_pod_or_a_node(netlab, lab, bare, place):
+    inside = [netlab("exec", each, "--", "readlink", "/proc/self/ns/net").stdout for each in (bare, place)]
+    assert inside[0] == inside[1]
+
+
+def test_a_bare_name_that_is_nearly_one_is_told(netlab, lab):
+    done = netlab("exec", "clien", "--", "true", check=False)
+    assert (done.returncode, done.stderr.splitlines()[1]) == (1, "hint: did you mean pod/client?")
+
+
 @pytest.mark.parametrize("place", ["pod/client", "node/worker1", "outside"])
 def test_a_terminal_is_a_terminal_there_too(netlab, lab, place):
     controller, terminal = pty.openpty()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netlab.errors import NetlabError, NotFound, UsageError
+from netlab.trace.ends import ends
 from netlab.trace.target import Objects, Target, names, resolve
 
 KNOWN = Objects(
@@ -89,6 +90,35 @@ def test_who_asks_for_an_ipv6_address_gets_none_of_the_other_family() -> None:
         with pytest.raises(UsageError, match=f"{text} has no IPv6 address, only 10.96.0.10"):
             resolve(text, known, ipv6=True)
     assert resolve("web.default", known, ipv6=True).name == "web.default", "what DNS says of it is for the trace to show"
+
+
+NAMED = Objects(
+    [{"metadata": {"name": "web", "namespace": "default"},
+      "spec": {"clusterIP": "10.96.0.10", "ports": [{"name": "http", "port": 80, "nodePort": 30080},
+                                                    {"name": "dns", "port": 53, "protocol": "UDP"}]}}],
+    [{"metadata": {"name": "web-1", "namespace": "shop"}, "status": {"podIPs": [{"ip": "10.244.1.2"}]},
+      "spec": {"containers": [{}, {"ports": [{"name": "metrics", "containerPort": 9090}]}]}}], KNOWN.nodes)
+
+
+@pytest.mark.parametrize(("text", "protocol", "expected"), [
+    ("svc/web:http", "tcp", ("10.96.0.10", 80)), ("svc/default/web:dns", "udp", ("10.96.0.10", 53)),
+    ("nodeport/web:http", "tcp", ("172.18.0.3", 30080)), ("pod/shop/web-1:metrics", "tcp", ("10.244.1.2", 9090)),
+    ("web:http", "tcp", ("10.96.0.10", 80)), ("web.default.svc:http", "tcp", ("10.96.0.10", 80))])
+def test_a_port_is_called_by_its_name(text: str, protocol: str, expected: tuple[str, int]) -> None:
+    found = resolve(text, NAMED, protocol=protocol)
+    assert (found.address, found.port, found.label) == (*expected, text)
+    if not found.name and not text.startswith("nodeport"):
+        assert {(end.address, end.port) for end in ends(text, NAMED)} >= {expected}
+
+
+@pytest.mark.parametrize(("text", "words", "hint"), [
+    ("svc/web:https", '"https" is no port', "it has http (80), dns (53)"), ("svc/web:dns", "this port is UDP", "add -p udp"),
+    ("node/worker1:http", '"http" is no port', "a port is a number"), ("10.0.0.1:http", '"http" is no port', "a port is"),
+    ("pod/shop/web-1:http", '"http" is no port', "it has metrics (9090)")])
+def test_a_name_that_no_port_has(text: str, words: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=words) as raised:
+        resolve(text, NAMED)
+    assert hint in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize(("text", "error", "words"), [
