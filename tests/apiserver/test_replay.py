@@ -81,14 +81,14 @@ class Replay:
 
 @pytest.mark.parametrize(("writers", "steps"), [
     (50, 5), pytest.param(1000, 6, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
-@pytest.mark.parametrize("store", ["embedded", "memory", "netlab-etcd", "etcd"])
+@pytest.mark.parametrize("store", ["full", "normal", "memory", "netlab-etcd", "etcd"])
 def test_a_watch_replayed_is_the_list(servers: Callable[..., Server], pki: Pki, tmp_path: Path, store: str, writers: int,
                                       steps: int):
     if store == "etcd" and REAL is None:
         pytest.skip("etcd is not installed")
     with ExitStack() as stack:
-        where = {"embedded": "--store-synchronous=full", "memory": "--data-dir="}.get(store) or \
-            f"--etcd-servers={stack.enter_context(running(tmp_path / 'etcd', real=store == 'etcd')).url}"
+        where = {"full": "--store-synchronous=full", "normal": "--store-synchronous=normal",
+                 "memory": "--data-dir="}.get(store) or f"--etcd-servers={stack.enter_context(running(tmp_path / 'etcd', real=store == 'etcd')).url}"
         server = servers("--store-retention-revisions=100000", where)
         asyncio.run(asyncio.wait_for(_race(f"https://127.0.0.1:{server.port}", pki, writers, steps), 600))
 
