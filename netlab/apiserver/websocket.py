@@ -36,7 +36,10 @@ async def send(raw: web.BaseRequest, request: Request, stream: Stream, seconds: 
         return web.Response(status=400, text=f"unable to upgrade: none of {', '.join(spoken)} is spoken here\n")
     socket = web.WebSocketResponse(protocols=known, max_msg_size=_LARGEST_MESSAGE, compress=False,
                                    timeout=_CLOSE_SECONDS)
-    await socket.prepare(raw)
+    try:
+        await socket.prepare(raw)
+    except web.HTTPException as error:  # no key, another version: the client's fault
+        return web.Response(status=error.status, text=f"{error.text}\n")
     textual = stream.messages == "lines" or socket.ws_protocol == _BASE64
 
     class Sink:

@@ -120,3 +120,10 @@ def test_a_client_that_says_too_much_is_closed(client: Client, ns: str) -> None:
         return socket.close_code
 
     assert connected(client, f"/api/v1/namespaces/{ns}/configmaps?watch=1", use) in (1006, 1009)  # or cut off while it still sends
+
+
+@pytest.mark.parametrize("wrong", [{"Sec_WebSocket_Key": "short"}, {"Sec_WebSocket_Version": "1"}])
+def test_a_handshake_that_is_none_is_the_clients_fault(client: Client, ns: str, wrong: dict[str, str]) -> None:
+    right = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+             "Sec_WebSocket_Key": base64.b64encode(bytes(16)).decode()}
+    assert client.get(f"/api/v1/namespaces/{ns}/configmaps?watch=1", **(right | wrong)).status == 400
