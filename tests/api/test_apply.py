@@ -179,6 +179,16 @@ def test_the_client_may_edit_and_reset_managed_fields():
     assert set(owners(track(live, edited, "z"))) == {"x/Update"}
 
 
+@pytest.mark.parametrize("fields", [{"a": 1}, {"f:data": 1}, {"f:data": {"k:x": {}}}, {"f:data": {"k:[]": {}}}, {"x:y": {}}, {"i:x": {}},
+                                    {"f:data": {"v:": {}}}, [1], {"f": {}}])
+def test_managed_fields_that_cannot_be_read_change_nothing(fields: Any) -> None:
+    live = track(None, config_map({"a": "1"}), "x", now=T1)
+    edited = json.loads(json.dumps(live))
+    edited["metadata"]["managedFields"][0]["fieldsV1"] = fields
+    assert track(live, edited, "y", now=T2) == live
+
+
+
 def test_many_updaters_are_folded_into_one():
     live: Any = None
     data: dict[str, str] = {}

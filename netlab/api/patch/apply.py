@@ -105,7 +105,8 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
           subresource: str = "", now: str) -> Object:
     """Return the new object with managedFields that tell what this write changed.
 
-    managedFields in `new` replace the old ones if they hold anything (a client may edit them; `[{}]` resets them);
+    managedFields in `new` replace the old ones if they hold anything that can be read (a client may edit them; `[{}]`
+    resets them);
     those of a write to a subresource are ignored.
 
     Args:
@@ -122,7 +123,7 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
     given = (new.get("metadata") or {}).get("managedFields")
     if given == [{}] and not subresource:
         return _encode(_without_managers(new), {})
-    managers = decode(new) if given and not subresource else {}
+    managers = decode(new) if given and not subresource and _are_sets(given) else {}
     managers = managers or decode(before)
     after = _without_managers(new)
     changes = _changes(_without_managers(before), after, shape, _RESET.get(subresource, {}))
@@ -134,6 +135,12 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
         previous = claims.get(me)
         claims[me] = Owned(fieldset.union(previous.fields, changed) if previous else changed, api_version, now)
     return _encode(after, _capped(claims))
+
+
+def _are_sets(given: object) -> bool:
+    """Tell whether a client's managedFields can be taken; else those that were there stay, as upstream."""
+    return isinstance(given, list) and all(
+        isinstance(entry, dict) and fieldset.is_set(entry.get("fieldsV1") or {}) for entry in given)
 
 
 def decode(obj: Object) -> dict[Manager, Owned]:

@@ -15,6 +15,23 @@ Set: TypeAlias = dict[str, Any]
 MEMBER = "."
 
 
+def is_set(found: object) -> bool:
+    """Tell whether something that a client sent is a set: elements of known kinds all the way down."""
+    return isinstance(found, dict) and all(
+        isinstance(element, str) and _is_element(element) and is_set(inner) for element, inner in found.items())
+
+
+def _is_element(text: str) -> bool:
+    kind, _, rest = text.partition(":")
+    if kind in ("k", "v"):
+        try:
+            value = json.loads(rest)
+        except ValueError:
+            return False
+        return kind == "v" or isinstance(value, dict)
+    return text == MEMBER or (kind == "f" and text != "f") or (kind == "i" and rest.removeprefix("-").isdecimal())
+
+
 def is_member(node: Set) -> bool:
     """Tell whether the element that has this value is itself in the set."""
     return not node or MEMBER in node
