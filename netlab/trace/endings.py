@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,7 +58,25 @@ class Endings(Hooks, ABC):
                         role="answer" if open_ else "reset")
         if not open_ and protocol == "udp":
             reply = self._as_error(reply, going, space, branch.UNREACHABLE_PORT)
-        yield from self.send(reply, space.place)
+        for each in self._sources(reply, space) if open_ and protocol == "udp" else (reply,):
+            yield from self.send(each, space.place)
+
+    def _sources(self, reply: Going, space: Space) -> Iterator[Going]:
+        """Yield a datagram's answer from the address that was asked, and from another that the kernel would choose.
+
+        A socket that is bound to no address has the kernel choose, unless its program says otherwise (IP_PKTINFO).
+        """
+        packet = reply.packet
+        route = space.route(packet.dst)
+        chosen = space.source(route, packet.dst) if route is not None and route.kind == "unicast" else ""
+        if chosen in ("", packet.src) or not space.complete or ipaddress.ip_address(packet.src).is_loopback:
+            yield reply
+            return
+        doubt = (f"{space.place}: the program there may answer from {packet.src}, which was asked, or from {chosen}, "
+                 f"which the kernel chooses towards {packet.dst}")
+        reply = replace(reply, certain=False, doubts=(*reply.doubts, doubt))
+        yield reply
+        yield replace(reply, packet=replace(packet, src=chosen))
 
     def _foreign(self, going: Going, space: Space, *, open_: bool) -> Branch:
         """Close the way of a packet that a local route of another table kept here: IPv4 sends from own addresses."""

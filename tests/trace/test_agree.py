@@ -44,7 +44,7 @@ KERNEL = ("sysctl -qw net.ipv4.ip_forward=0", "ip route add blackhole 10.244.1.3
           "sysctl -eqw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.ip_forward=0; ip route add prohibit 10.244.2.3/32",
           HOPS := "ip route add 10.244.2.3/32 nexthop via 172.18.0.3 weight 2 nexthop via 172.18.0.99 2>/dev/null || true")
 
-DOUBTS = ("neighbour discovery", "ICMP redirect")
+DOUBTS = ("neighbour discovery", "ICMP redirect", "the program there may answer from")
 PLAIN = {"foreign": "", "masquerade_all": False, "policy": "ACCEPT", "detector": "-s 10.244.0.0/16", "affinity": "None",
          "internal": "Cluster", "external": "Cluster", "node": "node2", "kernel": "", "endpoints": []}
 

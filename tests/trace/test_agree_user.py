@@ -52,6 +52,14 @@ def test_a_services_packet_ends_at_the_relays_port(net: Network, place: str, add
     assert observed.outcome.status == "connected"
 
 
+def test_a_relay_that_answers_from_another_address_is_a_doubt(net: Network) -> None:
+    prepare(net, {**PLAIN, "node": "node1", "kernel": "ip route add 10.244.1.2/32 via 172.18.0.3"})
+    found, _ = sent(net, asked(net, Try("pod/default/client", "10.96.0.10", 53, "udp")))
+    net.sh("node/node1", net.at(f"ip {'-6 ' if net.family == 6 else ''}route del 10.244.1.2/32"))
+    assert found.status in ("unsure", "agrees"), found
+    assert "the program there may answer from" in found.words or "not all of it could be judged" in found.words
+
+
 @SOME(max_examples=2, derandomize=True)
 @given(cluster=clusters, wishes=WISHES)
 def test_no_packet_goes_otherwise_than_predicted(net: Network, cluster: dict[str, Any], wishes: list[Try]) -> None:
