@@ -88,7 +88,10 @@ class Flows:
         """See which flows a rule has dropped: nobody need wait for their answers."""
         for visit in visits:
             flow = self._find(visit.first)
-            if flow is None or visit.first.key != flow.first.key or flow.answered:
+            if flow is None or visit.first.key != flow.first.key:
+                continue
+            self._learn(flow, visit.first)  # as it was before a NAT of its own namespace, which no interface saw
+            if flow.answered:
                 continue
             if flow.due > now + SETTLED and any(hit.verdict == "DROP" for run in visit.runs for hit in run.hits):
                 flow.due = now + SETTLED

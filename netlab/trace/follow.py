@@ -7,7 +7,7 @@ go with them, however this process ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from netlab.trace.event import Trace
 from netlab.trace.facts import Facts
 from netlab.trace.flows import SETTLED, Flow, Flows
 from netlab.trace.listen import Ears, Heard, Tap, legacy_in_use
-from netlab.trace.packet import NAMES, Packet, join
+from netlab.trace.packet import NAMES, Key, Packet, join
 from netlab.trace.story import Opened, Story
 from netlab.trace.verdict import GOOD
 from netlab.trace.visits import Collector, Visit
@@ -30,7 +30,7 @@ REFRESH: Final = 2.0
 TICK: Final = 0.05
 
 TOGETHER: Final = 20_000_000
-"""Events are sorted once they are so old (ns): sockets are read one after the other, and a later one knows more."""
+"""Events are sorted once they were so old (ns) when a round of reading began: by then all sockets have told of them."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,9 @@ class _Following:
         """Listen and tell until a limit is reached."""
         renewed = self._began
         while not self._over():
-            for key, _ in self.ears.loop.select(TICK):
+            ready = self.ears.loop.select(TICK)
+            settled = time.time_ns() - TOGETHER
+            for key, _ in ready:
                 self.ears.take(*key.data)
             now = time.monotonic()
             if now - renewed > REFRESH:
@@ -146,13 +148,15 @@ class _Following:
                 self._facts.renew()
                 if refresh is not None:
                     self._renew(refresh(), now)
-            self._sort(now)
+            self._sort(now, settled)
             self._tell_due(now)
         last = time.monotonic() + SETTLED
         while (now := time.monotonic()) < last and not self._enough():
-            for key, _ in self.ears.loop.select(last - now):
+            ready = self.ears.loop.select(last - now)
+            settled = time.time_ns() - TOGETHER
+            for key, _ in ready:
                 self.ears.take(*key.data)
-            self._sort(now)
+            self._sort(now, settled)
         self._tell_due(time.monotonic(), all=True)
         return Closing(time.monotonic() - self._began, self._flows.begun, self._shown, self._dropped,
                        self._watch.sample, self.ears.lost_by_kind())
@@ -191,13 +195,12 @@ class _Following:
     def _enough(self) -> bool:
         return 0 < self.limits.count <= self._shown
 
-    def _sort(self, now: float) -> None:
-        """Hand what was heard to the flows; the ears are empty then."""
+    def _sort(self, now: float, settled: int) -> None:
+        """Hand what was heard up to `settled` (ns) to the flows."""
         heard = self.ears.heard
         for place, entries in heard.flows.items():
             self._flows.translate(entries[self._translated.get(place, 0):])
             self._translated[place] = len(entries)
-        settled = time.time_ns() - TOGETHER
         self._flows.hear(sorted((e for e in heard.seen if e.at <= settled), key=lambda event: event.at), now)
         self._flows.mourn(heard.deaths, now)
         for place, hits in heard.hits.items():
@@ -213,13 +216,14 @@ class _Following:
 
     def _tell_due(self, now: float, *, all: bool = False) -> None:
         due = list(self._flows.due(now, all=all))
+        visits = _Visits(self._collectors.values()) if due else None
         for flow in due:
             if self._enough():
                 break
             self._ended += 1
             if not self._watch.wants(flow.talk.tuples, flow.first.protocol):
                 continue
-            told = self._told(flow)
+            told = self._told(flow, visits.of(flow) if visits else [])
             self._dropped += not told.good
             if told.good and self._watch.drops_only:
                 continue
@@ -237,14 +241,12 @@ class _Following:
                 if len(collector.visits) > 1000:
                     collector.keep(lambda visit: False)  # noqa: ARG005
 
-    def _told(self, flow: Flow) -> Told:
+    def _told(self, flow: Flow, stays: Sequence[Visit]) -> Told:
         first = flow.first
-        stays = [visit for collector in self._collectors.values() for visit in collector.visits
-                 if flow.talk.direction(visit.first)]
         heard = Heard(seen=flow.seen, flows=self.ears.heard.flows, deaths=flow.deaths)
         origin = _origin(flow, stays)
-        target = self._names.get(first.destination, "")
-        asked = Opened(flow.place, first.destination, first.dport if not first.is_icmp else 0,
+        target = self._names.get(origin.destination, "")
+        asked = Opened(flow.place, origin.destination, origin.dport if not first.is_icmp else 0,
                        NAMES.get(first.protocol, str(first.protocol)).replace("icmpv6", "icmp"))
         answer = proxied.answer(flow.answer)
         story = Story(heard, self._facts, self._names, stays)
@@ -258,6 +260,23 @@ class _Following:
             if trace.outcome.why.startswith("the answer died"):
                 status = "dropped"
         return Told(flow.at, status, trace)
+
+
+class _Visits:
+    """All visits of now by the keys of their packets: of a thousand flows each has its own few."""
+
+    def __init__(self, collectors: Iterable[Collector]) -> None:
+        self._all = [visit for collector in collectors for visit in collector.visits]
+        self._by_key: dict[Key, list[int]] = {}
+        self._errors = [at for at, visit in enumerate(self._all) if visit.first.is_icmp_error]
+        for at, visit in enumerate(self._all):
+            self._by_key.setdefault(visit.first.key, []).append(at)
+
+    def of(self, flow: Flow) -> list[Visit]:
+        """Return a flow's visits, those of each place in their order: of its packets, and of errors about it."""
+        keys = {flow.first.key, *(event.packet.key for event in flow.seen)}
+        numbers = {at for key in keys for at in self._by_key.get(key, ())}.union(self._errors)
+        return [visit for at in sorted(numbers) if flow.talk.direction((visit := self._all[at]).first)]
 
 
 def _origin(flow: Flow, stays: Sequence[Visit]) -> Packet:

@@ -213,6 +213,33 @@ def test_nothing_stays_behind(network: Network) -> None:
     assert "netlab" not in network.sh("node/node1", "nft list tables")
 
 
+@pytest.mark.root
+def test_a_nodes_own_flow_is_told_by_the_service_that_it_asked(network: Network) -> None:
+    """No interface sees its first packet as it was made: nat OUTPUT comes before."""
+    network.serve("pod/default/web-2", 8080)
+    watch = Watch(ends=((End("10.96.0.10", 80, "destination"),),))
+    told, _ = while_following(network, watch, lambda: connect(network, "10.96.0.10", 80, "node/node1"), count=1)
+    assert [(flow.trace.source, flow.trace.target, flow.trace.outcome.endpoint_place) for flow in told] == [
+        ("node/node1", "svc/default/web:80", "pod/default/web-2")]
+
+
+@pytest.mark.root
+def test_of_many_short_flows_each_has_its_endpoint(network: Network) -> None:
+    network.serve("pod/default/web-2", 8080)
+
+    def traffic() -> None:
+        threads = [threading.Thread(target=lambda: [connect(network, "10.96.0.10", 80) for _ in range(20)]) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    told, closing = while_following(network, Watch(), traffic, count=120)
+    assert len(told) == 120 or any(closing.lost.values())
+    assert {(flow.status, flow.trace.target, flow.trace.outcome.endpoint_place) for flow in told} == {
+        ("connected", "svc/default/web:80", "pod/default/web-2")}
+
+
 def test_ends() -> None:
     pod = Watch(ends=((End("10.244.1.2"),), (End("10.96.0.10", 80, "destination"),)))
     assert pod.wants({("10.244.1.2", 999, "10.96.0.10", 80)}, 6)
