@@ -1,7 +1,8 @@
 """What Go writes though nobody has said it: structs, times, quantities that are no pointers, and what must be there.
 
 The counterpart of `zeros`: an Event has `eventTime: null` and `source: {}`, a ControllerRevision `revision: 0`. Only
-a few fields can be told by nothing but their name: Go neither demands them nor leaves them out.
+a few fields can be told by nothing but their name: Go neither demands them nor leaves them out. A list that must be
+there and is empty is null: upstream stores protobuf, which knows no empty lists; only definitions are stored as JSON.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ _NAMED: dict[tuple[str, str], Any] = {
     ("core.v1.Event", "reportingComponent"): "", ("core.v1.Event", "reportingInstance"): "",
     ("apps.v1.StatefulSetSpec", "serviceName"): "", ("rbac.v1.ClusterRole", "rules"): None,
     ("rbac.v1.Role", "rules"): None, ("storage.v1.CSINodeDriver", "topologyKeys"): None,
-    ("discovery.v1.EndpointSlice", "ports"): None, ("flowcontrol.v1.ResourcePolicyRule", "namespaces"): None,
+    ("discovery.v1.EndpointSlice", "ports"): None, ("discovery.v1.EndpointSlice", "endpoints"): None,
+    ("flowcontrol.v1.ResourcePolicyRule", "namespaces"): None,
     ("core.v1.ProjectedVolumeSource", "sources"): None, ("core.v1.TypedLocalObjectReference", "apiGroup"): None,
     ("core.v1.TypedObjectReference", "apiGroup"): None,
     ("autoscaling.v2.HorizontalPodAutoscalerStatus", "currentMetrics"): None}
 _SKIPPED = ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "io.k8s.api.resource.")
 """Metadata has no zero time, and devices' API leaves out what it demands."""
+_JSON = "io.k8s.apiextensions-apiserver."
+_EMPTY: tuple[Any, ...] = ([], {})
 _Inner = Callable[[Any], Any]
 
 
@@ -33,7 +37,7 @@ def filled(obj: Object, shape: Struct) -> Object:
     kept: Object | None = None
     zeros, inners = _plan(shape)
     for name, zero in zeros:
-        if name not in obj:
+        if name not in obj or (zero is None and obj[name] in _EMPTY and not shape.name.startswith(_JSON)):
             kept = dict(obj) if kept is None else kept
             kept[name] = zero() if callable(zero) else zero
     for name, inner in inners:

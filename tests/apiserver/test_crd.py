@@ -335,17 +335,17 @@ def bad(**changes: Any) -> dict:
     (bad(versions=[version(), version("v2")]), "spec.versions"),
     (bad(versions=[{"name": "v1", "served": True, "storage": True}]), "spec.versions[0].schema.openAPIV3Schema"),
     (bad(versions=[version(schema={"type": "object", "properties": {"a": {}}})]),
-     "spec.versions[0].schema.openAPIV3Schema.properties[a].type"),
+     "spec.validation.openAPIV3Schema.properties[a].type"),
     (bad(versions=[version(schema={"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}})]),
-     "spec.versions[0].schema.openAPIV3Schema.properties[a].default"),
+     "spec.validation.openAPIV3Schema.properties[a].default"),
     (bad(versions=[version(schema={"type": "object", "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {
         "k": {"type": "string"}}}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}}})]),
-     "spec.versions[0].schema.openAPIV3Schema.properties[a].items.properties[k].default"),
+     "spec.validation.openAPIV3Schema.properties[a].items.properties[k].default"),
     (bad(versions=[version(schema={"type": "object", "x-kubernetes-validations": [{"rule": "self.a +"}]})]),
-     "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule"),
+     "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule"),
     (bad(versions=[version(additionalPrinterColumns=[{"name": "x", "type": "string", "jsonPath": "{bad"}])]),
-     "spec.versions[0].additionalPrinterColumns[0].jsonPath"),
-    (bad(conversion={"strategy": "Webhook"}), "spec.conversion.webhook.clientConfig"),
+     "spec.additionalPrinterColumns[0].JSONPath"),
+    (bad(conversion={"strategy": "Webhook"}), "spec.conversion.webhookClientConfig"),
     (bad(group="x.k8s.io"), "metadata.annotations[api-approved.kubernetes.io]"),
 ])
 def test_bad_definitions_are_refused(client: Client, made: dict, field: str) -> None:

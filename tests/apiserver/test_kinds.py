@@ -154,7 +154,7 @@ def test_a_network_policy_says_what_is_wrong(client: Client, ns: str, spec: dict
      "Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
     ("node.k8s.io/v1/runtimeclasses", {"handler": "Not_A_Label"}, "handler", None),
     ("flowcontrol.apiserver.k8s.io/v1/flowschemas", {"spec": {"matchingPrecedence": -1, "priorityLevelConfiguration": {
-        "name": "x"}}}, "spec.matchingPrecedence", "Invalid value: -1: must be a value between 1 and 10000"),
+        "name": "x"}}}, "spec.matchingPrecedence", "Invalid value: -1: must be a positive value"),
     ("flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", {"spec": {"type": "Limited"}}, "spec.limited",
      "Required value: must not be empty when type is Limited"),
     ("admissionregistration.k8s.io/v1/validatingwebhookconfigurations", {"webhooks": [{

@@ -66,6 +66,8 @@ def whole(api_version: str, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
     ("apps/v1", "ControllerRevision", {"data": {}}, {"data": {}, "revision": 0}),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", {}, {"rules": None}),
     ("storage.k8s.io/v1", "CSINode", {"spec": {}}, {"spec": {"drivers": None}}),
+    ("discovery.k8s.io/v1", "EndpointSlice", {"addressType": "IPv4", "endpoints": [], "ports": []},
+     {"addressType": "IPv4", "endpoints": None, "ports": None}),
     ("storage.k8s.io/v1", "CSINode", {"spec": {"drivers": [{"name": "d", "nodeID": "n"}]}},
      {"spec": {"drivers": [{"name": "d", "nodeID": "n", "topologyKeys": None}]}}),
     ("v1", "PersistentVolumeClaim", {"spec": {"dataSource": {"kind": "K", "name": "n"}}, "status": {}},

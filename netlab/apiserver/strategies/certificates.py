@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netlab.api import meta
@@ -20,6 +21,7 @@ from netlab.apiserver.validation.errors import (
     invalid,
     not_supported,
     required,
+    too_long,
 )
 from netlab.apiserver.validation.meta import immutable, object_meta_update
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 DECISIONS = ("Approved", "Denied")
 _LEAST_SECONDS = 600
 _SIGNER_LIMIT = 571
-_SIGNER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-z0-9]([-a-z0-9.:]*[a-z0-9])?\Z")
+_DOMAIN_LIMIT = 253
 _BLOCK = re.compile(rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.+?-----END (?:NEW )?CERTIFICATE REQUEST-----",
                     re.DOTALL)
 _USAGES = frozenset(("any", "client auth", "code signing", "cert sign", "content commitment", "crl sign",
@@ -41,6 +43,10 @@ _USAGES = frozenset(("any", "client auth", "code signing", "cert sign", "content
 
 class SigningRequestStrategy(Strategy):
     """certificates.k8s.io/v1."""
+
+    def name_form(self, name: str) -> list[str]:
+        """Anything that can stand in a path."""
+        return names.path_segment(name)
 
     def ask(self, obj: Object, user: User) -> None:
         """The request speaks for whoever sends it."""
@@ -122,22 +128,46 @@ def _spec(spec: Object) -> list[FieldError]:
     errors = _request(spec.get("request", ""))
     usages = spec.get("usages") or []
     if not usages:
-        errors.append(required("spec.usages"))
+        errors.append(required("spec.usages", "usages must be provided"))
     errors += each_once("spec.usages", usages, _USAGES)
     signer = spec.get("signerName", "")
-    if not signer:
-        errors.append(required("spec.signerName"))
-    elif signer == "kubernetes.io/legacy-unknown":
+    if signer == "kubernetes.io/legacy-unknown":
         errors.append(invalid("spec.signerName", signer, "the legacy signerName is not allowed via this API version"))
-    elif len(signer) > _SIGNER_LIMIT or not _SIGNER.match(signer) or names.dns_subdomain(signer.partition("/")[0]) \
-            or "." not in signer.partition("/")[0]:
-        errors.append(invalid("spec.signerName", signer, "must be a fully qualified domain and path of the form "
-                                                         "'example.com/signer-name'"))
+    else:
+        errors += _signer(signer)
     seconds = spec.get("expirationSeconds")
     if seconds is not None and seconds < _LEAST_SECONDS:
         errors.append(invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 600 seconds "
                                                                  "(10 minutes)"))
     return errors
+
+
+def _signer(signer: str) -> Iterator[FieldError]:
+    """Check the name of a signer: a domain, a slash, and a path of names with dots between them."""
+    field = "spec.signerName"
+    if not signer:
+        yield required(field, "signerName must be provided")
+        return
+    domain, slash, path = signer.partition("/")
+    if not slash or "/" in path:
+        yield invalid(field, signer, "must be a fully qualified domain and path of the form "
+                                     "'example.com/signer-name'")
+        return
+    if len(domain) > _DOMAIN_LIMIT:
+        yield too_long(field, _DOMAIN_LIMIT)
+    labels = domain.split(".")
+    yield from _first_wrong(field, domain, labels, names.dns_label)
+    if len(labels) < 2:
+        yield invalid(field, domain, "should be a domain with at least two segments separated by dots")
+    yield from _first_wrong(field, path, path.split("."), names.dns_subdomain)
+    if len(signer) > _SIGNER_LIMIT:
+        yield too_long(field, _SIGNER_LIMIT)
+
+
+def _first_wrong(field: str, text: str, parts: list[str], form: Callable[[str], list[str]]) -> Iterator[FieldError]:
+    part, said = next(((part, said) for part in parts if (said := form(part))), ("", []))
+    for why in said:
+        yield invalid(field, text, f'validating label "{part}": {why}')
 
 
 def _request(text: str) -> list[FieldError]:

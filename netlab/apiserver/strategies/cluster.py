@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from netlab.api.meta import Object
+from netlab.apiserver.flow.objects import LEVELS, MANDATORY, SCHEMAS
 from netlab.apiserver.strategies.base import Strategy
-from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
-from netlab.apiserver.validation.meta import immutable
+from netlab.apiserver.validation import flow, names
+from netlab.apiserver.validation.errors import FieldError, duplicate, invalid, required
+from netlab.apiserver.validation.meta import check_labels, immutable
+from netlab.apiserver.validation.resources import requirements
+from netlab.apiserver.validation.scheduling import tolerations
 
-_LEVELS = ("Exempt", "Limited")
-_RESPONSES = ("Queue", "Reject")
-_METHODS = ("ByNamespace", "ByUser")
+_SCHEMAS, _LEVELS = ({obj["metadata"]["name"]: obj["spec"] for obj in objects if obj["metadata"]["name"] in MANDATORY}
+                     for objects in (SCHEMAS, LEVELS))
 
 
 class RuntimeClassStrategy(Strategy):
     """RuntimeClasses."""
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check the handler."""
-        handler = obj.get("handler", "")
-        return [*super().validate(obj), *(invalid("handler", handler, said) for said in names.dns_label(handler))]
+        """Check handler, cost and place."""
+        handler, place = obj.get("handler", ""), obj.get("scheduling") or {}
+        errors = [*super().validate(obj), *(invalid("handler", handler, said) for said in names.dns_label(handler))]
+        if obj.get("overhead") is not None:
+            errors += requirements({"limits": obj["overhead"].get("podFixed") or {}}, "overhead")
+        errors += check_labels(place.get("nodeSelector"), "scheduling.nodeSelector")
+        found = place.get("tolerations") or []
+        errors += tolerations(found, "scheduling.tolerations.tolerations")
+        keys = [[row.get(part, "") for part in ("key", "operator", "value", "effect")] for row in found]
+        return errors + [duplicate(f"scheduling.tolerations[{at}]", found[at]) for at, key in enumerate(keys)
+                         if key in keys[:at]]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that the handler stays."""
@@ -40,24 +50,10 @@ class FlowSchemaStrategy(Strategy):
         obj["status"] = {}
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check order, level and subjects."""
-        errors, spec = super().validate(obj), obj["spec"]
-        precedence = spec["matchingPrecedence"]
-        if not 1 <= precedence <= 10000:
-            errors.append(invalid("spec.matchingPrecedence", precedence, "must be a value between 1 and 10000"))
-        method = spec.get("distinguisherMethod")
-        if method is not None and method.get("type") not in _METHODS:
-            errors.append(not_supported("spec.distinguisherMethod", method.get("type", ""), _METHODS))
-        if not (spec.get("priorityLevelConfiguration") or {}).get("name"):
-            errors.append(required("spec.priorityLevelConfiguration.name",
-                                   "must reference a priority level"))
-        for at, rule in enumerate(spec.get("rules") or []):
-            if not rule.get("subjects"):
-                errors.append(required(f"spec.rules[{at}].subjects", "subjects must contain at least one value"))
-            if not rule.get("resourceRules") and not rule.get("nonResourceRules"):
-                errors.append(required(f"spec.rules[{at}]",
-                                       "at least one of resourceRules and nonResourceRules has to be non-empty"))
-        return errors
+        """Check order, level and rules; those that are mandatory are as they are."""
+        name, spec = obj["metadata"].get("name", ""), obj["spec"]
+        found = [*super().validate(obj), *flow.schema(name, spec, "spec")]
+        return [*found, *(flow.fixed(name, spec, _SCHEMAS[name]) if name in _SCHEMAS else ())]
 
 
 class PriorityLevelStrategy(Strategy):
@@ -87,26 +83,13 @@ class PriorityLevelStrategy(Strategy):
         obj["status"] = {}
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check that type and content fit."""
-        errors, spec = super().validate(obj), obj["spec"]
-        kind, limited = spec.get("type", ""), spec.get("limited")
-        if kind not in _LEVELS:
-            errors.append(not_supported("spec.type", kind, _LEVELS))
-        elif kind == "Exempt" and limited is not None:
-            errors.append(forbidden("spec.limited", "must be nil if the type is not Limited"))
-        elif kind == "Limited" and limited is None:
-            errors.append(required("spec.limited", "must not be empty when type is Limited"))
-        if limited is not None:
-            response = limited.get("limitResponse") or {}
-            if response.get("type") not in _RESPONSES:
-                errors.append(not_supported("spec.limited.limitResponse.type", response.get("type", ""), _RESPONSES))
-            elif response["type"] == "Queue" and response.get("queuing") is None:
-                errors.append(required("spec.limited.limitResponse.queuing",
-                                       "must not be empty if limited.limitResponse.type is Queue"))
-            elif response["type"] == "Reject" and response.get("queuing") is not None:
-                errors.append(forbidden("spec.limited.limitResponse.queuing",
-                                        "must be nil if limited.limitResponse.type is not Limited"))
-        return errors
+        """Check that type and content fit; those that are mandatory are as they are, but for an exempt one's shares."""
+        name, spec = obj["metadata"].get("name", ""), obj["spec"]
+        found = [*super().validate(obj), *flow.level(name, spec, "spec")]
+        wanted = _LEVELS.get(name)
+        if wanted is not None and spec.get("exempt") is not None and "exempt" in wanted:
+            wanted = wanted | {"exempt": spec["exempt"]}
+        return [*found, *(flow.fixed(name, spec, wanted) if wanted is not None else ())]
 
 
 class DeviceClassStrategy(Strategy):

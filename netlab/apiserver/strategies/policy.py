@@ -8,10 +8,11 @@ from netlab.apiserver.strategies import pod_defaults
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import limits
 from netlab.apiserver.validation import networking as checks
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, unsupported
 from netlab.apiserver.validation.meta import immutable
 
 _MAX_PRIORITY = 1_000_000_000
+_PREEMPTION = ("PreemptLowerPriority", "Never")
 
 
 class NetworkPolicyStrategy(Strategy):
@@ -128,8 +129,10 @@ class PriorityClassStrategy(Strategy):
         elif value > _MAX_PRIORITY:
             errors.append(forbidden("value", f"maximum allowed value of a user defined priority is {_MAX_PRIORITY}"))
         policy = obj.get("preemptionPolicy")
-        if policy not in ("Never", "PreemptLowerPriority"):
-            errors.append(not_supported("preemptionPolicy", policy, ("Never", "PreemptLowerPriority")))
+        if not policy:
+            errors.append(required("preemptionPolicy"))
+        elif policy not in _PREEMPTION:
+            errors.append(unsupported("preemptionPolicy", policy, _PREEMPTION))
         return errors
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:

@@ -6,7 +6,8 @@ from netlab.api.meta import Object
 from netlab.apiserver.auth.policy import RBAC
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, invalid, not_supported, required
+from netlab.apiserver.validation.errors import FieldError, invalid, not_supported, required, unsupported
+from netlab.apiserver.validation.selectors import label_selector
 
 
 class RoleStrategy(Strategy):
@@ -27,6 +28,10 @@ class RoleStrategy(Strategy):
         if aggregation is not None and not aggregation.get("clusterRoleSelectors"):
             errors.append(required("aggregationRule.clusterRoleSelectors",
                                    "at least one clusterRoleSelector required if aggregationRule is non-nil"))
+        for place, selector in enumerate((aggregation or {}).get("clusterRoleSelectors") or ()):
+            path = f"aggregationRule.clusterRoleSelectors[{place}]"
+            wrong = list(label_selector(selector, path))
+            errors += [*wrong, *([invalid(path, selector, "invalid label selector.")] if wrong else ())]
         return errors
 
 
@@ -41,7 +46,7 @@ class BindingStrategy(Strategy):
 
     def default(self, obj: Object) -> None:
         """Fill in API groups."""
-        reference = obj.get("roleRef")
+        reference = obj.setdefault("roleRef", {})
         if isinstance(reference, dict) and not reference.get("apiGroup"):
             reference["apiGroup"] = RBAC
         for subject in obj.get("subjects") or []:
@@ -56,7 +61,7 @@ class BindingStrategy(Strategy):
             errors.append(not_supported("roleRef.apiGroup", reference.get("apiGroup", ""), [RBAC]))
         known = ("Role", "ClusterRole") if self.resource.namespaced else ("ClusterRole",)
         if reference.get("kind", "") not in known:
-            errors.append(not_supported("roleRef.kind", reference.get("kind", ""), known))
+            errors.append(unsupported("roleRef.kind", reference.get("kind", ""), known))
         if not reference.get("name"):
             errors.append(required("roleRef.name"))
         else:
@@ -108,5 +113,5 @@ def _subject_errors(subject: Object, path: str, *, namespaced: bool) -> list[Fie
         if group != RBAC:
             errors.append(not_supported(f"{path}.apiGroup", group, [RBAC]))
     else:
-        errors.append(not_supported(f"{path}.kind", kind, ["ServiceAccount", "User", "Group"]))
+        errors.append(unsupported(f"{path}.kind", kind, ("ServiceAccount", "User", "Group")))
     return errors

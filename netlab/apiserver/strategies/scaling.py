@@ -5,6 +5,7 @@ from __future__ import annotations
 from netlab.api.meta import Object
 from netlab.apiserver import autoscaling
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.validation import names
 from netlab.apiserver.validation import scaling as checks
 from netlab.apiserver.validation.errors import FieldError
 
@@ -66,6 +67,10 @@ class BudgetStrategy(Strategy):
 
     generation = True
     unconditional_update = False
+
+    def name_form(self, name: str) -> list[str]:
+        """Anything that can stand in a path."""
+        return names.path_segment(name)
 
     def prepare_create(self, obj: Object) -> None:
         """Nothing may be disrupted until the controller has counted."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from netlab.api import quantity
 from netlab.api.meta import Object
 from netlab.apiserver.strategies.base import Strategy
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation import storage as checks
+from netlab.apiserver.validation.errors import FieldError, forbidden, invalid
 from netlab.apiserver.validation.meta import immutable
-
-_RECLAIM = ("Delete", "Recycle", "Retain")
-_BINDING = ("Immediate", "WaitForFirstConsumer")
-_MODES = ("Ephemeral", "Persistent")
-_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+from netlab.apiserver.validation.resources import basic
+from netlab.apiserver.validation.selectors import label_selector
 
 
 class StorageClassStrategy(Strategy):
@@ -24,18 +23,7 @@ class StorageClassStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the class."""
-        errors = super().validate(obj)
-        provisioner = obj.get("provisioner", "")
-        if not provisioner:
-            errors.append(required("provisioner"))
-        else:
-            errors += [invalid("provisioner", provisioner, said) for said in names.qualified_name(provisioner.lower())]
-        errors += [required("parameters") for key in obj.get("parameters") or {} if not key]
-        if obj["reclaimPolicy"] not in _RECLAIM:
-            errors.append(not_supported("reclaimPolicy", obj["reclaimPolicy"], _RECLAIM))
-        if obj["volumeBindingMode"] not in _BINDING:
-            errors.append(not_supported("volumeBindingMode", obj["volumeBindingMode"], _BINDING))
-        return errors
+        return [*super().validate(obj), *checks.storage_class(obj)]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that what volumes were made by stays."""
@@ -64,20 +52,13 @@ class DriverStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the driver."""
-        errors, spec = super().validate(obj), obj["spec"]
-        if len(obj["metadata"].get("name", "")) > 63:
-            errors.append(FieldError("FieldValueTooLong", "metadata.name", "Too long: may not be more than 63 bytes"))
-        errors += [not_supported("spec.volumeLifecycleModes", mode, _MODES) for mode in spec["volumeLifecycleModes"]
-                   if mode not in _MODES]
-        if spec["fsGroupPolicy"] not in _GROUP_POLICIES:
-            errors.append(not_supported("spec.fsGroupPolicy", spec["fsGroupPolicy"], _GROUP_POLICIES))
-        return errors
+        return [*super().validate(obj), *checks.driver(obj["spec"], "spec")]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that what attached volumes rely on stays."""
         errors = super().validate_update(obj, old)
-        for part in ("attachRequired", "fsGroupPolicy", "volumeLifecycleModes"):
-            errors += immutable(obj["spec"].get(part), old["spec"].get(part), f"spec.{part}")
+        for part, called in (("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")):
+            errors += immutable(obj["spec"].get(part), old["spec"].get(part), f"spec.{called}")
         return errors
 
 
@@ -86,24 +67,22 @@ class CsiNodeStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the drivers."""
-        errors, seen = super().validate(obj), set()
-        for at, driver in enumerate((obj.get("spec") or {}).get("drivers") or []):
-            field, name = f"spec.drivers[{at}]", driver.get("name", "")
-            errors += [required(f"{field}.{part}") for part in ("name", "nodeID") if not driver.get(part)]
-            if name in seen:
-                errors.append(FieldError("FieldValueDuplicate", f"{field}.name", f'Duplicate value: "{name}"'))
-            seen.add(name)
-        return errors
+        return [*super().validate(obj), *checks.node(obj.get("spec") or {}, "spec")]
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check that those which stay do not change."""
+        return [*super().validate_update(obj, old), *checks.node_update(obj, old)]
 
 
 class CapacityStrategy(Strategy):
     """CSIStorageCapacities: which class, where, never changes."""
 
     def validate(self, obj: Object) -> list[FieldError]:
-        """Check the class's name."""
-        found = obj.get("storageClassName", "")
-        return [*super().validate(obj), *(invalid("storageClassName", found, said)
-                                          for said in names.dns_subdomain(found))]
+        """Check where, of which class, and how much."""
+        found, room = obj.get("storageClassName", ""), obj.get("capacity")
+        return [*super().validate(obj), *label_selector(obj.get("nodeTopology"), "nodeTopology"),
+                *(invalid("storageClassName", found, said) for said in names.dns_subdomain(found)),
+                *(basic(quantity.parse(room), "capacity") if room is not None else ())]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that topology and class stay."""
@@ -122,17 +101,11 @@ class AttachmentStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check who attaches what where."""
-        errors, spec = super().validate(obj), obj.get("spec") or {}
-        errors += [required(f"spec.{part}") for part in ("attacher", "nodeName") if not spec.get(part)]
-        source = spec.get("source") or {}
-        given = [part for part in ("inlineVolumeSpec", "persistentVolumeName") if source.get(part)]
-        if not given:
-            errors.append(required("spec.source", "must specify exactly one of inlineVolumeSpec and "
-                                                  "persistentVolumeName"))
-        elif len(given) > 1:
-            errors.append(forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and "
-                                                   "persistentVolumeName"))
-        return errors
+        return [*super().validate(obj), *checks.attachment(obj.get("spec") or {}, "spec")]
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        """Check what the attacher says."""
+        return [*super().validate_status(obj, old), *checks.attachment_status(obj.get("status"), "status")]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that the wish stays."""
@@ -144,12 +117,7 @@ class AttributesClassStrategy(Strategy):
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Check driver and parameters."""
-        errors = super().validate(obj)
-        if not obj.get("driverName"):
-            errors.append(required("driverName"))
-        if not obj.get("parameters"):
-            errors.append(required("parameters", "must contain at least one key/value pair"))
-        return errors
+        return [*super().validate(obj), *checks.attributes_class(obj)]
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check that both stay."""

@@ -212,11 +212,48 @@ def _storage_name(name: str, path: str) -> Iterator[FieldError]:
         yield not_supported(path, name, ("storage",))
 
 
-def volume(spec: Object, path: str, name: str) -> Iterator[FieldError]:
-    """Check a PersistentVolumeSpec of a volume with this name."""
+def volume(spec: Object, path: str, name: str, *, inline: bool = False) -> Iterator[FieldError]:
+    """Check a PersistentVolumeSpec of a volume with this name, or one that is told `inline`, in an attachment."""
+    if inline:
+        yield from _inline(spec, path)
     if not spec.get("accessModes"):
         yield required(f"{path}.accessModes")
     yield from _access(spec.get("accessModes") or [], f"{path}.accessModes")
+    if not inline:
+        yield from _place(spec, path)
+    yield from _source(spec, path, name)
+    host, policy = spec.get("hostPath"), spec.get("persistentVolumeReclaimPolicy")
+    if host is not None and posixpath.normpath(host.get("path") or ".") in ("/", "//") and policy == "Recycle":
+        yield forbidden(f"{path}.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'")
+    if spec.get("storageClassName") and not inline:
+        yield from wrong(
+            f"{path}.storageClassName", spec["storageClassName"], names.dns_subdomain(spec["storageClassName"])
+        )
+    if spec.get("volumeMode") is not None and spec["volumeMode"] not in _MODES and not inline:
+        yield not_supported(f"{path}.volumeMode", spec["volumeMode"], _MODES)
+    attributes = spec.get("volumeAttributesClassName")
+    if attributes is not None:
+        if not attributes:
+            yield required(f"{path}.volumeAttributesClassName", "an empty string is disallowed")
+        else:
+            yield from wrong(f"{path}.volumeAttributesClassName", attributes, names.dns_subdomain(attributes))
+        if spec.get("csi") is None:
+            yield required(f"{path}.csi", "has to be specified when using volumeAttributesClassName")
+
+
+def _inline(spec: Object, path: str) -> Iterator[FieldError]:
+    for part in ("claimRef", "capacity"):
+        if spec.get(part):
+            yield forbidden(f"{path}.{part}", "may not be specified in the context of inline volumes")
+    if spec.get("csi") is None:
+        yield required(f"{path}.csi", "has to be specified in the context of inline volumes")
+    for part in ("persistentVolumeReclaimPolicy", "nodeAffinity", "storageClassName", "volumeMode"):
+        if spec.get(part) or (part in ("nodeAffinity", "volumeMode") and spec.get(part) is not None):
+            yield forbidden(f"{path}.{part}", "may not be specified in the context of inline volumes")
+
+
+def _place(spec: Object, path: str) -> Iterator[FieldError]:
+    """Check how much room a volume has, what becomes of it, and where it is."""
     capacity = spec.get("capacity") or {}
     if not capacity:
         yield required(f"{path}.capacity")
@@ -234,24 +271,6 @@ def volume(spec: Object, path: str, name: str) -> Iterator[FieldError]:
             yield required(f"{path}.nodeAffinity.required", "must specify required node constraints")
         else:
             yield from node_selector(affinity["required"], f"{path}.nodeAffinity.required")
-    yield from _source(spec, path, name)
-    host = spec.get("hostPath")
-    if host is not None and posixpath.normpath(host.get("path") or ".") in ("/", "//") and policy == "Recycle":
-        yield forbidden(f"{path}.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'")
-    if spec.get("storageClassName"):
-        yield from wrong(
-            f"{path}.storageClassName", spec["storageClassName"], names.dns_subdomain(spec["storageClassName"])
-        )
-    if spec.get("volumeMode") is not None and spec["volumeMode"] not in _MODES:
-        yield not_supported(f"{path}.volumeMode", spec["volumeMode"], _MODES)
-    attributes = spec.get("volumeAttributesClassName")
-    if attributes is not None:
-        if not attributes:
-            yield required(f"{path}.volumeAttributesClassName", "an empty string is disallowed")
-        else:
-            yield from wrong(f"{path}.volumeAttributesClassName", attributes, names.dns_subdomain(attributes))
-        if spec.get("csi") is None:
-            yield required(f"{path}.csi", "has to be specified when using volumeAttributesClassName")
 
 
 def _source(spec: Object, path: str, name: str) -> Iterator[FieldError]:

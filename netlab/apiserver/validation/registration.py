@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from netlab.apiserver.validation.errors import (
     not_supported,
     required,
     too_many,
+    wrong,
 )
 from netlab.apiserver.validation.selectors import label_selector
 
@@ -27,6 +30,7 @@ _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _REINVOCATION = ("IfNeeded", "Never")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _REVIEWS = ("v1", "v1beta1")
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
 _PATCHES = ("ApplyConfiguration", "JSONPatch")
 
@@ -49,10 +53,7 @@ def webhooks(hooks: list[Any], path: str, *, mutating: bool) -> list[FieldError]
 def _webhook(hook: Object, path: str, *, mutating: bool) -> list[FieldError]:
     errors = _full_name(hook.get("name", ""), f"{path}.name")
     versions = hook.get("admissionReviewVersions") or []
-    if not versions:
-        errors.append(required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1"))
-    elif not any(version in _REVIEWS for version in versions):
-        errors.append(invalid(f"{path}.admissionReviewVersions", versions, "must include at least one of v1, v1beta1"))
+    errors += review_versions(versions, f"{path}.admissionReviewVersions")
     for at, rule in enumerate(hook.get("rules") or []):
         errors += _rule(rule, f"{path}.rules[{at}]")
     for part, allowed in (("failurePolicy", _FAILURE), ("matchPolicy", _MATCH), ("sideEffects", _SIDE_EFFECTS)):
@@ -72,6 +73,22 @@ def _webhook(hook: Object, path: str, *, mutating: bool) -> list[FieldError]:
     return errors + _conditions(hook.get("matchConditions") or [], f"{path}.matchConditions")
 
 
+def review_versions(versions: list[str], path: str, hint: str = f"must specify one of {', '.join(_REVIEWS)}",
+                    ) -> list[FieldError]:
+    """Check which versions of its question a webhook understands; `hint` is told when there are none."""
+    if not versions:
+        return [required(path, hint)]
+    errors: list[FieldError] = []
+    for at, version in enumerate(versions):
+        if version in versions[:at]:
+            errors.append(invalid(f"{path}[{at}]", version, "duplicate version"))
+        else:
+            errors += wrong(f"{path}[{at}]", version, names.dns_1035_label(version))
+    if not any(version in _REVIEWS for version in versions):
+        errors.append(invalid(path, versions, f"must include at least one of {', '.join(_REVIEWS)}"))
+    return errors
+
+
 def client_config(config: Object, path: str) -> list[FieldError]:
     """Check how a webhook is reached: by a URL or by a Service, one of the two."""
     url, service = config.get("url"), config.get("service")
@@ -79,8 +96,8 @@ def client_config(config: Object, path: str) -> list[FieldError]:
         return [required(path, "exactly one of url or service is required")]
     if service is None:
         return _url(str(url), f"{path}.url")
-    errors = [required(f"{path}.service.{part}", f"service {part} is required") for part in ("name", "namespace")
-              if not service.get(part)]
+    errors = [required(f"{path}.service.{said}", f"service {said} is required") for part, said in (
+        ("name", "namespace"), ("namespace", "name")) if not service.get(part)]  # upstream takes one for the other
     errors += [invalid(f"{path}.service.port", service.get("port", 443), f"port is not valid: {said}")
                for said in names.port_number(service.get("port", 443))]
     return errors + _url_path(service.get("path") or "", f"{path}.service.path")
@@ -101,6 +118,10 @@ def _url_path(text: str, path: str) -> list[FieldError]:
 
 def _url(text: str, path: str) -> list[FieldError]:
     form = "; desired format: https://host[/path]"
+    escape = _ESCAPE.search(text)
+    if escape is not None:
+        said = f'parse "{text}": invalid URL escape "{escape.group()}"'
+        return [required(path, f"url must be a valid URL: {said}{form}")]
     try:
         parts = urlsplit(text)
     except ValueError as error:
@@ -285,10 +306,7 @@ def api_service(spec: Object, name: str) -> list[FieldError]:
     if name != f"{version}.{group}":
         errors.append(invalid("metadata.name", name, f"must be `spec.version+\".\"+spec.group`: "
                                                      f"\"{version}.{group}\""))
-    if not version:
-        errors.append(required("spec.version"))
-    else:
-        errors += [invalid("spec.version", version, said) for said in names.dns_1035_label(version)]
+    errors += [invalid("spec.version", version, said) for said in names.dns_1035_label(version)]
     if group:
         errors += [invalid("spec.group", group, said) for said in names.dns_subdomain(group)]
     for field, most in (("groupPriorityMinimum", 20000), ("versionPriority", 1000)):
@@ -297,8 +315,12 @@ def api_service(spec: Object, name: str) -> list[FieldError]:
             errors.append(invalid(f"spec.{field}", value, f"must be positive and less than {most}"))
     service = spec.get("service")
     if service is None:
-        errors += [forbidden(f"spec.{field}", "local APIServices may not have a " + field) for field in ("caBundle",)
-                   if spec.get(field)]
+        if spec.get("caBundle"):
+            size = len(base64.b64decode(spec["caBundle"]))
+            errors.append(invalid("spec.caBundle", f"{size} bytes", "local APIServices may not have a caBundle"))
+        if spec.get("insecureSkipTLSVerify"):
+            errors.append(invalid("spec.insecureSkipTLSVerify", True,
+                                  "local APIServices may not have insecureSkipTLSVerify"))
         return errors
     errors += [required(f"spec.service.{field}") for field in ("namespace", "name") if not service.get(field)]
     errors += [invalid("spec.service.port", service.get("port", 443), f"port is not valid: {said}")

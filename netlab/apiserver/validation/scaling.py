@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netlab.api import quantity
 from netlab.api.meta import Object
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation.amounts import amount, at_most_all
@@ -10,6 +11,7 @@ from netlab.apiserver.validation.selectors import label_selector
 
 _SOURCES = {"ContainerResource": "containerResource", "External": "external", "Object": "object", "Pods": "pods",
             "Resource": "resource"}
+_ORDER = ("Object", "External", "Pods", "Resource", "ContainerResource")
 _TARGETS = ("AverageValue", "Utilization", "Value")
 _POLICIES = ("Pods", "Percent")
 _SELECT = ("Disabled", "Max", "Min")
@@ -28,6 +30,9 @@ def autoscaler(spec: Object, path: str) -> list[FieldError]:
     errors += _reference(spec.get("scaleTargetRef") or {}, f"{path}.scaleTargetRef")
     for at, metric in enumerate(spec.get("metrics") or []):
         errors += _metric(metric, f"{path}.metrics[{at}]")
+    if least == 0 and not any(metric.get("type") in ("Object", "External") for metric in spec.get("metrics") or []):
+        errors.append(forbidden(f"{path}.metrics", "must specify at least one Object or External metric to support "
+                                                   "scaling to zero replicas"))
     behavior = spec.get("behavior") or {}
     for part in ("scaleUp", "scaleDown"):
         if behavior.get(part) is not None:
@@ -47,18 +52,20 @@ def _reference(reference: Object, path: str) -> list[FieldError]:
 
 
 def _metric(metric: Object, path: str) -> list[FieldError]:
+    """Check a metric: of several sources the first is looked at, and all but the type's are too many."""
     kind = metric.get("type", "")
-    if not kind:
-        return [required(f"{path}.type", "must specify a metric source type")]
+    errors = [] if kind else [required(f"{path}.type", "must specify a metric source type")]
     if kind not in _SOURCES:
-        return [not_supported(f"{path}.type", kind, _SOURCES)]
-    set_ = [field for field in sorted(_SOURCES.values()) if metric.get(field) is not None]
-    field = _SOURCES[kind]
-    errors = [forbidden(f"{path}.{other}", "must populate the given metric source only") for other in set_
-              if other != field]
-    if field not in set_:
-        return [*errors, required(f"{path}.{field}", "must populate information for the given metric source")]
-    return errors + _source(kind, metric[field], f"{path}.{field}")
+        errors.append(not_supported(f"{path}.type", kind, _SOURCES))
+    present = [name for name in _ORDER if metric.get(_SOURCES[name]) is not None]
+    if present:
+        errors += _source(present[0], metric[_SOURCES[present[0]]], f"{path}.{_SOURCES[present[0]]}")
+    if kind not in _SOURCES:
+        errors.append(not_supported(f"{path}.type", kind, _SOURCES))
+    elif kind not in present:
+        errors.append(required(f"{path}.{_SOURCES[kind]}", "must populate information for the given metric source"))
+    return errors + [forbidden(f"{path}.{_SOURCES[name]}", "must populate the given metric source only")
+                     for name in present if name != kind and len(present) != 1]
 
 
 def _source(kind: str, source: Object, path: str) -> list[FieldError]:
@@ -67,9 +74,8 @@ def _source(kind: str, source: Object, path: str) -> list[FieldError]:
         errors += _reference(source.get("describedObject") or {}, f"{path}.describedObject")
     if kind in ("Object", "Pods", "External"):
         name = (source.get("metric") or {}).get("name", "")
-        errors += [] if name else [required(f"{path}.metric.name", "must specify a metric name")]
-        if (source.get("metric") or {}).get("selector") is not None:
-            errors += label_selector(source["metric"]["selector"], f"{path}.metric.selector")
+        errors += wrong(f"{path}.metric.name", name, names.path_segment(name)) if name else [
+            required(f"{path}.metric.name", "must specify a metric name")]
     elif not source.get("name"):
         errors.append(required(f"{path}.name", "must specify a resource name"))
     if kind == "ContainerResource" and not source.get("container"):
@@ -81,7 +87,7 @@ def _source(kind: str, source: Object, path: str) -> list[FieldError]:
         if not has["averageUtilization"] and not has["averageValue"]:
             errors.append(required(f"{path}.target.averageUtilization",
                                    "must set either a target raw value or a target utilization"))
-        elif has["averageUtilization"] and has["averageValue"]:
+        if has["averageUtilization"] and has["averageValue"]:
             errors.append(forbidden(f"{path}.target.averageValue",
                                     "may not set both a target raw value and a target utilization"))
     elif kind == "Pods":
@@ -102,8 +108,10 @@ def _target(target: Object, path: str) -> list[FieldError]:
     kind = target.get("type", "")
     if not kind:
         errors.append(required(f"{path}.type", "must specify a metric target type"))
-    elif kind not in _TARGETS:
+    if kind not in _TARGETS:
         errors.append(invalid(f"{path}.type", kind, "must be either Utilization, Value, or AverageValue"))
+    errors += [invalid(f"{path}.{part}", target[part], "must be positive") for part in ("value", "averageValue")
+               if target.get(part) is not None and quantity.parse(target[part]).milli() <= 0]
     found = target.get("averageUtilization")
     if found is not None and found < 1:
         errors.append(invalid(f"{path}.averageUtilization", found, "must be greater than 0"))
