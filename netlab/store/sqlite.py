@@ -279,6 +279,7 @@ def _present(path: Path, *, durable: bool) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=16)
     db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA cache_size=-512")  # KiB: what was written is not read again; 2 MiB, as by default, fill up
     return db
 
 
