@@ -38,12 +38,17 @@ SENTENCES: Final = {
 }
 """OpenSSL's X509_V_ERR_… → x509's sentence."""
 _TIMES: Final = (9, 10)
+_NO_WAY: Final = (2, 18, 19, 20, 21)
 _USAGES: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 _REMEMBERED: Final = 1024
 
 
 class Untrusted(Exception):
     """A certificate is not good. The text is for the log, never for who showed it."""
+
+
+class _Strange(Untrusted):
+    """No way leads to an authority, whatever the time."""
 
 
 class Authorities:
@@ -59,6 +64,7 @@ class Authorities:
         self.certificates = tuple(x509.load_pem_x509_certificates(pem))
         self._good: dict[x509.Certificate, tuple[float, float]] = {}
         self._between: dict[x509.Certificate, Chain] = {}
+        self._strange: dict[tuple[bytes, ...], str] = {}
 
     def verify(self, chain: Chain, now: float) -> None:
         """Return if a chain is good for a client at a time (s since 1970).
@@ -72,7 +78,18 @@ class Authorities:
             return
         if len(chain) == 1:  # a connection that takes up an earlier one's session shows no more than that
             chain += self._between.get(leaf, ())
-        found = self._verify(chain, now)
+        if complaint := _time(leaf, now):
+            raise Untrusted(complaint)
+        shown = tuple(one.fingerprint(hashes.SHA256()) for one in chain)  # anybody can come with large certificates
+        if said := self._strange.get(shown):
+            raise Untrusted(said)
+        try:
+            found = self._verify(chain, now)
+        except _Strange as error:  # each request of a client is asked whether it is a proxy's: almost none is
+            if len(self._strange) >= _REMEMBERED:
+                self._strange.clear()
+            self._strange[shown] = str(error)
+            raise
         _check(found)
         if len(self._good) >= _REMEMBERED:
             self._good.clear()
@@ -83,8 +100,6 @@ class Authorities:
             self._between[leaf] = chain[1:]
 
     def _verify(self, chain: Chain, now: float) -> list[x509.Certificate]:
-        if complaint := _time(chain[0], now):
-            raise Untrusted(complaint)
         store = crypto.X509Store()  # a new one each time: OpenSSL lets a store's time be set only once
         store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC))
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # what the file names is trusted, be it no root
@@ -97,7 +112,7 @@ class Authorities:
             code, _, said = error.errors
             if code in _TIMES and (complaint := _time(error.certificate.to_cryptography(), now)):
                 raise Untrusted(complaint) from None
-            raise Untrusted(f"x509: {SENTENCES.get(code, said)}") from None
+            raise (_Strange if code in _NO_WAY else Untrusted)(f"x509: {SENTENCES.get(code, said)}") from None
         return [one.to_cryptography() for one in found]
 
 

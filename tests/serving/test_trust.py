@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from netlab.serving import trust
 from netlab.serving.trust import Authorities, Untrusted, identifier
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
@@ -119,6 +120,38 @@ def test_a_verdict_ends_with_the_first_certificate_of_its_chain() -> None:
         with pytest.raises(Untrusted, match="has expired"):  # … and judged again
             authorities.verify(late, (NOW + 2 * DAY).timestamp())
     authorities.verify(chain, NOW_SECONDS)
+
+
+def test_a_chain_that_leads_nowhere_is_looked_at_once_and_its_leaf_again_with_another_chain(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+
+    class Noted(trust.crypto.X509StoreContext):
+        def get_verified_chain(self) -> list[trust.crypto.X509]:
+            looked.append(self)
+            return super().get_verified_chain()
+
+    monkeypatch.setattr(trust.crypto, "X509StoreContext", Noted)
+    authorities = Authorities(ROOT.pem)
+    leaf, alien = Issuer("a", BETWEEN, CLIENT), Issuer("root", None, CA)
+    for _ in range(3):
+        for chain, said in (((leaf,), UNKNOWN), ((leaf, alien), UNKNOWN)):
+            with pytest.raises(Untrusted, match=said):
+                authorities.verify(tuple(one.certificate for one in chain), NOW_SECONDS)
+    assert len(looked) == 2
+    authorities.verify((leaf.certificate, BETWEEN.certificate), NOW_SECONDS)
+    with pytest.raises(Untrusted, match=r"has expired .* is after"):
+        authorities.verify((leaf.certificate, alien.certificate), NOW_SECONDS + 11 * 86400)
+
+
+def test_what_is_bad_for_its_time_alone_is_good_when_that_has_come() -> None:
+    authorities = Authorities(ROOT.pem)
+    late = Issuer("late", ROOT, CA, SIGNS, days=(2, 9))
+    leaf = Issuer("a", late, CLIENT)
+    for _ in range(2):
+        with pytest.raises(Untrusted, match="has expired or is not yet valid"):
+            authorities.verify((leaf.certificate, late.certificate), NOW_SECONDS)
+    authorities.verify((leaf.certificate, late.certificate), NOW_SECONDS + 3 * 86400)
 
 
 def test_many_clients_are_no_burden_for_ever() -> None:
