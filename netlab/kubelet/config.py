@@ -19,7 +19,7 @@ from netlab.flags import Flag, Flags, Kind, parse_duration
 
 _IGNORED: Mapping[Kind, str] = {
     "string": """bootstrap-kubeconfig cgroup-driver cgroup-root cloud-provider kubelet-cgroups runtime-cgroups
-        authorization-mode pod-infra-container-image provider-id cert-dir topology-manager-policy cpu-manager-policy
+        pod-infra-container-image provider-id cert-dir topology-manager-policy cpu-manager-policy
         image-credential-provider-config image-credential-provider-bin-dir container-log-max-size tls-min-version
         runtime-request-timeout log-file seccomp-default feature-gates system-reserved kube-reserved eviction-hard
         eviction-soft vmodule logging-format""",
@@ -55,6 +55,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("healthz-port", kind="int", default=10248, help="port of the plain healthz, 0 for none"),
     Flag("client-ca-file", help="CA of the clients of the kubelet's server"),
     Flag("anonymous-auth", kind="bool", default=False, help="serve clients without a certificate"),
+    Flag("authorization-mode", default="AlwaysAllow", help="who may ask for what: AlwaysAllow, or Webhook, which asks "
+         "the API server"),
     Flag("tls-cert-file", help="certificate of the kubelet's server; default: a self-signed one"),
     Flag("tls-private-key-file", help="its key"),
     Flag("max-pods", kind="int", default=110, help="how many Pods this node takes"),
@@ -97,6 +99,8 @@ class Config:
     healthz_port: int = 10248
     client_ca: str = ""
     anonymous: bool = False
+    webhook: bool = False
+    """The API server is asked who may do what."""
     certificate: str = ""
     key: str = ""
     max_pods: int = 110
@@ -130,6 +134,11 @@ def load(flags: Flags) -> Config:
         values["client-ca-file"] = (authentication.get("x509") or {}).get("clientCAFile", values["client-ca-file"])
     if "anonymous-auth" not in flags.given:
         values["anonymous-auth"] = (authentication.get("anonymous") or {}).get("enabled", values["anonymous-auth"])
+    mode = values["authorization-mode"]
+    if document and "authorization-mode" not in flags.given:
+        mode = (document.get("authorization") or {}).get("mode") or "Webhook"
+    if mode not in ("AlwaysAllow", "Webhook"):
+        raise UsageError(f'unknown authorization mode "{mode}"', hint="AlwaysAllow, Webhook")
     taints = tuple(_taint(t) for t in values["register-with-taints"]) or tuple(document.get("registerWithTaints") or [])
     reserved = [document.get(key) or {} for key in ("systemReserved", "kubeReserved")]
     return Config(
@@ -141,7 +150,7 @@ def load(flags: Flags) -> Config:
         cluster_dns=tuple(values["cluster-dns"] or ()), cluster_domain=str(values["cluster-domain"] or "").strip("."),
         resolv_conf=values["resolv-conf"] or "", address=values["address"], port=int(values["port"]),
         healthz_address=values["healthz-bind-address"], healthz_port=int(values["healthz-port"]),
-        client_ca=values["client-ca-file"], anonymous=bool(values["anonymous-auth"]),
+        client_ca=values["client-ca-file"], anonymous=bool(values["anonymous-auth"]), webhook=mode == "Webhook",
         certificate=values["tls-cert-file"], key=values["tls-private-key-file"], max_pods=int(values["max-pods"]),
         cni_conf=Path(values["cni-conf-dir"]), cni_bin=tuple(Path(p) for p in values["cni-bin-dir"]),
         cni_cache=Path(values["cni-cache-dir"]),

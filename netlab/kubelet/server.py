@@ -1,7 +1,8 @@
 """The kubelet's own HTTPS server: what the API server asks it for (logs, exec, attach, port-forward), and its state.
 
 After k8s:pkg/kubelet/server/server.go. Clients show a certificate of the cluster's client CA, or a token that the API
-server vouches for; without either, or with one that is not good, the answer is 401.
+server vouches for; without either, or with one that is not good, the answer is 401. What they may do is asked of the
+API server as well (authorization mode Webhook), and what they may not is answered 403.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from netlab.api.meta import Object
 from netlab.errors import NetlabError
 from netlab.kernel.inotify import Inotify
 from netlab.kubelet import certificates, metrics, server_logs, server_streams
+from netlab.kubelet.authorize import ANONYMOUS, Asker, Authorizer, asked
 from netlab.kubelet.serving import Doors
 
 if TYPE_CHECKING:
@@ -36,16 +38,25 @@ class Server:
     def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
         self._runners: list[web.AppRunner] = []
-        self._trusted: dict[str, float] = {}
+        self._trusted: dict[str, tuple[float, Asker]] = {}
+        self._authorizer: Authorizer | None = None
         self._inotify: Inotify | None = None
         self._doors: Doors | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen.
+
+        Raises:
+            NetlabError: the port or the certificates can't be used, or there is no API server to ask who may do what.
+        """
         config = self._kubelet.config
         self._inotify = Inotify()
+        if config.webhook:
+            if self._kubelet.client is None:
+                raise NetlabError("no client provided, cannot use webhook authorization")
+            self._authorizer = Authorizer(self._kubelet.client, config.node_name)
         logs, streams = server_logs.Logs(self._kubelet, self._inotify), server_streams.StreamServer(self._kubelet)
-        application = web.Application(middlewares=[self._authenticate])
+        application = web.Application(middlewares=[self._admit])
         application.router.add_get("/healthz", _healthy)
         application.router.add_get("/healthz/{check}", _healthy)
         application.router.add_get("/pods", self._pods)
@@ -96,37 +107,62 @@ class Server:
         return Doors(certificate, key, config.client_ca)
 
     @web.middleware
-    async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        transport = request.transport
-        shown = transport.get_extra_info("peercert") if transport is not None else ()
-        certified = bool(shown) and self._doors is not None and self._doors.trusts(shown, time.time())
-        nobody = self._kubelet.config.anonymous and not shown and "Authorization" not in request.headers
-        if not (certified or nobody or await self._vouched(request)):
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        asker = await self._authenticated(request)
+        if asker is None:
             return web.Response(status=401, text="Unauthorized\n")
+        if self._authorizer is not None:
+            verb, parts = asked(request.method, request.path)
+            about = f"(user={asker.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(parts)}])\n"
+            try:
+                allowed = await self._authorizer.allows(asker, verb, parts)
+            except NetlabError as error:
+                log.error("who may do what could not be asked: %s", error)
+                return web.Response(status=500, text=f"Authorization error {about}")
+            if not allowed:
+                return web.Response(status=403, text=f"Forbidden {about}")
         try:
             return await handler(request)
         except NetlabError as error:
             return web.Response(status=500, text=f"{error}\n")
 
-    async def _vouched(self, request: web.Request) -> bool:
-        """Ask the API server whether a bearer token is good; believe the answer for a while."""
+    async def _authenticated(self, request: web.Request) -> Asker | None:
+        """Return who asks; None when he shows nothing that is good."""
+        transport = request.transport
+        shown = transport.get_extra_info("peercert") if transport is not None else ()
+        if shown and self._doors is not None:
+            certified = self._doors.who(shown, time.time())
+            if certified is not None:
+                return certified
+        if self._kubelet.config.anonymous and not shown and "Authorization" not in request.headers:
+            return ANONYMOUS
+        return await self._vouched(request)
+
+    async def _vouched(self, request: web.Request) -> Asker | None:
+        """Ask the API server whose a bearer token is; believe the answer for a while."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or self._kubelet.client is None:
-            return False
+            return None
         now = time.monotonic()
-        if self._trusted.get(token, 0.0) > now:
-            return True
+        known = self._trusted.get(token)
+        if known is not None and known[0] > now:
+            return known[1]
         review: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
                           "spec": {"token": token}}
         try:
             answer = await self._kubelet.client.create("tokenreviews.authentication.k8s.io", review)
         except NetlabError as error:
             log.info("a token could not be checked: %s", error)
-            return False
-        good = bool((answer.get("status") or {}).get("authenticated"))
-        if good:
-            self._trusted = {t: at for t, at in self._trusted.items() if at > now} | {token: now + _TRUST_SECONDS}
-        return good
+            return None
+        state = answer.get("status") or {}
+        if not state.get("authenticated"):
+            return None
+        user = state.get("user") or {}
+        asker = Asker(user.get("username", ""), tuple(user.get("groups") or ()), user.get("uid", ""),
+                      {name: tuple(values) for name, values in (user.get("extra") or {}).items()})
+        self._trusted = {t: row for t, row in self._trusted.items() if row[0] > now} | {
+            token: (now + _TRUST_SECONDS, asker)}
+        return asker
 
     async def _pods(self, _request: web.Request) -> web.Response:
         pods = [{**w.pod, "status": self._kubelet.reporter.last(w.uid) or w.pod.get("status") or {}}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from netlab.errors import NetlabError
+from netlab.kubelet.authorize import Asker
 
 if TYPE_CHECKING:
     from netlab.serving.dynamic import Serving
@@ -53,20 +54,27 @@ class Doors:
         """Return the server's end of a new connection."""
         return self._now().context.wrap_bio(incoming, outgoing, server_side, server_hostname)
 
-    def trusts(self, chain: Chain, now: float) -> bool:
-        """Tell whether what a client has shown is good at a time (s since 1970); if not, the log says why."""
+    def who(self, chain: Chain, now: float) -> Asker | None:
+        """Return whom a client's certificate stands for at a time (s since 1970); None, and a log line: it is not good.
+
+        A certificate that names nobody stands for nobody, too.
+        """
+        from cryptography.x509.oid import NameOID
+
         from netlab.serving.trust import Untrusted, identifier
 
         authorities = self._now().clients
         if authorities is None:
-            return False
+            return None
         try:
             authorities.verify(chain, now)
         except Untrusted as error:
             log.error('"Unable to authenticate the request" err="verifying certificate %s failed: %s"',
                       identifier(chain[0]), error)
-            return False
-        return True
+            return None
+        names, groups = ([str(one.value) for one in chain[0].subject.get_attributes_for_oid(oid)] for oid in (
+            NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME))
+        return Asker(names[-1], (*groups, "system:authenticated")) if names and names[-1] else None
 
     def _now(self) -> Serving:
         """Return what is made of the files as they are; at most every second they are looked at."""

@@ -159,7 +159,7 @@ def kubelet_config(lab: Lab, node: Node) -> Object:
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True},
                            "x509": {"clientCAFile": f"{PKI}/ca.crt"}},
-        "authorization": {"mode": "AlwaysAllow"},
+        "authorization": {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "0s", "cacheUnauthorizedTTL": "0s"}},
         "cgroupDriver": "cgroupfs", "clusterDNS": [lab.dns_service], "clusterDomain": plan.DOMAIN,
         "containerRuntimeEndpoint": "unix:///run/netlab/shim.sock", "fileCheckFrequency": "1s",
         "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "rotateCertificates": False,

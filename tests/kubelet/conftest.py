@@ -253,6 +253,11 @@ def node(booted: Node) -> Node:
                            ("configmaps", {"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"},
                                            "data": {"ca.crt": "the CA"}})):
             await api.client.create(kind, {"apiVersion": "v1", **body}, "default")
+        await api.client.create("clusterrolebindings.rbac.authorization.k8s.io", {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "kubeadm:cluster-admins"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "kubeadm:cluster-admins"}]})
         booted.add_network()
 
     booted.run(prepare)

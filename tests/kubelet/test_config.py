@@ -66,3 +66,10 @@ def test_mistakes(tmp_path: Path) -> None:
 
 def test_addresses() -> None:
     assert addresses.of_node(["172.18.0.3", "fd00::0:3"]) == ("172.18.0.3", "fd00::3")
+
+
+def test_who_decides_what_clients_may_do(tmp_path: Path) -> None:
+    assert loaded(tmp_path).webhook is True  # a file's default
+    assert loaded(tmp_path, "--authorization-mode=AlwaysAllow").webhook is False
+    with pytest.raises(UsageError, match="unknown authorization mode"):
+        loaded(tmp_path, "--authorization-mode=Maybe")
