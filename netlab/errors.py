@@ -80,18 +80,19 @@ class ApiError(NetlabError):
 
     `code` is the HTTP status, `reason` Kubernetes' machine word (NotFound, Conflict, Invalid, ...), `details` the
     Status' details object: {"name", "group", "kind", "uid", "causes": [{"reason", "message", "field"}],
-    "retryAfterSeconds"}.
+    "retryAfterSeconds"}; an empty one is sent, too, as upstream does where a request never came to an object.
     """
 
     def __init__(self, code: int, reason: str, message: str, *, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.details = code, reason, message, details or {}
+        self._detailed = details is not None
 
     def status(self) -> dict[str, Any]:
         """Return the metav1.Status object that goes over the wire."""
         status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                                   "message": self.message, "reason": self.reason, "code": self.code}
-        if self.details:
+        if self.details or self._detailed:
             status["details"] = self.details
         return status
 

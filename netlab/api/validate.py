@@ -228,7 +228,7 @@ def depth(value: Any, limit: int = MAX_DEPTH) -> bool:
 
 
 def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: Mode = "Warn") -> tuple[str, ...]:
-    """Judge the object that a patch made, as `handle`; an object that Strict refuses is Invalid here, as upstream.
+    """Judge the object that a patch made, as `handle`; what cannot be taken is Invalid here, as upstream.
 
     Args:
         patch: the patch as it was sent; a JSON one, to look for doubled fields.
@@ -238,19 +238,21 @@ def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: M
         mode: see `handle`.
 
     Raises:
-        ApiError: 400 for values that can't be decoded, 422 for what Strict refuses.
+        ApiError: 422 for values that can't be decoded, and for what Strict refuses.
     """
     findings = check(obj, api_version, kind)
     if findings.errors:
-        raise _refuse(api_version, kind, findings.errors[0])
+        raise _invalid_patch(json.dumps(obj, ensure_ascii=False, separators=(",", ":")), findings.errors[0])
     if mode == "Ignore":
         return ()
     problems = [f'duplicate field "{path}"' for path in duplicates(patch)]
     problems += [f'unknown field "{path}"' for path in findings.unknown]
     if problems and mode == "Strict":
-        text = "strict decoding error: " + ", ".join(problems)
-        value = json.dumps(patch.decode("utf-8", "replace"), ensure_ascii=False)
-        said = f"Invalid value: {value}: {text}"
-        raise ApiError(422, "Invalid", f' "" is invalid: patch: {said}',
-                       details={"causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": said}]})
+        raise _invalid_patch(patch.decode("utf-8", "replace"), "strict decoding error: " + ", ".join(problems))
     return tuple(problems)
+
+
+def _invalid_patch(value: str, why: str) -> ApiError:
+    said = f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {why}"
+    return ApiError(422, "Invalid", f' "" is invalid: patch: {said}',
+                    details={"causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": said}]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import orjson
 
@@ -16,6 +16,7 @@ from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
 from netlab.apiserver.subresources.kinds import kind_of
+from netlab.apiserver.validation.errors import invalid, invalid_object
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -100,19 +101,13 @@ class Call:
             ApiError: 400 for another kind, a wrong type, or (Strict) an unknown field; 415.
         """
         raw = await self.request.body()
-        obj = negotiate.decode(raw, self.request.headers)
-        text = raw if raw.lstrip()[:1] == b"{" and len(orjson.dumps(obj)) != len(raw) else b""
         resource = self.endpoint.resource
-        kind, version = obj.get("kind"), obj.get("apiVersion")
-        if not kind and not version:
-            obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
-        else:
-            if kind != resource.kind:
-                raise status.bad_request(f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
-                                         f"no kind \"{kind}\" is registered for this resource")
-            if version != resource.api_version:
-                raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
-                                         f"version ({resource.api_version})")
+        obj = negotiate.decode(raw, self.request.headers, kind=resource.kind)
+        text = raw if raw.lstrip()[:1] == b"{" and len(orjson.dumps(obj)) != len(raw) else b""
+        kind, version = obj.get("kind") or resource.kind, obj.get("apiVersion") or resource.api_version
+        if (kind, version) != (resource.kind, resource.api_version):
+            self._other_kind(str(kind), str(version))
+        obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
         return self.checked(text, obj)
 
     async def read_part(self) -> Object:
@@ -135,6 +130,16 @@ class Call:
         obj.setdefault("kind", kind)
         obj.setdefault("apiVersion", api_version)
         return obj
+
+    def _other_kind(self, kind: str, version: str) -> NoReturn:
+        resource = self.endpoint.resource
+        known = self.endpoint.custom is not None or self.api.catalog.by_kind(version, kind) is not None
+        if not known or (kind != resource.kind and self.endpoint.custom is None):
+            raise status.another_kind(resource, kind, version, known=known)
+        if version != resource.api_version:
+            raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
+                                     f"version ({resource.api_version})")
+        raise invalid_object(resource, "", [invalid("kind", kind, f"must be {resource.kind}")])
 
     def checked(self, text: bytes, obj: Object, *, patched: bool = False) -> Object:
         """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.

@@ -56,12 +56,22 @@ class Discovery:
         self._kept: dict[tuple[bool, str, tuple[int, int]], tuple[bytes, str]] = {}
 
     def page(self, request: Request, *, address: str) -> Reply | None:
-        """Answer a discovery path, or return None when the path is none; `address` is host:port of this server.
+        """Answer a discovery path, or return None when it is none, or of a group or version that is not served.
 
-        Raises:
-            ApiError: 404 for a group or version that is not served.
+        `address` is host:port of this server.
         """
         return _page(self, request, address)
+
+    def nothing(self, path: str) -> Reply:
+        """Answer a path that leads nowhere: text, unless it is below a version that has other resources.
+
+        Raises:
+            ApiError: 404, in the latter case.
+        """
+        group, version = ([*path.strip("/").split("/"), "", ""])[1:3] if path.startswith("/apis/") else ("", "v1")
+        if path.startswith(("/api/v1/", "/apis/")) and version in self.groups().get(group, ()):
+            raise status.no_such_path()
+        return Reply(b"404 page not found\n", 404, "text/plain; charset=utf-8", {"X-Content-Type-Options": "nosniff"})
 
     def groups(self) -> dict[str, list[str]]:
         """Return the versions of every group, the preferred one first."""
@@ -148,7 +158,7 @@ def _page(served: Discovery, request: Request, address: str) -> Reply | None:
     if parts[0] == "apis" and len(parts) == 2:
         versions = served.groups().get(parts[1])
         if versions is None:
-            raise status.no_such_path()
+            return None
         return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(parts[1], versions))
     if parts[0] == "apis" and len(parts) == 3:
         return _resources(catalog, parts[1], parts[2])
@@ -160,10 +170,10 @@ def _group(name: str, versions: Sequence[str]) -> dict[str, Any]:
     return {"name": name, "versions": found, "preferredVersion": found[0]}
 
 
-def _resources(catalog: Catalog, group: str, version: str) -> Reply:
+def _resources(catalog: Catalog, group: str, version: str) -> Reply | None:
     rows = catalog.group_versions().get((group, version))
     if rows is None:
-        raise status.no_such_path()
+        return None
     entries: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: row.plural):
         entry: dict[str, Any] = {"name": row.plural, "singularName": row.singular, "namespaced": row.namespaced,

@@ -220,4 +220,4 @@ class Dispatcher:
             return negotiate.dumped(negotiate.Form(protobuf=packed), found)
         if not first:
             return Reply(orjson.dumps({"paths": openapi.paths(self.api)}))
-        raise status.no_such_path()
+        return self._discovery.nothing(request.path)

@@ -20,6 +20,7 @@ from netlab.api import pack, protobuf, validate
 from netlab.api.meta import Object
 from netlab.apiserver import status
 from netlab.apiserver.http import JSON, Large, Reply, Response
+from netlab.errors import ApiError
 
 _OFFERED = ("application/json", "application/yaml", protobuf.CONTENT_TYPE)
 _CUSTOM = _OFFERED[:2]
@@ -145,20 +146,34 @@ def packed(obj: Object) -> bytes:
         raise status.internal(str(error)) from None
 
 
-def decode(body: bytes, headers: Mapping[str, str]) -> Object:
+def decode(body: bytes, headers: Mapping[str, str], *, kind: str = "") -> Object:
     """Return the object in a request's body: JSON (also when no type is named), YAML or Kubernetes' protobuf.
+
+    `kind` is what it has to be, for the words of an error.
 
     Raises:
         ApiError: 415 for another type; 400 for a body that is no object.
     """
-    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind == protobuf.CONTENT_TYPE or (not kind and protobuf.is_protobuf(body)):
+    content = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if content == protobuf.CONTENT_TYPE or (not content and protobuf.is_protobuf(body)):
         return protobuf.decode(body)
-    if kind in ("", "application/json", "text/json", "*/*"):
-        return _object(load_json(body), flat=body.count(b"{") + body.count(b"[") <= MAX_DEPTH)
-    if kind in ("application/yaml", "text/yaml", "application/x-yaml"):
-        return _object(load_yaml(body))
-    raise status.unsupported_media_type(_OFFERED)
+    text = content in ("application/yaml", "text/yaml", "application/x-yaml")
+    if not text and content not in ("", "application/json", "text/json", "*/*"):
+        raise status.unsupported_media_type(_OFFERED)
+    try:
+        value = load_yaml(body) if text else load_json(body)
+        value = {} if value is None else value  # which Go reads into an object without complaint
+        _whole(value)
+    except ApiError as error:
+        said = error.message if text else f"couldn't get version/kind; json parse error: {error.message}"
+        raise (status.unrecognized(kind, body, said) if kind else status.bad_request(said)) from None
+    if not all(isinstance(key, str) for key in value):
+        raise status.bad_request("the body's keys must be text")
+    flat = not text and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
+    if not flat and not validate.depth(value, MAX_DEPTH):
+        raise status.bad_request("exceeded max depth")
+    found: Object = value
+    return found
 
 
 def load_json(body: bytes) -> Any:
@@ -167,12 +182,11 @@ def load_json(body: bytes) -> Any:
     Raises:
         ApiError: 400.
     """
-    if not body:
-        raise status.bad_request("the body of the request is empty: want a JSON object")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise status.bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+        ended = error.pos >= len(error.doc)
+        raise status.bad_request("unexpected end of JSON input" if ended else str(error)) from None
 
 
 def load_yaml(body: bytes) -> Any:
@@ -187,7 +201,7 @@ def load_yaml(body: bytes) -> Any:
         _check_yaml(body)
         return yaml.load(body, Loader=_yaml_loader())
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise status.bad_request(f"yaml: {error}".replace("\n", " ")) from None
+        raise status.bad_request(f"error converting YAML to JSON: yaml: {error}".replace("\n", " ")) from None
 
 
 def _check_yaml(body: bytes) -> None:
@@ -253,17 +267,14 @@ def _yaml_int(loader: Any, node: Any) -> Any:
     return found if -2**63 <= found < 2**64 else float(found)
 
 
-def _object(value: Any, *, flat: bool = False) -> Object:
-    """Check that a decoded body is an object; `flat` says that its depth needs no look."""
+def _whole(value: Any) -> None:
+    """Refuse what is no object, and so has no kind and no version."""
     if not isinstance(value, dict):
-        raise status.bad_request("couldn't get version/kind; json parse error: json: cannot unmarshal "
-                                 f"{_go_kind(value)} into Go value of type struct")
-    if not all(isinstance(key, str) for key in value):
-        raise status.bad_request("the body's keys must be text")
-    if not flat and not validate.depth(value, MAX_DEPTH):
-        raise status.bad_request("exceeded max depth")
-    return value
+        raise status.bad_request(
+            f"json: cannot unmarshal {go_kind(value)} into Go value of type struct {{ APIVersion string "
+            '"json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }')
 
 
-def _go_kind(value: Any) -> str:
+def go_kind(value: Any) -> str:
+    """Return what Go's JSON reader calls a value."""
     return {str: "string", bool: "bool", int: "number", float: "number", list: "array"}.get(type(value), "null")

@@ -17,7 +17,7 @@ def not_found(resource: Resource, name: str) -> ApiError:
 
 def no_such_path() -> ApiError:
     """404: no such resource or page."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 def already_exists(resource: Resource, name: str) -> ApiError:
@@ -32,6 +32,8 @@ def conflict(resource: Resource, name: str, why: str) -> ApiError:
                     details=_who(resource, name))
 
 
+_SHOWN = 30
+"""So many bytes of a body are shown to its sender."""
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -59,7 +61,8 @@ def method_not_supported(resource: Resource, action: str) -> ApiError:
 
 def method_not_allowed() -> ApiError:
     """405: the path has no such method."""
-    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource",
+                    details={})
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
@@ -71,6 +74,39 @@ def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
 def not_acceptable(offered: Sequence[str]) -> ApiError:
     """406: the client reads none of our forms."""
     return ApiError(406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(offered))
+
+
+def another_kind(resource: Resource, kind: str, api_version: str, *, known: bool) -> ApiError:
+    """400: a body of another kind than the resource's.
+
+    A kind that is not `known` is missing from the scheme, which upstream names by its place in the sources; one that
+    is known cannot be turned into another.
+    """
+    version = api_version.rpartition("/")[2]
+    package = resource.group.partition(".")[0] or "core"
+    said = f"converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion" if known else (
+        f'no kind "{kind}" is registered for version "{api_version}" in scheme '
+        '"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"')
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {said}')
+
+
+def unrecognized(kind: str, body: bytes, said: str) -> ApiError:
+    """400: a body in which no object of the kind can be seen."""
+    shown = body[:_SHOWN].decode(errors="replace") if body[:1] == b"{" else body[:_SHOWN].hex()
+    summary = shown + (" ..." if len(body) > _SHOWN else "") if body else "<empty>"
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {said} ({summary})")
+
+
+def check_name(given: str, name: str) -> None:
+    """Compare the name in a body with the one in the path.
+
+    Raises:
+        ApiError: 400, it is another or none.
+    """
+    if not given:
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if given != name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
 def too_large(limit: int) -> ApiError:

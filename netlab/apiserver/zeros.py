@@ -1,4 +1,7 @@
-"""What Go does not write: in a field that may be left out (omitempty), false, 0, an empty text, list or map.
+"""What Go writes otherwise than it was told: amounts and times in their own form, and zeros not at all.
+
+`cpu: 0.5` becomes "500m", `0.5Gi` "512Mi", a time has no fractions (a MicroTime six digits) and is in UTC. A field that
+may be left out (omitempty) is, when it holds false, 0, an empty text, list or map.
 
 A client that says `paused: false` gets an object without it, and an empty text is as good as none when defaults are
 filled in. Pointers keep what they point to (`replicas: 0`), structs are written even when they are empty. Fields that
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from netlab.api import meta, quantity
 from netlab.api.meta import Object
 from netlab.api.schema import Struct, Type, struct_of
 
@@ -21,10 +25,39 @@ _ALWAYS = frozenset((("ClusterRole", "rules"), ("Role", "rules"), ("EndpointSlic
                      ("CustomResourceDefinitionStatus", "conditions"),
                      ("CustomResourceDefinitionStatus", "storedVersions")))
 _Inner = Callable[[Any], Any]
+_SECONDS, _MICROSECONDS = len("2026-01-31T00:00:00Z"), len("2026-01-31T00:00:00.000000Z")
+
+
+def _amount(value: Any) -> Any:
+    return _read(quantity.canonical, value)
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, str) and len(value) == _SECONDS and value[-1] == "Z":
+        return value
+    return _read(lambda text: meta.timestamp(meta.parse_timestamp(text)), value)
+
+
+def _micro_time(value: Any) -> Any:
+    if isinstance(value, str) and len(value) == _MICROSECONDS and value[-1] == "Z":
+        return value
+    return _read(lambda text: meta.micro_timestamp(meta.parse_timestamp(text)), value)
+
+
+def _read(spelled: Callable[[Any], str], value: Any) -> Any:
+    """Return a value in its own form; one that is none is for the checks to refuse."""
+    try:
+        made = spelled(value)
+    except (ValueError, TypeError):
+        return value
+    return value if made == value else made
+
+
+_SPELLED: dict[str, _Inner] = {"quantity": _amount, "time": _time, "micro-time": _micro_time}
 
 
 def left_out(obj: Object, shape: Struct) -> Object:
-    """Return an object without such fields: itself if there are none; parts without them are shared with it."""
+    """Return an object as Go writes it: itself if nothing differs; parts in which nothing does are shared with it."""
     kept: Object | None = None
     plan = _plan(shape)
     for name, value in obj.items():
@@ -32,10 +65,9 @@ def left_out(obj: Object, shape: Struct) -> Object:
         if rule is None:
             continue
         drop, inner = rule
-        if not value:
-            if drop:
-                kept = dict(obj) if kept is None else kept
-                del kept[name]
+        if drop and not value:
+            kept = dict(obj) if kept is None else kept
+            del kept[name]
         elif inner is not None:
             new = inner(value)
             if new is not value:
@@ -60,10 +92,12 @@ def _plan(shape: Struct) -> dict[str, tuple[bool, _Inner | None]]:
 
 def _inner(kind: Type) -> _Inner | None:
     """Return what looks into a value of this type; None if there is nothing to find."""
+    if kind.code in _SPELLED:
+        return _SPELLED[kind.code]
     if kind.code == "struct":
         shape = struct_of(kind)
         return None if shape is None else lambda value: left_out(value, shape) if isinstance(value, dict) else value
-    if kind.item is None or kind.item.code not in ("struct", "list", "map"):
+    if kind.item is None or kind.item.code not in ("struct", "list", "map", *_SPELLED):
         return None
     item = _inner(kind.item)
     return None if item is None else lambda value: _each(value, item)

@@ -306,3 +306,9 @@ def test_a_comparison_tells_what_changed(old, new):
     reverse = typed.compare(after, before, shape)
     assert members(found.added) == members(reverse.removed)
     assert members(found.modified) == members(reverse.modified)
+
+
+def test_conflicts_are_told_level_by_level():
+    fields = {"f:spec": {"f:containers": {'k:{"name":"c"}': {".": {}, "f:image": {}}}, "f:tolerations": {}}}
+    assert list(fieldset.paths(fields)) == [
+        ".spec.tolerations", '.spec.containers[name="c"]', '.spec.containers[name="c"].image']

@@ -113,13 +113,14 @@ def intersection(left: Set, right: Set) -> Set:
 
 
 def paths(node: Set, prefix: str = "") -> Iterator[str]:
-    """Yield the members as error texts print them: `.spec.template.spec.containers[name="c"].image`."""
-    for element in sorted(node):
-        if element != MEMBER:
-            path = prefix + spell(element)
-            if is_member(node[element]):
-                yield path
-            yield from paths(below(node[element]), path)
+    """Yield the members as error texts print them: `.spec.template.spec.containers[name="c"].image`.
+
+    As upstream's sets are walked: those of a level before those below, fields before items.
+    """
+    elements = sorted((text for text in node if text != MEMBER), key=lambda text: ("fkvi".index(text[0]), text))
+    yield from (prefix + spell(element) for element in elements if is_member(node[element]))
+    for element in elements:
+        yield from paths(below(node[element]), prefix + spell(element))
 
 
 def spell(element: str) -> str:

@@ -179,7 +179,7 @@ def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
                 yield f"{path}: duplicate entries for key {spell(pe)}"
             seen.add(pe)
             if shape.item is not None:
-                yield from check(item, shape.item, path)
+                yield from check(item, shape.item, f"{path}{spell(pe)}")
 
 
 def fields(value: Any, shape: Shape) -> Set:

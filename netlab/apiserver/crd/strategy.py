@@ -9,6 +9,7 @@ from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.apiserver.crd import definition, rules, structural, values
 from netlab.apiserver.strategies.base import ScalePaths, Strategy
+from netlab.apiserver.validation import meta
 from netlab.apiserver.validation.errors import FieldError
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
@@ -65,6 +66,7 @@ class CustomStrategy(Strategy):
     """The objects of one version of a definition."""
 
     unconditional_update = False
+    prefixed_finalizers = False
 
     def __init__(self, resource: Resource, version: Mapping[str, Any]) -> None:
         super().__init__(resource)
@@ -105,17 +107,18 @@ class CustomStrategy(Strategy):
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the object; what was wrong before and did not change is let be (ratcheting)."""
-        from netlab.apiserver.validation import meta
-        errors = [*meta.object_meta_update(obj["metadata"], old["metadata"]), *super().validate(obj)]
-        return errors + self._judge(obj, old)
+        return [*self.meta_update(obj, old), *super().validate(obj), *self._judge(obj, old)]
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the object with its new status."""
         return [*super().validate_status(obj, old), *self._judge(obj, old)]
 
-    def warnings(self, obj: Object) -> list[str]:  # noqa: ARG002 - the version alone says it
-        """Tell that the version is deprecated."""
-        return [self._warning] if self._warning else []
+    def warnings(self, obj: Object) -> list[str]:
+        """Tell that the version is deprecated, and which finalizers might be somebody else's as well."""
+        return [*([self._warning] if self._warning else []),
+                *(f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to '
+                  "avoid accidental conflicts with other finalizer writers"
+                  for name in obj["metadata"].get("finalizers") or [] if meta.bare(name))]
 
     @property
     def deprecation(self) -> str:

@@ -43,6 +43,8 @@ class Strategy:
     """A write of the status leaves labels alone (upstream: the apps and batch kinds)."""
     scale_paths: ScalePaths | None = None
     """Where …/scale looks; None is spec.replicas, status.replicas and spec.selector."""
+    prefixed_finalizers = True
+    """Finalizers have to name a domain (upstream: the kinds of k8s.io/kubernetes)."""
     ttl = 0
     """Seconds that an object lives; 0 is for ever."""
 
@@ -83,7 +85,7 @@ class Strategy:
 
     def validate_part(self, part: str, obj: Object, old: Object) -> list[FieldError]:  # noqa: ARG002 - for subclasses
         """Return what is wrong with such a write."""
-        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]), *self.validate(obj)]
+        return [*self.meta_update(obj, old), *self.validate(obj)]
 
     def changed(self, obj: Object, old: Object) -> bool:
         """Tell whether a write raises the generation."""
@@ -92,15 +94,20 @@ class Strategy:
 
     def validate(self, obj: Object) -> list[FieldError]:
         """Return what is wrong with a new object."""
-        return meta_checks.object_meta(obj["metadata"], namespaced=self.resource.namespaced, name_form=self.name_form)
+        return meta_checks.object_meta(obj["metadata"], namespaced=self.resource.namespaced, name_form=self.name_form,
+                                       prefixed=self.prefixed_finalizers)
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Return what is wrong with a changed object."""
-        return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]), *self.validate(obj)]
+        return [*self.meta_update(obj, old), *self.validate(obj)]
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         """Return what is wrong with a changed status."""
-        return meta_checks.object_meta_update(obj["metadata"], old["metadata"])
+        return self.meta_update(obj, old)
+
+    def meta_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """Return what is wrong with changed metadata."""
+        return meta_checks.object_meta_update(obj["metadata"], old["metadata"], prefixed=self.prefixed_finalizers)
 
     def warnings(self, obj: Object) -> list[str]:  # noqa: ARG002 - for subclasses
         """Return what the client should be warned of."""

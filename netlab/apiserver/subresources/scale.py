@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -21,6 +22,10 @@ from netlab.apiserver.verbs.get import current
 from netlab.apiserver.verbs.update import copy_of, rewrite
 from netlab.errors import ApiError
 
+_NAMED: dict[str, dict[str, Any]] = {
+    "deployments": {"plural": "deployments/scale"}, "replicasets": {"plural": "replicasets/scale"},
+    "replicationcontrollers": {"plural": "replicationcontrollers/scale", "group": "autoscaling"}}
+"""What upstream says was not found, when a Scale was asked for; of the other kinds it names the resource itself."""
 _USUAL = ScalePaths(("spec", "replicas"), ("status", "replicas"))
 
 
@@ -28,6 +33,7 @@ def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
     """Return the Scale of a workload."""
     metadata = obj["metadata"]
     where = paths or _USUAL
+    wanted = _at(obj, where.wanted) or 0
     scale_status: Object = {"replicas": _at(obj, where.present) or 0}
     chosen = _at(obj, ("spec", "selector")) if paths is None else None
     if where.selector:
@@ -38,7 +44,7 @@ def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
     shown = {part: metadata[part] for part in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
              if part in metadata}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown,
-            "spec": {"replicas": _at(obj, where.wanted) or 0}, "status": scale_status}
+            "spec": {"replicas": wanted} if wanted else {}, "status": scale_status}
 
 
 def _at(obj: Any, path: tuple[str, ...]) -> Any:
@@ -49,7 +55,13 @@ def _at(obj: Any, path: tuple[str, ...]) -> Any:
 
 async def get(call: Call) -> Reply:
     """Answer the Scale."""
-    return _reply(scale_of(call.endpoint.view(await current(call)), call.endpoint.strategy.scale_paths))
+    try:
+        found = await current(call)
+    except ApiError as error:
+        if error.code == 404 and (named := _NAMED.get(call.endpoint.resource.plural)):
+            raise status.not_found(replace(call.endpoint.resource, **named), call.name) from None
+        raise
+    return _reply(scale_of(call.endpoint.view(found), call.endpoint.strategy.scale_paths))
 
 
 async def update(call: Call) -> Reply:
@@ -105,9 +117,7 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
         if replicas < 0:
             raise _invalid_scale(call.name, invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
         metadata = scale["metadata"]
-        if metadata.get("name", call.name) != call.name:
-            raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
-                                     f"({call.name})")
+        status.check_name(metadata.get("name", call.name), call.name)
         new: Object = copy_of(old)
         *folders, last = (paths or _USUAL).wanted
         at = new

@@ -94,7 +94,7 @@ def _priority(obj: Object, now: float) -> list[Cell]:
                                                                                                    "")]
 
 
-_EVENT_COLUMNS = "Last_Seen Type Reason Object Subobject Source Message First_Seen Count:integer Name"
+_EVENT_COLUMNS = "Last_Seen Type Reason Object Subobject Source Message First_Seen Count Name"
 _EVENT_WIDE = "Subobject Source First_Seen Count Name"
 
 NODES = table("Name Status Roles Age Version | Internal-IP External-IP OS-Image Kernel-Version Container-Runtime",
@@ -104,8 +104,8 @@ EVENTS = ordered(table(_EVENT_COLUMNS, _event), _EVENT_WIDE)
 NEW_EVENTS = ordered(table(_EVENT_COLUMNS, _new_event), _EVENT_WIDE)
 LEASES = table("Name Holder Age", _lease)
 COMPONENT_STATUSES = table("Name Status Message Error", _component)
-CONFIG_MAPS = table("Name Data:integer Age", _config_map)
-SECRETS = table("Name Type Data:integer Age", _secret)
-SERVICE_ACCOUNTS = table("Name Secrets:integer Age", _account)
+CONFIG_MAPS = table("Name Data Age", _config_map)
+SECRETS = table("Name Type Data Age", _secret)
+SERVICE_ACCOUNTS = table("Name Secrets Age", _account)
 RESOURCE_QUOTAS = table("Name Request Limit Age", _quota)
 PRIORITY_CLASSES = table("Name Value:integer Global-Default:boolean Age PreemptionPolicy", _priority)

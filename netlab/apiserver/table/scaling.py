@@ -59,6 +59,6 @@ def _old_autoscaler(obj: Object, now: float) -> list[Cell]:
     return _autoscaler(autoscaling.to_v2(obj), now)
 
 
-_COLUMNS = "Name Reference Targets MinPods MaxPods:integer Replicas:integer Age"
+_COLUMNS = "Name Reference Targets MinPods MaxPods Replicas Age"
 AUTOSCALERS = table(_COLUMNS, _autoscaler)
 OLD_AUTOSCALERS = table(_COLUMNS, _old_autoscaler)

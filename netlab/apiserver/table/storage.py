@@ -18,7 +18,7 @@ def _claim(obj: Object, now: float) -> list[Cell]:
     spec, state = obj.get("spec") or {}, obj.get("status") or {}
     phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else state.get("phase", "")
     bound = bool(spec.get("volumeName"))
-    return [name(obj), phase, spec.get("volumeName", ""), (state.get("capacity") or {}).get("storage", "") if bound
+    return [name(obj), phase, spec.get("volumeName", ""), (state.get("capacity") or {}).get("storage", "0") if bound
             else "",
             _modes(state.get("accessModes")) if bound else "", spec.get("storageClassName") or "",
             spec.get("volumeAttributesClassName") or UNSET, age(obj, now), spec.get("volumeMode") or UNSET]
@@ -98,10 +98,10 @@ CLAIMS = table("Name Status Volume Capacity Access_Modes StorageClass VolumeAttr
 VOLUMES = table("Name Capacity Access_Modes Reclaim_Policy Status Claim StorageClass VolumeAttributesClass Reason Age "
                 "| "
                 "VolumeMode", _volume)
-CLASSES = table("Name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion:boolean Age", _class)
+CLASSES = table("Name Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion Age", _class)
 BINDINGS = table("Name Role Age | Users Groups ServiceAccounts", _binding)
 BUDGETS = table("Name Min_Available Max_Unavailable Allowed_Disruptions:integer Age", _budget)
-CREATED = table("Name Created_At", created_cells)
+CREATED = table("Name Created_At:date", created_cells)
 DRIVERS = table("Name AttachRequired:boolean PodInfoOnMount:boolean StorageCapacity:boolean TokenRequests "
                 "RequiresRepublish:boolean Modes Age", _driver)
 CSI_NODES = table("Name Drivers:integer Age", _csi_node)

@@ -104,7 +104,7 @@ def _revision(obj: Object, now: float) -> list[Cell]:
     return [name(obj), controller, obj.get("revision", 0), age(obj, now)]
 
 
-DEPLOYMENTS = table("Name Ready Up-to-date:integer Available:integer Age | Containers Images Selector", _deployment)
+DEPLOYMENTS = table("Name Ready Up-to-date Available Age | Containers Images Selector", _deployment)
 REPLICASETS = table("Name Desired:integer Current:integer Ready:integer Age | Containers Images Selector", _replicaset)
 REPLICATION_CONTROLLERS = table("Name Desired:integer Current:integer Ready:integer Age | Containers Images Selector",
                                 _controller)
@@ -115,4 +115,4 @@ STATEFULSETS = table("Name Ready Age | Containers Images", _statefulset)
 JOBS = table("Name Status Completions Duration Age | Containers Images Selector", _job)
 CRONJOBS = table("Name Schedule Timezone Suspend Active:integer Last_Schedule Age | Containers Images Selector",
                  _cronjob)
-CONTROLLER_REVISIONS = table("Name Controller Revision:integer Age", _revision)
+CONTROLLER_REVISIONS = table("Name Controller Revision Age", _revision)

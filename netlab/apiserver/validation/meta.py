@@ -23,8 +23,8 @@ FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
 
 
 def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = names.dns_subdomain,
-                path: str = "metadata") -> list[FieldError]:
-    """Check the metadata of a new or changed object."""
+                path: str = "metadata", prefixed: bool = True) -> list[FieldError]:
+    """Check the metadata of a new or changed object; `prefixed`: its finalizers have a domain, or are known ones."""
     errors: list[FieldError] = []
     generate, name = metadata.get("generateName", ""), metadata.get("name", "")
     if generate:
@@ -41,18 +41,27 @@ def object_meta(metadata: Object, *, namespaced: bool, name_form: NameForm = nam
         errors += [invalid(f"{path}.namespace", namespace, said) for said in names.dns_label(namespace)]
     elif namespace:
         errors.append(forbidden(f"{path}.namespace", "not allowed on this type"))
-    errors += check_labels(metadata.get("labels"), f"{path}.labels")
-    errors += check_annotations(metadata.get("annotations"), f"{path}.annotations")
-    errors += _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
-    return errors + _finalizers(metadata.get("finalizers") or [], f"{path}.finalizers")
+    return errors + _maps(metadata, path, prefixed=prefixed)
 
 
-def _finalizers(found: list[Any], path: str) -> list[FieldError]:
+def _maps(metadata: Object, path: str, *, prefixed: bool) -> list[FieldError]:
+    return [*check_labels(metadata.get("labels"), f"{path}.labels"),
+            *check_annotations(metadata.get("annotations"), f"{path}.annotations"),
+            *_owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences"),
+            *_finalizers(metadata.get("finalizers") or [], f"{path}.finalizers", prefixed=prefixed)]
+
+
+def bare(name: Any) -> bool:
+    """Tell whether a finalizer names no domain and is none of those that need none."""
+    return "/" not in str(name) and name not in FINALIZERS
+
+
+def _finalizers(found: list[Any], path: str, *, prefixed: bool) -> list[FieldError]:
     errors = [invalid(path, name, said) for name in found for said in names.qualified_name(str(name))]
     if "orphan" in found and "foregroundDeletion" in found:
         errors.append(invalid(path, found, "finalizer orphan and foregroundDeletion cannot be both set"))
     for at, name in enumerate(found):
-        if "/" not in str(name) and name not in FINALIZERS:
+        if prefixed and bare(name):
             errors.append(invalid(f"{path}[{at}]", name,
                                   "name is neither a standard finalizer name nor is it fully qualified"))
     return errors
@@ -87,7 +96,7 @@ def _owners(references: list[Object], path: str) -> list[FieldError]:
         version = reference.get("apiVersion", "")
         if not version.rpartition("/")[2] or version.count("/") > 1:
             errors.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
-        errors += [invalid(f"{path}.{part}", "", "must not be empty") for part in ("kind", "name", "uid")
+        errors += [invalid(f"{path}.{part}", "", f"{part} must not be empty") for part in ("kind", "name", "uid")
                    if not reference.get(part)]
         if reference.get("apiVersion") == "v1" and reference.get("kind") == "Event":
             errors.append(invalid(path, reference, "/v1, Kind=Event is disallowed from being an owner"))
@@ -101,10 +110,10 @@ def _owners(references: list[Object], path: str) -> list[FieldError]:
     return errors
 
 
-def object_meta_update(new: Object, old: Object, path: str = "metadata") -> list[FieldError]:
-    """Check what of the metadata may not change."""
-    errors = [invalid(f"{path}.{part}", new.get(part), IMMUTABLE) for part in _IMMUTABLE
-              if new.get(part) != old.get(part)]
+def object_meta_update(new: Object, old: Object, path: str = "metadata", *, prefixed: bool = True) -> list[FieldError]:
+    """Check what of the metadata may not change, and what changes with every kind."""
+    errors = [_changed(part, new.get(part), path) for part in _IMMUTABLE if new.get(part) != old.get(part)]
+    errors += _maps(new, path, prefixed=prefixed)
     if old.get("deletionTimestamp"):
         added = sorted(set(new.get("finalizers") or []) - set(old.get("finalizers") or []))
         if added:
@@ -113,6 +122,13 @@ def object_meta_update(new: Object, old: Object, path: str = "metadata") -> list
                                     "no new finalizers can be added if the object is being deleted, "
                                     f"found new finalizers []string{{{said[1:-1].replace(' ', ', ')}}}"))
     return errors
+
+
+def _changed(part: str, value: Any, path: str) -> FieldError:
+    if part.endswith("Timestamp") and isinstance(value, str):  # as a time prints itself
+        return FieldError("FieldValueInvalid", f"{path}.{part}",
+                          f"Invalid value: {value.replace('T', ' ').replace('Z', ' +0000 UTC')}: {IMMUTABLE}")
+    return invalid(f"{path}.{part}", value, IMMUTABLE)
 
 
 def domain_prefixed(path: str, text: str) -> list[FieldError]:

@@ -15,6 +15,7 @@ from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
 from netlab.apiserver.validation.errors import invalid_object
+from netlab.errors import ApiError
 from netlab.store import KeyExists, KeyValue
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -33,7 +34,7 @@ async def create(call: Call) -> Reply:
     metadata = obj["metadata"]
     place(call, obj)
     generated = bool(metadata.get("generateName")) and not metadata.get("name")
-    if metadata.get("resourceVersion") not in (None, "", "0"):
+    if str(metadata.get("resourceVersion") or "").strip("0").isdigit():
         raise status.bad_request("resourceVersion should not be set on objects to be created")
     for attempt in range(_TRIES):
         if generated:
@@ -41,14 +42,22 @@ async def create(call: Call) -> Reply:
         try:
             stored, result = await store_new(call, obj, dry_run=dry_run)
             break
-        except KeyExists:
+        except KeyExists as taken:
             if not generated or attempt == _TRIES - 1:
-                raise status.already_exists(call.endpoint.resource, metadata["name"]) from None
+                raise _taken(call, metadata["name"], taken.current) from None
     return render.one(call, stored, 201) if stored is not None else render.one_object(call, result, 201)
 
 
+def _taken(call: Call, name: str, there: KeyValue) -> ApiError:
+    """Return the error of a name that is taken, and tell when that will not last."""
+    error = status.already_exists(call.endpoint.resource, name)
+    if "deletionTimestamp" not in call.endpoint.folder.view(there)["metadata"]:
+        return error
+    return ApiError(error.code, error.reason, f"object is being deleted: {error}", details=error.details)
+
+
 def place(call: Call, obj: Object) -> None:
-    """Give the object the path's namespace.
+    """Give the object the path's namespace; one of the whole cluster has none, whatever it says.
 
     Raises:
         ApiError: 400 when it names another.
@@ -63,7 +72,7 @@ def place(call: Call, obj: Object) -> None:
                                          "the "
                                          "request")
             metadata["namespace"] = call.namespace
-    elif not metadata.get("namespace"):
+    else:
         metadata.pop("namespace", None)
 
 
@@ -90,6 +99,8 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
     endpoint, resource = call.endpoint, call.endpoint.resource
     strategy, metadata = endpoint.strategy, obj["metadata"]
     strategy.default(obj)
+    if manage:  # by what the client sent: nobody owns what admission and the allocators add
+        obj = obj | {"metadata": track(call, None, endpoint.complete(obj))["metadata"]}
     attempt = Attempt(call, "CREATE", obj, None, resource, call.namespace, metadata.get("name", ""))
     await call.api.admission.mutate(attempt)
     metadata = obj["metadata"]
@@ -106,12 +117,14 @@ async def store_new(call: Call, obj: Object, *, dry_run: bool, manage: bool = Tr
         raise invalid_object(resource, metadata.get("name", ""), errors)
     call.request.warnings += strategy.warnings(obj)
     await call.api.admission.validate(attempt)
-    obj = call.endpoint.complete(obj)
-    if manage:
-        obj = track(call, None, obj)
+    obj = endpoint.complete(obj)
     undo = strategy.allocate(obj, None, dry_run=dry_run)
     try:
         if dry_run:
+            there = await endpoint.folder.store.get(
+                endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]))
+            if there is not None:
+                raise KeyExists(there)
             return None, obj
         kv = await endpoint.folder.store.create(
             endpoint.folder.key(metadata.get("namespace", ""), metadata["name"]), await endpoint.stored(obj),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netlab.api import meta
@@ -126,24 +126,24 @@ async def remove(call: Call, options: Options, *, admitted: bool = False) -> tup
                 raise
             certain = True  # it may be all right with what is there now
             continue
-        obj = marked(strategy, copy_of(old), options, now=call.now)
-        if obj == old and not certain:
+        obj, goes = marked(strategy, copy_of(old), options, now=call.now)
+        if obj == old and not goes and not certain:
             certain = True
             continue
         try:
-            if obj is None:
-                if not options.dry_run:
-                    deleted = await folder.store.delete(key, current.mod_revision)
-                    strategy.release(old)
-                    call.request.note(REVISION, str(deleted.revision))
-                    old = copy_of(old)
-                    old["metadata"]["resourceVersion"] = str(deleted.revision)
-                return None, old, True
-            if obj == old or options.dry_run:
-                return (None if options.dry_run else current), obj, False
-            kv = await folder.store.update(key, await endpoint.stored(obj), current.mod_revision, ttl=strategy.ttl)
-            await endpoint.ready((kv,))
-            return kv, obj, False
+            if options.dry_run or (obj == old and not goes):
+                return (None if options.dry_run else current), obj, goes
+            if obj != old:  # even when it goes at once: watchers see by which grace it went
+                current = await folder.store.update(key, await endpoint.stored(obj), current.mod_revision,
+                                                    ttl=strategy.ttl)
+                await endpoint.ready((current,))
+            if not goes:
+                return current, obj, False
+            deleted = await folder.store.delete(key, current.mod_revision)
+            strategy.release(old)
+            call.request.note(REVISION, str(deleted.revision))
+            obj["metadata"]["resourceVersion"] = str(deleted.revision)
+            return None, obj, True
         except KeyMissing:
             raise status.not_found(resource, call.name) from None
         except Conflict as error:
@@ -151,27 +151,30 @@ async def remove(call: Call, options: Options, *, admitted: bool = False) -> tup
     raise status.conflict(resource, call.name, status.MODIFIED)
 
 
-def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> Object | None:
-    """Return the object as a deletion leaves it, or None when it goes at once."""
+def marked(strategy: Strategy, obj: Object, options: Options, *, now: float) -> tuple[Object, bool]:
+    """Return the object as a deletion leaves it, and whether it goes at once.
+
+    What has a grace is marked first even when that is 0; what has none and no finalizers goes as it is.
+    """
     metadata = obj["metadata"]
+    before = copy_of(obj)
     _propagate(metadata, options.propagation, orphans=strategy.orphans)
-    already = "deletionTimestamp" in metadata
     grace = strategy.grace(obj, options.grace) if strategy.graceful else 0
-    if already:
+    if "deletionTimestamp" in metadata:
         running = metadata.get("deletionGracePeriodSeconds") or 0
         if strategy.graceful and options.grace is not None and grace < running:
             at = meta.parse_timestamp(metadata["deletionTimestamp"]) - running + grace
             metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"] = meta.timestamp(at), grace
-    else:
-        before = {part: metadata.get(part) for part in ("deletionTimestamp", "deletionGracePeriodSeconds")}
-        metadata["deletionTimestamp"] = meta.timestamp(now + grace)
-        metadata["deletionGracePeriodSeconds"] = grace
-        if strategy.gone(obj) and before["deletionTimestamp"] is None and grace == 0:
-            return None
-        if metadata.get("generation"):
-            metadata["generation"] += 1
-        strategy.mark(obj)
-    return None if strategy.gone(obj) else obj
+        return obj, strategy.gone(obj)
+    metadata["deletionTimestamp"] = meta.timestamp(now + grace)
+    metadata["deletionGracePeriodSeconds"] = grace
+    goes = strategy.gone(obj)
+    if goes and not strategy.graceful:
+        return before, True
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+    strategy.mark(obj)
+    return obj, strategy.gone(obj)
 
 
 def _propagate(metadata: Object, policy: str | None, *, orphans: bool) -> None:
@@ -196,13 +199,18 @@ def _propagate(metadata: Object, policy: str | None, *, orphans: bool) -> None:
 def _preconditions(call: Call, options: Options, old: Object) -> None:
     metadata = old["metadata"]
     if options.uid and options.uid != metadata.get("uid"):
-        raise status.conflict(call.endpoint.resource, call.name, f"the UID in the precondition ({options.uid}) does "
-                              f"not match the UID in record ({metadata.get('uid', '')}). The object might have been "
-                              "deleted and then recreated")
+        raise _unmet(call, f"the UID in the precondition ({options.uid}) does not match the UID in record "
+                           f"({metadata.get('uid', '')}). The object might have been deleted and then recreated")
     if options.revision and options.revision != metadata.get("resourceVersion"):
-        raise status.conflict(call.endpoint.resource, call.name, f"the ResourceVersion in the precondition "
-                              f"({options.revision}) does not match the ResourceVersion in record "
-                              f"({metadata['resourceVersion']}). The object might have been modified")
+        raise _unmet(call, f"the ResourceVersion in the precondition ({options.revision}) does not match the "
+                           f"ResourceVersion in record ({metadata['resourceVersion']}). The object might have been "
+                           "modified")
+
+
+def _unmet(call: Call, why: str) -> ApiError:
+    """Return the error of a precondition, in which upstream names the kind where the resource is meant."""
+    resource = call.endpoint.resource
+    return status.conflict(replace(resource, plural=resource.kind), call.name, why)
 
 
 def _bad(field: str, reason: str, said: str) -> ApiError:

@@ -62,7 +62,7 @@ async def page_of(call: Call) -> Page:
     """
     wanted, match = call.request.arg("resourceVersion"), call.request.arg("resourceVersionMatch")
     token = call.request.arg("continue")
-    limit = _number(call.request.arg("limit"), "limit")
+    limit = _limit(call.request.arg("limit"))
     revision = _number(wanted, "resourceVersion")
     if match:
         if token:
@@ -113,6 +113,14 @@ async def collect(call: Call, chosen: Selection, prefix: bytes, page: Page,
         if not part.remaining:
             return found, revision, 0, b""
         after = part.kvs[-1].key
+
+
+def _limit(text: str) -> int:
+    """Return how many are wanted at once; 0 is all, and so is less."""
+    digits = text.removeprefix("-")
+    if text and (not (digits.isascii() and digits.isdigit()) or len(digits) > 18):
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return max(int(text or 0), 0)
 
 
 def _number(text: str, name: str) -> int:

@@ -69,7 +69,8 @@ def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
             raise status.bad_request("error decoding patch: json: cannot unmarshal object into Go value of type "
                                      "jsonpatch.Patch")
     elif not isinstance(body, dict):
-        raise status.bad_request("error decoding patch: want a JSON object")
+        raise status.bad_request(f"json: cannot unmarshal {negotiate.go_kind(body)} into Go value of type "
+                                 "map[string]interface {}")
 
     async def change(old: Object) -> tuple[Object, bool]:
         if kind == JSON_PATCH:
@@ -81,12 +82,12 @@ def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
             new = strategic.apply(old, body, struct) if struct is not None else merge.apply(old, body)
         if not isinstance(new, dict) or not validate.depth(new, negotiate.MAX_DEPTH):
             raise status.bad_request("the patch makes something that is no object, or one that is nested too deeply")
-        return accept(call, raw, copy_of(new), old), False
+        return accept(call, raw, copy_of(new)), False
 
     return change
 
 
-def accept(call: Call, raw: bytes, new: Object, old: Object) -> Object:
+def accept(call: Call, raw: bytes, new: Object) -> Object:
     """Check what a patch made as if it had been sent whole.
 
     Raises:
@@ -99,35 +100,36 @@ def accept(call: Call, raw: bytes, new: Object, old: Object) -> Object:
         raise status.bad_request("the patch may not remove metadata")
     checked = call.checked(raw if raw.lstrip()[:1] == b"{" else b"", new, patched=True)
     metadata = checked["metadata"]
-    if metadata.get("name") != old["metadata"].get("name"):
-        raise status.bad_request("the name of the object "
-                                 f"({metadata.get('name', '')}) does not match the name on the URL ({call.name})")
+    status.check_name(metadata.get("name", ""), call.name)
     place(call, checked)
     return checked
 
 
 async def _apply(call: Call, raw: bytes) -> Reply:
     resource = call.endpoint.resource
-    applied = negotiate.load_yaml(raw) if raw[:1] != b"{" else negotiate.load_json(raw)
-    if not isinstance(applied, dict):
-        raise status.bad_request("error decoding YAML: want an object")
     manager, force = call.request.arg("fieldManager"), call.request.flag("force")
     if not manager:
         raise ApiError(422, "Invalid", 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is '
                        "required for apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
                            {"reason": "FieldValueRequired", "message": "Required value: is required for apply patch",
                             "field": "fieldManager"}]})
-    if applied.get("kind") != resource.kind or applied.get("apiVersion") != resource.api_version:
-        raise status.bad_request(f"incorrect kind or version in patch: {applied.get('apiVersion')}, Kind="
-                                 f"{applied.get('kind')}: want {resource.api_version}, Kind={resource.kind}")
+    applied = negotiate.load_yaml(raw) if raw[:1] != b"{" else negotiate.load_json(raw)
+    if not isinstance(applied, dict):
+        raise status.bad_request("error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+                                 f"unmarshal {negotiate.go_kind(applied)} into Go value of type "
+                                 "map[string]interface {}")
+    if applied.get("apiVersion") != resource.api_version:
+        raise status.bad_request("Incorrect version specified in apply patch. Specified patch version: "
+                                 f"{applied.get('apiVersion') or ''}, expected: {resource.api_version}")
+    if applied.get("kind") != resource.kind:
+        raise status.bad_request(f"the patch is of kind {applied.get('kind') or ''}, expected: {resource.kind}")
     metadata = applied.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise status.bad_request("metadata: expected an object")
     if metadata.get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
-    if metadata.setdefault("name", call.name) != call.name:
-        raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
-                                 f"({call.name})")
+    named = "name" in metadata
+    status.check_name(metadata.setdefault("name", call.name), call.name)
     place(call, applied)
     # Whatever fieldValidation says: nobody could own an unknown field.
     if problems := list(typed.check(applied, typed.root(resource.api_version, resource.kind))):
@@ -152,6 +154,7 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         if metadata.get("uid"):
             raise status.conflict(resource, call.name, "uid mismatch: the provided object specified uid "
                                   f"{metadata['uid']}, and no existing object was found")
+        status.check_name(call.name if named else "", call.name)
         must_create(call)
         try:
             kv, obj = await store_new(call, copy_of(merged(None)), dry_run=call.dry_run(), manage=False)

@@ -12,7 +12,7 @@ from netlab.apiserver.audit import REVISION
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
-from netlab.apiserver.validation.errors import FieldError, invalid_object
+from netlab.apiserver.validation.errors import FieldError, invalid, invalid_object
 from netlab.apiserver.verbs.create import must_create, place, store_new
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
@@ -23,6 +23,7 @@ Change = Callable[[Object], Awaitable[tuple[Object, bool]]]
 _APART = ("binding", "scale")
 """Admission was asked about what was sent, a Binding or a Scale, and not about the object that this changes."""
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 _RETRIES = 100
 
 
@@ -34,11 +35,7 @@ async def update(call: Call) -> Reply:
     """
     obj = await call.read_object()
     metadata, resource = obj["metadata"], call.endpoint.resource
-    if metadata.get("name", "") != call.name:
-        if metadata.get("name"):
-            raise status.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL "
-                                     f"({call.name})")
-        metadata["name"] = call.name
+    status.check_name(metadata.get("name", ""), call.name)
     place(call, obj)
     strategy = call.endpoint.strategy
     if not metadata.get("resourceVersion") and not strategy.unconditional_update:
@@ -52,6 +49,8 @@ async def update(call: Call) -> Reply:
         return await modify(call, change)
     except ApiError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update or "name" not in error.details:
+            if error.code == 404 and metadata.get("uid") and "name" in error.details:
+                raise _another(call, metadata["uid"], "") from None
             raise
     metadata.pop("resourceVersion", None)
     must_create(call)
@@ -126,7 +125,7 @@ async def _write(call: Call, current: KeyValue, obj: Object, old: Object, *, dry
                  ) -> tuple[KeyValue | None, Object]:
     endpoint = call.endpoint
     if dry_run:
-        return None, obj
+        return None, obj | {"metadata": obj["metadata"] | {"resourceVersion": old["metadata"]["resourceVersion"]}}
     if same(obj, old):
         return current, old
     kv = await endpoint.folder.store.update(current.key, await endpoint.stored(obj), current.mod_revision,
@@ -148,13 +147,21 @@ def _check_identity(call: Call, obj: Object, old: Object) -> None:
     metadata, before = obj["metadata"], old["metadata"]
     wanted = metadata.get("uid")
     if wanted and wanted != before.get("uid"):
-        key = call.endpoint.folder.key(call.namespace, call.name).decode()
-        raise status.conflict(call.endpoint.resource, call.name, f"StorageError: invalid object, Code: 4, Key: {key}, "
-                              f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: "
-                              f"{wanted}, UID in object meta: {before.get('uid', '')}")
+        if call.request.method == "PATCH":
+            raise invalid_object(call.endpoint.resource, call.name, [
+                invalid("metadata.uid", wanted, "field is immutable")])
+        raise _another(call, wanted, before.get("uid", ""))
     revision = metadata.get("resourceVersion")
     if revision not in (None, "", "0") and revision != before.get("resourceVersion"):
         raise status.conflict(call.endpoint.resource, call.name, status.MODIFIED)
+
+
+def _another(call: Call, wanted: str, found: str) -> ApiError:
+    """Return the error of a write that names by its uid another object than the one that is there ("": none is)."""
+    key = call.endpoint.folder.key(call.namespace, call.name).decode()
+    return status.conflict(call.endpoint.resource, call.name, f"StorageError: invalid object, Code: 4, Key: {key}, "
+                           f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: "
+                           f"{wanted}, UID in object meta: {found}")
 
 
 async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Object:
@@ -162,10 +169,13 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
     metadata, before = obj["metadata"], old["metadata"]
     strategy.default(obj)
     for part in _KEPT:
-        _keep(metadata, before, part)
+        if part not in _DELETION or part in before:  # who writes of a deletion that has not begun is told
+            _keep(metadata, before, part)
     metadata.setdefault("name", before.get("name", ""))
     if "generateName" in before:
         metadata["generateName"] = before["generateName"]
+    if not tracked and subresource == "":  # before admission, whose additions nobody owns
+        obj, tracked = obj | {"metadata": track(call, old, endpoint.complete(obj))["metadata"]}, True
     attempt = Attempt(call, "UPDATE", obj, old, endpoint.resource, call.namespace, call.name, subresource)
     asked = subresource not in _APART
     if asked:

@@ -225,8 +225,8 @@ def test_events(found: list[str], wanted: list[str]) -> None:
 @pytest.mark.parametrize(("metadata", "wanted"), [
     ({"ownerReferences": [{"apiVersion": "a/", "kind": "", "name": "n", "uid": ""}]}, [
         'metadata.ownerReferences.apiVersion: Invalid value: "a/": version must not be empty',
-        'metadata.ownerReferences.kind: Invalid value: "": must not be empty',
-        'metadata.ownerReferences.uid: Invalid value: "": must not be empty']),
+        'metadata.ownerReferences.kind: Invalid value: "": kind must not be empty',
+        'metadata.ownerReferences.uid: Invalid value: "": uid must not be empty']),
     ({"ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "n", "uid": "u"}]}, [
         ('metadata.ownerReferences: Invalid value: {"apiVersion":"v1","kind":"Event","name":"n","uid":"u"}: /v1, Kind=Event is '
         "disallowed from being an owner")]),
