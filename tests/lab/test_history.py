@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import pytest
 
 from netlab.netfilter import history
 from tests.lab.conftest import new_netlab
+from tests.lab.labs import eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
@@ -44,17 +44,18 @@ def touch(netlab, lab, what: str) -> None:
     netlab.kubectl("--context", f"netlab-{lab}", "annotate", "node", "worker1", "--overwrite", f"moved={what}")
 
 
+def newest(netlab, lab) -> history.Moment:
+    """Return what was recorded of worker1 last."""
+    file = max(folder(netlab, lab, "worker1").iterdir())
+    return list(history.moments(file.read_bytes()))[-1]
+
+
 def by_hand(netlab, lab, command: str) -> int:
     """Change rules of worker1 by hand; return a revision at which that was recorded."""
     touch(netlab, lab, "before")
-    before = revision(netlab, lab)
-    touch(netlab, lab, "between")
+    before = newest(netlab, lab)
     netlab("exec", "--name", lab, "node/worker1", "--", "sh", "-c", command)
-    for _ in range(600):
-        newest = max(folder(netlab, lab, "worker1").iterdir())
-        if list(history.moments(newest.read_bytes()))[-1].revision > before:
-            break
-        time.sleep(0.05)
+    eventually(lambda: newest(netlab, lab).parts != before.parts, f"{command} is recorded", 60)
     touch(netlab, lab, "after")
     return revision(netlab, lab)
 
@@ -82,9 +83,9 @@ def test_what_people_did_to_rules_and_routes_is_there_at_its_revision(netlab, la
 
 
 def test_what_people_did_to_routing_rules_and_settings_counts_at_its_revision(netlab, lab):
-    at = {}
+    at, eth0 = {}, "net.ipv4.conf.eth0.forwarding"  # which netd does not repair
     for key, command in (("rule", "ip rule add to 203.0.113.0/24 prohibit priority 7"), ("none", "ip rule del priority 7"),
-                         ("stopped", "sysctl -w net.ipv4.ip_forward=0"), ("again", "sysctl -w net.ipv4.ip_forward=1")):
+                         ("stopped", f"sysctl -w {eth0}=0"), ("again", f"sysctl -w {eth0}=1")):
         at[key] = by_hand(netlab, lab, command)
 
     def predicted(key: str, *words: str) -> str:
