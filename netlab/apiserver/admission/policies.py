@@ -328,11 +328,11 @@ class MutatingPolicies(_Policies):
             try:
                 with conditions.answering(attempt):
                     new = _mutated(mutation, obj, found)
+                changed = await attempt.replace_seen(new, found.seen, found.title) or changed
             except (CelError, ApiError) as error:
                 if found.open:
                     continue
                 raise _denied(found, attempt, f"error applying mutation: {error}", "Invalid") from None
-            changed = await attempt.replace_seen(new, found.seen, found.title) or changed
         return changed
 
 
