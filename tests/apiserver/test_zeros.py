@@ -36,6 +36,10 @@ def kept(api_version: str, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
     ("networking.k8s.io/v1", "NetworkPolicy", {"spec": {"podSelector": {"matchLabels": {}}, "ingress": [{"ports": []}]}},
      {"spec": {"podSelector": {}, "ingress": [{}]}}),
     ("apiregistration.k8s.io/v1", "APIService", {"spec": {"caBundle": ""}}, {"spec": {}}),
+    ("v1", "ResourceQuota", {"spec": {"hard": {"a": 1, "b": "1000m", "c": 0.5, "d": "1024Ki", "e": "1e3", "f": 0, "g": "0", "h": "1.5Gi"}}},
+     {"spec": {"hard": {"a": "1", "b": "1", "c": "500m", "d": "1Mi", "e": "1e3", "f": "0", "g": "0", "h": "1536Mi"}}}),
+    ("v1", "Pod", {"spec": {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": 1000}}], "overhead": {"cpu": 0}}},
+     {"spec": {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1k"}}], "overhead": {"cpu": "0"}}}),
 ])
 def test_what_is_left(api_version: str, kind: str, given: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert kept(api_version, kind, given) == wanted
