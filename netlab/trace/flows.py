@@ -59,7 +59,7 @@ class Flows:
             if event.at < flow.at and event.packet.key == flow.first.key:  # read later, though it came earlier
                 flow.at, flow.place, flow.first = event.at, event.place, event.packet
             self._learn(flow, event.packet)
-            if flow.talk.direction(event.packet) == "reply":
+            if flow.talk.direction(event.packet) == "reply" and not event.packet.is_redirect:
                 flow.answer = flow.answer or event.packet
                 if event.place == flow.place and not event.outgoing and not flow.answered:
                     flow.answered, flow.due = True, now + SETTLED

@@ -30,7 +30,7 @@ _ICMP_WORDS: Final = {
     (ICMP, 3, 0): "network unreachable", (ICMP, 3, 1): "host unreachable", (ICMP, 3, 2): "protocol unreachable",
     (ICMP, 3, 3): "port unreachable", (ICMP, 3, 4): "fragmentation needed", (ICMP, 3, 9): "network prohibited",
     (ICMP, 3, 10): "host prohibited", (ICMP, 3, 13): "administratively prohibited",
-    (ICMP, 11, 0): "time to live exceeded",
+    (ICMP, 11, 0): "time to live exceeded", (ICMP, 5): "redirect", (ICMPV6, 137): "redirect",
     (ICMPV6, 1, 0): "no route", (ICMPV6, 1, 1): "administratively prohibited", (ICMPV6, 1, 3): "address unreachable",
     (ICMPV6, 1, 4): "port unreachable", (ICMPV6, 2, 0): "packet too big", (ICMPV6, 3, 0): "hop limit exceeded",
 }
@@ -84,6 +84,11 @@ class Packet:
     def is_icmp_error(self) -> bool:
         """Tell whether this is an ICMP error, which carries the packet that caused it."""
         return self.icmp[0] in _ICMP_ERRORS.get(self.protocol, ())
+
+    @property
+    def is_redirect(self) -> bool:
+        """Tell whether this is an ICMP redirect: news about a better way, and no answer to the packet in it."""
+        return (self.protocol, self.icmp[0]) in ((ICMP, 5), (ICMPV6, 137))
 
     @property
     def addresses(self) -> tuple[str, int, str, int]:

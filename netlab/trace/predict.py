@@ -14,11 +14,9 @@ from itertools import islice
 from typing import Final
 
 from netlab.errors import NotFound
-from netlab.netfilter import walk
 from netlab.netfilter.matching import UNKNOWN_INTERFACE
 from netlab.netfilter.matching import Packet as Flowing
-from netlab.netfilter.model import Ruleset
-from netlab.trace import branch
+from netlab.trace import branch, discovery
 from netlab.trace.branch import Branch, Going, Prediction, Question
 from netlab.trace.endings import Endings
 from netlab.trace.hooks import UNROUTED, Only
@@ -279,18 +277,12 @@ class _Predictor(Endings):
         yield from self.over(self.crossed(going, place, interface, "out"), space, interface, next_hop)
 
     def _asking(self, going: Going, space: Space, interface: str, next_hop: str) -> Going:
-        """Doubt a packet whose neighbour may not be found: IPv6 asks with packets, which rules on a bridge can drop."""
-        end = space.links[interface].far
-        far = self._world.spaces[end.place] if end is not None and going.family == 6 else None
-        bridge = far.links[end.interface].master if far is not None and end is not None else ""
-        if far is None or not bridge or 6 not in far.bridge_calls or next_hop in far.owned:
+        """Doubt a packet whose neighbour may not be found: IPv6 asks with packets, which rules can drop."""
+        if going.family == 4:
             return going
-        ask = Flowing(going.packet.src, "ff02::1:ff00:0", "icmpv6", iif=bridge, oif=bridge, state="UNTRACKED")
-        if not any(each.verdict in ("DROP", "REJECT") for table in ("mangle", "filter")
-                   for each in walk.chain(far.rules.get(6, Ruleset()), table, "FORWARD", ask, far.host)):
+        doubt = discovery.doubt(self._world, space, interface, next_hop, going.packet.src)
+        if not doubt:
             return going
-        doubt = (f"{far.place}: FORWARD may drop neighbour discovery on the bridge {bridge}, and then only neighbours "
-                 "that are known already are reached")
         return replace(going, certain=False, doubts=tuple(dict.fromkeys((*going.doubts, doubt))))
 
     def over(self, going: Going, space: Space, interface: str, next_hop: str) -> Iterator[Branch]:

@@ -168,8 +168,8 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
         if isinstance(sender, Crafted) and not sender.answered:
             sender.observe(ears.heard.seen)
             quiet_until = time.monotonic() + QUIET
-        if not sender.answered and ears.heard.dropped(sender.is_first):  # nobody will answer: no need to wait for that
-            end = min(end, time.monotonic() + 2 * QUIET)
+        if not sender.answered and ears.heard.dropped(sender.is_first):  # nobody will answer, but for a rule's refusal
+            end = min(end, time.monotonic() + 5 * QUIET)
     ears.take_all()
     if not sender.answered and any(key.data is None for key, _ in loop.select(0)):
         sender.ready()  # it came while this process had to wait for a processor

@@ -128,10 +128,10 @@ class Story:
 
     def _first_reply(self, talk: Conversation) -> Packet | None:
         for direction, event in self._crossed(talk):
-            if direction == "reply":
+            if direction == "reply" and not event.packet.is_redirect:
                 return event.packet
         for visit in self._stays:
-            if talk.direction(visit.first) == "reply":
+            if talk.direction(visit.first) == "reply" and not visit.first.is_redirect:
                 return visit.first
         return None
 

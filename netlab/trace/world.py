@@ -214,6 +214,8 @@ class SpaceHost(matching.Host):
     def way(self, address: str, source: str, mark: int = 0, iif: str = "", wanted: str = "") -> str | None:
         """Return the interface that `fib` finds for an address."""
         space: Space = self._space  # type: ignore[attr-defined]
+        if wanted and ipaddress.ip_address(address).is_link_local:  # every link has that network
+            return wanted if wanted in space.links else ""
         found = space.route(address, Asked(address, source, iif or "lo", mark=mark))
         if found is None or found.kind != "unicast":
             return ""

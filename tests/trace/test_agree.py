@@ -258,6 +258,16 @@ def test_an_error_that_nobody_could_be_found_for_is_seen_where_it_was_made(net: 
 
 
 @pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
+def test_a_redirect_is_no_answer(net: Network) -> None:
+    """node2 forwards to a neighbour that is not there, by the interface that the packet came in by."""
+    prepare(net, {**PLAIN, "kernel": "ip route add 10.244.2.3/32 via 172.18.0.99"})
+    found, observed = sent(net, asked(net, Try("node/node1", "10.244.2.3", 0, "icmp")))
+    net.sh("node/node2", "ip route del 10.244.2.3/32")
+    assert found.status == "agrees" or observed.lost, found
+    assert (observed.reply, observed.outcome.why) == ((), "node/node2 asked on eth0 who has 172.18.0.99, and nobody answered")
+
+
+@pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
 @pytest.mark.parametrize("kind", ["REJECT", "REJECT --reject-with tcp-reset"])
 def test_that_a_redirect_may_take_an_errors_place_is_said(net: Network, kind: str) -> None:
     tcp = "-p tcp " if "tcp" in kind else ""

@@ -251,6 +251,20 @@ def test_an_sctp_init_goes_as_predicted_whether_the_kernel_has_sctp_or_not(net: 
         assert foreign or observed.request[-1].place == "pod/default/web-2"
 
 
+@pytest.mark.parametrize("net", [6], indirect=True)
+@pytest.mark.parametrize(("node", "foreign"), [
+    ("node1", "chain p { type filter hook prerouting priority filter; ip6 saddr != fc00::/7 drop; }"),
+    ("node2", "chain o { type filter hook output priority filter; icmpv6 type nd-neighbor-solicit drop; }"),
+    ("node2", "chain i { type filter hook input priority filter; icmpv6 type nd-neighbor-advert drop; }")])
+def test_that_rules_may_drop_neighbour_discovery_at_either_end_is_said(net: Network, node: str, foreign: str) -> None:
+    prepare(net, {**PLAIN, "node": node, "family": "inet", "foreign": foreign})
+    for each in NODES:
+        net.sh(f"node/{each}", "ip -6 neigh flush dev eth0")
+    found, _ = sent(net, asked(net, Try("pod/default/web-2", "172.18.0.2", 0, "icmp")))
+    assert (found.status, "neighbour discovery" in found.words) == ("unsure", True) or found.words.endswith(
+        "not all of it could be judged"), found
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_no_packet_goes_otherwise_than_predicted_for_long(net: Network) -> None:
