@@ -72,6 +72,9 @@ def warm() -> None:
             importlib.import_module(where.partition(":")[0])
         for module in _LATE:
             importlib.import_module(module)
+        from netlab.apiserver import version
+
+        version.built()
 
 
 def template(argv: list[str]) -> int:

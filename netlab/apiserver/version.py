@@ -32,14 +32,23 @@ def page(git_version: str) -> Reply:
 @cache
 def _info(git_version: str) -> bytes:
     major, minor = git_version.removeprefix("v").split(".")[:2]
-    newest = max(path.stat().st_mtime for path in _SOURCES.rglob("*.py"))
-    found, state = commit(_SOURCES.parent, newest)
+    found, state, newest = built()
     return orjson.dumps({
         "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
         "minCompatibilityMajor": major, "minCompatibilityMinor": str(int(minor) - 1), "gitVersion": git_version,
         "gitCommit": found, "gitTreeState": state, "buildDate": meta.timestamp(newest),
         "goVersion": f"python{platform.python_version()}", "compiler": platform.python_implementation().lower(),
         "platform": f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"})
+
+
+@cache
+def built() -> tuple[str, str, float]:
+    """Return the commit of the sources, its state, and the time of the newest file, as they are when first asked for.
+
+    A lab asks before it forks its nodes, in whose file systems the rest of the source tree is not to be seen.
+    """
+    newest = max(path.stat().st_mtime for path in _SOURCES.rglob("*.py"))
+    return *commit(_SOURCES.parent, newest), newest
 
 
 def commit(tree: Path, newest: float) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netlab.apiserver import version
 from netlab.lab.state import LabRecord, Process
 from netlab.lab.usage import processes
 from tests.lab.labs import eventually
@@ -51,6 +52,12 @@ def test_everything_is_a_pod_that_kubectl_shows(netlab, lab):
     assert static == {f"{part}-control-plane" for part in ("kube-apiserver", "kube-controller-manager",
                                                            "kube-scheduler")}
     assert {pod["status"]["phase"] for pod in pods} == {"Running"}
+
+
+def test_the_server_knows_of_what_commit_it_is(netlab, lab):
+    """Its Pod does not see the source tree; client programs insist on a commit."""
+    said = json.loads(netlab.kubectl("version", "-o", "json"))["serverVersion"]
+    assert (said["gitCommit"], said["gitTreeState"] == "archive") == (version.built()[0], version.built()[1] == "archive")
 
 
 def test_the_pods_are_spread_over_the_workers(netlab, lab):
