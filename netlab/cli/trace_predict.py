@@ -50,6 +50,7 @@ def options(function: F) -> F:
                         "help": "Predict by the iptables-save text of some machine, or by what nft list ruleset prints "
                         "there, -j or not; - for standard input; no lab."}),
         (("--routes",), {"metavar": "FILE", "default": "", "help": "With --rules: what `ip route` prints there."}),
+        (("--ipset",), {"metavar": "FILE", "default": "", "help": "With --rules: what `ipset save` prints there."}),
         (("--address", "addresses"), {"metavar": "IP", "multiple": True,
                                       "help": "With --rules: an address of that machine's own. Repeatable."}),
         (("--from", "from_"), {"metavar": "IP", "default": "", "help": "With --rules: where the packet comes from."}),
@@ -112,8 +113,8 @@ def asked(ends: Sequence[str], more: Mapping[str, Any], *, predict: bool | None,
             return Asked(more["from_"] or ends[0], ends[-1], protocol, "", ipv6, more)
         raise UsageError("want --from IP and a destination",
                          hint="netlab trace --predict --rules FILE --from 10.244.1.9 10.96.0.10:80")
-    if more["from_"] or more["routes"] or more["addresses"] or more["in_interface"]:
-        raise UsageError("--from, --routes, --address and --in-interface go with --rules")
+    if more["from_"] or more["routes"] or more["ipset"] or more["addresses"] or more["in_interface"]:
+        raise UsageError("--from, --routes, --ipset, --address and --in-interface go with --rules")
     if more["proxy_mode"] and not more["files"]:
         raise UsageError("--proxy-mode goes with -f: rules that are there say by themselves what they are")
     if more["files"] and more["at"]:
@@ -237,6 +238,7 @@ def _by_rules(wish: Asked) -> Foretold:
 
     from netlab.errors import UsageError
     from netlab.lab.predicting import Foretold
+    from netlab.netfilter import ipsets
     from netlab.trace import machine
     from netlab.trace.branch import Question
     from netlab.trace.packet import join
@@ -260,7 +262,8 @@ def _by_rules(wish: Asked) -> Foretold:
     routes = _text(more["routes"]) if more["routes"] else None
     interface = more["in_interface"]
     world = machine.world(_text(more["rules"]), routes=routes, file=more["routes"], addresses=more["addresses"],
-                          interface="" if interface == "-" else interface)
+                          interface="" if interface == "-" else interface,
+                          sets=ipsets.parse(_text(more["ipset"]), more["ipset"]) if more["ipset"] else None)
     if not interface and not world.spaces[machine.PLACE].local(source):
         interface = machine.interface_of(world, source)
     protocol = "icmpv6" if wish.protocol == "icmp" and ":" in source else wish.protocol

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from netlab.netfilter import icmp_types, normalise
+from netlab.netfilter import icmp_types, ipsets, normalise
 from netlab.netfilter.matching import UNKNOWN_INTERFACE, Host, Packet, within
 from netlab.netfilter.model import Rule
 from netlab.netfilter.terms import Term, protocol, terms
@@ -276,6 +276,13 @@ def _recent(group: tuple[Term, ...], packet: Packet, host: Host) -> Chance:
     return float(((name, address) in host.recent) != asked.negated)
 
 
+def _set(group: tuple[Term, ...], packet: Packet, host: Host) -> Chance:
+    def held(term: Term) -> bool | None:
+        return ipsets.holds(host.sets, term.value, term.values[1].split(","), packet) if len(term.values) == 2 else None
+
+    return _all(group, {"--match-set": held})
+
+
 def _always(_group: tuple[Term, ...], _packet: Packet, _host: Host) -> Chance:
     return 1.0
 
@@ -284,5 +291,5 @@ _MODULES: Mapping[str, Callable[[tuple[Term, ...], Packet, Host], Chance]] = {
     "": _own, "tcp": _ports, "udp": _ports, "sctp": _ports, "multiport": _multiport, "mark": _mark, "connmark": _mark,
     "conntrack": _conntrack, "state": _conntrack, "addrtype": _addrtype, "statistic": _statistic, "recent": _recent,
     "icmp": _icmp, "icmp6": _icmp, "icmpv6": _icmp, "iprange": _iprange, "owner": _owner, "ttl": _ttl, "hl": _ttl,
-    "length": _length, "rpfilter": _rpfilter, "comment": _always, "nfacct": _always,
+    "length": _length, "rpfilter": _rpfilter, "comment": _always, "set": _set, "nfacct": _always,
 }

@@ -6,7 +6,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from netlab.netfilter.ipsets import IpSet
 
 UNKNOWN_INTERFACE = "?"
 """An `iif` or `oif` of which nobody here knows the name: what asks for it may hold or not."""
@@ -58,13 +61,15 @@ class Route:
 class Host:
     """What rules may ask of the host: its own addresses, its routes, and its `recent` lists (name, address).
 
-    `complete` is False when an address that is not listed may be the host's all the same.
+    `complete` is False when an address that is not listed may be the host's all the same. `sets` are those of ipset
+    whose contents are known.
     """
 
     addresses: frozenset[str] = frozenset()
     routes: Mapping[str, Route] = field(default_factory=dict)
     recent: frozenset[tuple[str, str]] = frozenset()
     complete: bool = True
+    sets: Mapping[str, IpSet] = field(default_factory=dict)
 
     def local(self, address: str) -> bool:
         """Tell whether an address is this host's."""

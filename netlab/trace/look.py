@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from netlab.errors import KernelError, NetnsGone, Unsupported, UsageError
-from netlab.kernel import edges, iptables, nft_listing, survey
+from netlab.kernel import edges, ipset, iptables, nft_listing, survey
 from netlab.kernel.nft import TRACE_TABLES
 from netlab.kernel.survey import Survey
+from netlab.netfilter import ipsets
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.parse import parse
 from netlab.netfilter.stations import Beside, not_known
@@ -90,7 +91,7 @@ def _space(tap: Tap, read: Survey, far: Mapping[End, End], has: _Read, family: i
     return Space(tap.place, links, routes, policies, {family: has.rules} if has.rules else {}, {family: has.beside},
                  read.bridge_calls, listening,
                  survey.recent(tap.netns_fd) if has.rules else frozenset(),
-                 survey.lacks(tap.netns_fd), by_source=_by_source(os.uname().release),
+                 survey.lacks(tap.netns_fd), by_source=_by_source(os.uname().release), sets=has.sets,
                  doubts=doubts(tap.place, (*has.doubts, *(
                      f"{edge.words.partition(':')[0]} at the {edge.side} of {edge.interface} is not followed here"
                      for edge in edges.filters(tap.netns_fd, names))), policies[family]))
@@ -116,6 +117,7 @@ class _Read:
     rules: Ruleset | None = None
     beside: Beside = field(default_factory=Beside)
     doubts: tuple[str, ...] = ()
+    sets: ipsets.Sets = field(default_factory=dict)
 
 
 def _rules(netns: int, family: int) -> _Read:
@@ -147,7 +149,9 @@ def _rules(netns: int, family: int) -> _Read:
         return _Read(doubts=(f"its rules cannot be read: {error}",))
     beside = Beside(tuple(parts[1:]), books, tuple(f"{kind} {name}" for kind, name in tables))
     first = parts[0] if parts else None
-    return _Read(first, beside, not_known(first, family, beside))
+    asked = any("--match-set" in rule.match for each in parts for table in each.tables.values()
+                for chain in table.chains.values() for rule in chain.rules)
+    return _Read(first, beside, not_known(first, family, beside), ipsets.parse(ipset.save(netns)) if asked else {})
 
 
 def _books(listing: str) -> tuple[Book, ...]:

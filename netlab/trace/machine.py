@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from netlab.errors import UsageError
 from netlab.netfilter import nft, nft_json
+from netlab.netfilter.ipsets import Sets
 from netlab.netfilter.matching import UNKNOWN_INTERFACE
 from netlab.netfilter.model import HOOKS, Ruleset
 from netlab.netfilter.nft import NftTable
@@ -29,7 +30,7 @@ _FLAGS = frozenset({"onlink", "linkdown", "dead", "pervasive", "offload", "trap"
 
 
 def world(rules: str, *, routes: str | None = None, file: str = "the routes", addresses: Sequence[str] = (),
-          interface: str = "", names: Mapping[str, str] | None = None) -> World:
+          interface: str = "", names: Mapping[str, str] | None = None, sets: Sets | None = None) -> World:
     """Return the world of one machine, whose neighbours are not known.
 
     Args:
@@ -40,6 +41,7 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
         addresses: the machine's own, beside those that its routes tell.
         interface: one that it has; where its routes are known, those tell which it has.
         names: names by IP address.
+        sets: ipset's sets; None where they are not known.
 
     Raises:
         NotIptables, NotNft, NotNftJson: the rules are none. UsageError: the routes are none, or an address is none.
@@ -70,6 +72,13 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
         notes.append("the machine's own addresses are not known (--address IP): what asks for them may hold or not")
     if "-m recent " in rules:
         notes.append("the lists of -m recent are taken to be empty")
+    asked = sorted(set(re.findall(r"--match-set (\S+)", rules)) - set(sets or {}))
+    if asked:
+        notes.append(f"the contents of ipset's {', '.join(asked)} are not known (--ipset FILE): what asks for them may "
+                     "hold or not")
+    held = [each for table in tables for each in table.sets.values()]
+    if held and not any(each.elements for each in held):
+        notes.append("the file has no elements of any set: all are taken to be empty (nft -t leaves them out)")
     if "-m ttl " in rules or "-m hl " in rules:
         notes.append("the packet's TTL is taken to be 64")
     books, created = tuple(Book(each) for each in tables), tuple(f"{each.family} {each.name}" for each in tables)
@@ -83,7 +92,8 @@ def world(rules: str, *, routes: str | None = None, file: str = "the routes", ad
     if {route.table for route in listed} - {MAIN, LOCAL}:
         notes.append("routing rules are not known: no packet takes the routes of other tables than main")
     space = Space(PLACE, links, tuple(route for route in listed if route.table != LOCAL), rules=saved, beside=beside,
-                  edge=True, complete=bool(own), doubts=not_followed(beside[4]))
+                  edge=True, complete=bool(own), doubts=not_followed(beside[4]),
+                  sets=sets or {})
     return World({PLACE: space}, names or {}, tuple(notes))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from netlab.netfilter import matching
+from netlab.netfilter.ipsets import IpSet
 from netlab.netfilter.model import Ruleset
 from netlab.netfilter.stations import Beside, Order
 from netlab.trace import routing
@@ -55,7 +56,8 @@ class Space:
     by family, `beside` what else has rules there. `bridge_calls` names the families whose bridged packets meet its
     rules. `listeners` are (protocol, port) of its sockets, None when not known; `recent` the entries of `-m recent`
     lists; `lacks` the transport protocols that its kernel does not have. `by_source`: of several next hops its kernel
-    takes for a packet of its own one whose interface has the packet's source (Linux 6.15).
+    takes for a packet of its own one whose interface has the packet's source (Linux 6.15). `sets` are
+    ipset's, as far as their contents are known.
     `edge`: what is beyond its cables is not known, so a packet that leaves is told of no further. `complete` is False
     when it may have more addresses than those listed. `unseen`: it is assumed, and nobody listens there. `doubts` are
     words for what is not modelled here.
@@ -72,6 +74,7 @@ class Space:
     recent: frozenset[tuple[str, str]] = frozenset()
     lacks: frozenset[str] = frozenset()
     by_source: bool = True
+    sets: Mapping[str, IpSet] = field(default_factory=dict)
     edge: bool = False
     complete: bool = True
     unseen: bool = False
@@ -188,7 +191,7 @@ class SpaceHost(matching.Host):
     """A namespace in the words of `netfilter.matching`."""
 
     def __init__(self, space: Space) -> None:
-        super().__init__(frozenset(space.owned), {}, space.recent, space.complete)
+        super().__init__(frozenset(space.owned), {}, space.recent, space.complete, space.sets)
         object.__setattr__(self, "_space", space)
 
     def route(self, address: str) -> matching.Route | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -290,6 +291,21 @@ def test_a_local_route_of_another_table_keeps_a_packet_here(net: Network) -> Non
     assert found.status == "agrees" or observed.lost, found
     assert observed.outcome.status == ("refused" if net.family == 6 else "timeout"), observed.outcome
     assert observed.request[-1].place == "node/node1"
+
+
+@pytest.mark.skipif(not shutil.which("ipset"), reason="needs ipset")
+def test_a_set_of_ipset_is_looked_into(net: Network) -> None:
+    family = "inet6" if net.family == 6 else "inet"
+    prepare(net, {**PLAIN, "node": "node1"})
+    net.sh("node/node1", net.at(f"ipset create banned hash:ip,port family {family}; ipset add banned 10.244.1.2,tcp:8080; "
+                                f"{net.tool} -I FORWARD -m set --match-set banned src,dst -j DROP"))
+    ends = []
+    for port in (8080, 81):
+        found, observed = sent(net, asked(net, Try("pod/default/client", "10.244.2.3", port, "tcp")))
+        assert (found.status == "agrees" and "judged" not in found.words) or observed.lost, found
+        ends.append(observed.outcome.status)
+    net.sh("node/node1", f"{net.tool} -F FORWARD; ipset destroy banned")
+    assert ends == ["timeout", "refused"]
 
 
 @pytest.mark.soak

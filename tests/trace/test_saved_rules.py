@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from netlab.netfilter import ipsets
 from netlab.trace import agree, machine
 from netlab.trace.branch import Prediction, Question
 from netlab.trace.event import PERHAPS
@@ -77,3 +78,31 @@ def test_a_packet_comes_in_by_an_interface_that_nobody_named() -> None:
     interface = machine.interface_of(world, "192.0.2.1")
     (found,) = predict(world, Question(machine.PLACE, "192.0.2.9", 22, "tcp", "192.0.2.1", interface=interface)).branches
     assert found.outcome.status == "sent"
+
+
+SETS = HEAD.format(program="iptables-save", backend="nf_tables") + (
+    "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set banned src -j DROP\nCOMMIT\n")
+
+
+@pytest.mark.parametrize(("sets", "end"), [("create banned hash:net\nadd banned 192.0.2.0/24\n", "timeout"),
+                                           ("create banned hash:net\n", "sent")])
+def test_a_set_whose_contents_are_given_leaves_no_doubt(sets: str, end: str) -> None:
+    world = machine.world(SETS, addresses=["192.0.2.9"], interface="ens3", sets=ipsets.parse(sets))
+    (found,) = predict(world, Question(machine.PLACE, "192.0.2.9", 22, "tcp", "192.0.2.1", interface="ens3")).branches
+    assert (found.outcome.status, found.certain) == (end, True)
+    assert not any("ipset" in each for each in world.notes)
+
+
+def test_a_set_whose_contents_are_not_given_is_named() -> None:
+    world = machine.world(SETS, addresses=["192.0.2.9"], interface="ens3")
+    found = predict(world, Question(machine.PLACE, "192.0.2.9", 22, "tcp", "192.0.2.1", interface="ens3")).branches
+    assert {(each.outcome.status, each.certain) for each in found} == {("timeout", False), ("sent", False)}
+    assert any("the contents of ipset's banned are not known (--ipset FILE)" in each for each in world.notes)
+
+
+def test_a_listing_without_elements_is_said_to_be_one() -> None:
+    table = ("table ip t {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\n\tchain c {\n\t\ttype filter hook input priority 0; "
+             "policy accept;\n\t\tip saddr @s drop\n\t}\n}\n")
+    assert any("nft -t" in each for each in machine.world(table, addresses=["192.0.2.9"]).notes)
+    full = table.replace("type ipv4_addr\n", "type ipv4_addr\n\t\telements = { 192.0.2.1 }\n")
+    assert not any("nft -t" in each for each in machine.world(full, addresses=["192.0.2.9"]).notes)
