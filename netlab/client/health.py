@@ -12,13 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
+from netlab.client.guard import Guard
 from netlab.client.tls import self_signed, server_context
 from netlab.errors import UsageError
 
 
 @asynccontextmanager
 async def serving(address: str, port: int, *, certificate: str = "", key: str = "", checks: Callable[[], str] = str,
-                  metrics: Callable[[], str] = str) -> AsyncIterator[None]:
+                  metrics: Callable[[], str] = str, guard: Guard | None = None) -> AsyncIterator[None]:
     """Serve while the body runs; port 0 serves nothing.
 
     Args:
@@ -28,6 +29,7 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
         key: path of its key.
         checks: returns what is wrong, "" while all is well.
         metrics: returns the text of /metrics (Prometheus).
+        guard: says who may see what; without it all may.
 
     Raises:
         UsageError: the address is taken, or the files are no certificate and key.
@@ -43,7 +45,7 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
     async def numbers(_: web.Request) -> web.Response:
         return web.Response(text=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    app = web.Application()
+    app = web.Application(middlewares=[guard.admit] if guard is not None else [])
     for path in ("/healthz", "/livez", "/readyz"):
         app.router.add_get(path, health)
     app.router.add_get("/metrics", numbers)
@@ -51,6 +53,8 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
         context = server_context(_read(certificate) + _read(key) if certificate else self_signed(address))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"can't use the certificate {certificate}: {error}") from error
+    if guard is not None:
+        guard.stand(context)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from netlab import daemon, flags, klog
-from netlab.client import config, leader
+from netlab.client import config, guard, leader
 from netlab.client.client import Client
 from netlab.client.health import serving
 from netlab.client.leader import LeaderElector, new_identity
@@ -106,16 +106,14 @@ FLAGS: tuple[Flag, ...] = (
     Flag("node-startup-grace-period", "duration", 60.0, "Silence after which a node that never spoke is Unknown."),
     Flag("terminated-pod-gc-threshold", "int", 12500, "Ended Pods to keep; 0 keeps all."),
     Flag("max-endpoints-per-slice", "int", 100, "Endpoints in one EndpointSlice."),
+    *guard.FLAGS,
     Flag("v", "int", 0, "Verbosity of the log; 4 and more is debugging."),
     Flag("help", "bool", False, "Print this."),
     *(Flag(name, ignored=True) for name in (
-        "authentication-kubeconfig", "authorization-kubeconfig", "client-ca-file", "requestheader-client-ca-file",
-        "requestheader-allowed-names", "requestheader-extra-headers-prefix", "requestheader-group-headers",
-        "requestheader-username-headers", "cluster-name",
-        "service-cluster-ip-range", "feature-gates", "logging-format", "cloud-provider",
+        "cluster-name", "service-cluster-ip-range", "feature-gates", "logging-format", "cloud-provider",
         "cloud-config", "leader-elect-resource-lock", "node-monitor-period", "horizontal-pod-autoscaler-sync-period",
         "flex-volume-plugin-dir", "kube-api-qps", "kube-api-burst", "kube-api-content-type", "tls-min-version",
-        "tls-cipher-suites", "authorization-always-allow-paths", "cert-dir", "external-cloud-volume-plugin",
+        "tls-cipher-suites", "cert-dir", "external-cloud-volume-plugin",
         "route-reconciliation-period", "resource-quota-sync-period", "namespace-sync-period", "min-resync-period",
         "node-eviction-rate", "secondary-node-eviction-rate", "unhealthy-zone-threshold",
         "large-cluster-size-threshold", "pod-eviction-timeout", "vmodule", "concurrent-deployment-syncs",
@@ -125,8 +123,7 @@ FLAGS: tuple[Flag, ...] = (
         "pvclaimbinder-sync-period", "permit-address-sharing", "permit-port-sharing")),
     *(Flag(name, "bool", ignored=True) for name in (
         "use-service-account-credentials", "profiling", "contention-profiling", "configure-cloud-routes",
-        "enable-garbage-collector", "enable-dynamic-provisioning", "authentication-skip-lookup",
-        "leader-migration-enabled", "authentication-tolerate-lookup-failure")))
+        "enable-garbage-collector", "enable-dynamic-provisioning", "leader-migration-enabled")))
 
 
 def chosen(words: Sequence[str]) -> tuple[type[Controller], ...]:
@@ -199,11 +196,13 @@ async def run(stop: asyncio.Event, given: Flags, kinds: Sequence[type[Controller
                                 new_identity(), given["leader-elect-lease-duration"],
                                 given["leader-elect-renew-deadline"], given["leader-elect-retry-period"],
                                 alone=bool(given["secure-port"]))
+        door = await guard.guarding(stack, given, client, PROGRAM)
         await stack.enter_async_context(serving(
             given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
-            key=given["tls-private-key-file"], metrics=lambda: _metrics(loops, elector)))
+            key=given["tls-private-key-file"], metrics=lambda: _metrics(loops, elector), guard=door))
         if not await client.ready(stop):
             return
+        await door.look_up()
         context = Context(client, settings)
         loops += [kind(context) for kind in kinds]
         await stack.enter_async_context(context.started())

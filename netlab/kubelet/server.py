@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from netlab import daemon
-from netlab.api.meta import Object
+from netlab.client.delegation import ANONYMOUS, Asker, Tokens
 from netlab.errors import NetlabError
 from netlab.kernel.inotify import Inotify
 from netlab.kubelet import certificates, metrics, server_logs, server_streams
-from netlab.kubelet.authorize import ANONYMOUS, Asker, Authorizer, asked
+from netlab.kubelet.authorize import Authorizer, asked
 from netlab.kubelet.serving import Doors
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Server:
     def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
         self._runners: list[web.AppRunner] = []
-        self._trusted: dict[str, tuple[float, Asker]] = {}
+        self._tokens = Tokens(kubelet.client, _TRUST_SECONDS) if kubelet.client is not None else None
         self._authorizer: Authorizer | None = None
         self._inotify: Inotify | None = None
         self._doors: Doors | None = None
@@ -141,28 +141,13 @@ class Server:
     async def _vouched(self, request: web.Request) -> Asker | None:
         """Ask the API server whose a bearer token is; believe the answer for a while."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token or self._kubelet.client is None:
+        if scheme.lower() != "bearer" or not token or self._tokens is None:
             return None
-        now = time.monotonic()
-        known = self._trusted.get(token)
-        if known is not None and known[0] > now:
-            return known[1]
-        review: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
-                          "spec": {"token": token}}
         try:
-            answer = await self._kubelet.client.create("tokenreviews.authentication.k8s.io", review)
+            return await self._tokens.whose(token)
         except NetlabError as error:
             log.info("a token could not be checked: %s", error)
             return None
-        state = answer.get("status") or {}
-        if not state.get("authenticated"):
-            return None
-        user = state.get("user") or {}
-        asker = Asker(user.get("username", ""), tuple(user.get("groups") or ()), user.get("uid", ""),
-                      {name: tuple(values) for name, values in (user.get("extra") or {}).items()})
-        self._trusted = {t: row for t, row in self._trusted.items() if row[0] > now} | {
-            token: (now + _TRUST_SECONDS, asker)}
-        return asker
 
     async def _pods(self, _request: web.Request) -> web.Response:
         pods = [{**w.pod, "status": self._kubelet.reporter.last(w.uid) or w.pod.get("status") or {}}

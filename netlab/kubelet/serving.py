@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from netlab.client.delegation import Asker
 from netlab.errors import NetlabError
-from netlab.kubelet.authorize import Asker
 
 if TYPE_CHECKING:
     from netlab.serving.dynamic import Serving

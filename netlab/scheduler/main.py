@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from netlab import daemon, flags, klog
-from netlab.client import leader
+from netlab.client import guard, leader
 from netlab.client.client import Client
 from netlab.client.config import Config, in_cluster
 from netlab.client.config import load as load_kubeconfig
@@ -34,17 +34,15 @@ FLAGS: tuple[Flag, ...] = (
     Flag("secure-port", "int", 10259, "Port of the health server; 0 for none."),
     Flag("tls-cert-file", help="Certificate of the health server; without it a self-signed one is made."),
     Flag("tls-private-key-file", help="Key of that certificate."),
+    *guard.FLAGS,
     Flag("v", "int", 0, "Verbosity of the log; 4 and more is debugging."),
     Flag("help", "bool", False, "Print this."),
     *(Flag(name, ignored=True) for name in (
-        "authentication-kubeconfig", "authorization-kubeconfig", "client-ca-file", "requestheader-client-ca-file",
-        "requestheader-allowed-names", "requestheader-extra-headers-prefix", "requestheader-group-headers",
-        "requestheader-username-headers", "feature-gates", "logging-format", "kube-api-qps", "kube-api-burst",
-        "kube-api-content-type", "tls-min-version", "tls-cipher-suites", "authorization-always-allow-paths",
+        "feature-gates", "logging-format", "kube-api-qps", "kube-api-burst",
+        "kube-api-content-type", "tls-min-version", "tls-cipher-suites",
         "cert-dir", "leader-elect-resource-lock", "pod-max-in-unschedulable-pods-duration", "vmodule",
         "write-config-to", "permit-address-sharing", "permit-port-sharing")),
-    *(Flag(name, "bool", ignored=True) for name in (
-        "profiling", "contention-profiling", "authentication-skip-lookup", "authentication-tolerate-lookup-failure")))
+    *(Flag(name, "bool", ignored=True) for name in ("profiling", "contention-profiling")))
 
 _ELECTION = {"leaderElect": "leader-elect", "leaseDuration": "leader-elect-lease-duration",
              "renewDeadline": "leader-elect-renew-deadline", "retryPeriod": "leader-elect-retry-period",
@@ -84,11 +82,13 @@ async def run(stop: asyncio.Event, given: Flags, settings: Settings, where: Conf
                                 new_identity(), given["leader-elect-lease-duration"],
                                 given["leader-elect-renew-deadline"], given["leader-elect-retry-period"],
                                 alone=bool(given["secure-port"]))
+        door = await guard.guarding(stack, given, client, PROGRAM)
         await stack.enter_async_context(serving(
             given["bind-address"], given["secure-port"], certificate=given["tls-cert-file"],
-            key=given["tls-private-key-file"], metrics=lambda: _metrics(scheduler, elector)))
+            key=given["tls-private-key-file"], metrics=lambda: _metrics(scheduler, elector), guard=door))
         if not await client.ready(stop):
             return
+        await door.look_up()
         gone = asyncio.Event()
         watching = asyncio.ensure_future(scheduler.watch(gone))
         try:

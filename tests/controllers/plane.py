@@ -64,8 +64,8 @@ class Plane:
 
 
 @contextmanager
-def api_server(directory: Path) -> Iterator[Plane]:
-    """Run an API server on a free port of the loopback."""
+def api_server(directory: Path, *argv: str) -> Iterator[Plane]:
+    """Run an API server on a free port of the loopback, with further flags if need be."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     authority, accounts = pki.Authority("kubernetes", now=time.time()), pki.new_key_pair()
@@ -77,6 +77,7 @@ def api_server(directory: Path) -> Iterator[Plane]:
     document = kubeconfig.document(server=f"https://127.0.0.1:{port}", ca=authority.pair.certificate, name="test",
                                    user="admin", pair=admin)
     (directory / "kubeconfig").write_text(yaml.safe_dump(document))
+    (directory / "admin.pem").write_bytes(admin.certificate + admin.key)
     plane = Plane(directory, port, load(str(directory / "kubeconfig")))
     plane.start("kube-apiserver", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={port}",
                 f"--data-dir={directory / 'data'}", f"--client-ca-file={directory / 'ca.crt'}",
@@ -84,7 +85,7 @@ def api_server(directory: Path) -> Iterator[Plane]:
                 f"--service-account-key-file={directory / 'sa.pub'}",
                 f"--service-account-signing-key-file={directory / 'sa.key'}",
                 "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-                "--service-cluster-ip-range=10.96.0.0/16")
+                "--service-cluster-ip-range=10.96.0.0/16", *argv)
     try:
         yield plane
     finally:

@@ -1,0 +1,121 @@
+"""The ports of the controller manager and of the scheduler: health is everybody's, the rest is for who may see it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import ssl
+import time
+
+import pytest
+
+from netlab.lab import pki
+from tests.controllers.plane import api_server, cluster
+
+RBAC = "rbac.authorization.k8s.io"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    with api_server(tmp_path_factory.mktemp("plane"), "--authorization-mode=RBAC") as running:
+        running.ports = {}
+        with_tokens = [f"--{what}-kubeconfig={running.directory / 'kubeconfig'}" for what in (
+            "authentication", "authorization")]
+        for program, *argv in (("kube-scheduler", *with_tokens), ("kube-controller-manager", *with_tokens, "--controllers=serviceaccount",
+                                                                  f"--client-ca-file={running.directory / 'ca.crt'}")):
+            running.ports[program] = free_port()
+            running.component(program, f"--secure-port={running.ports[program]}", "--bind-address=127.0.0.1", *argv)
+        yield running
+
+
+def get(port, path, *, token="", pem=None):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if pem:
+        context.load_cert_chain(pem)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def until(wanted, ask, seconds=20):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            found = ask()
+        except OSError:
+            found = None
+        if found == wanted:
+            return
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+
+
+async def token_of(client, name, *paths):
+    await client.create("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}, "default")
+    if paths:
+        await client.create(f"clusterroles.{RBAC}", {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name},
+                                                     "rules": [{"nonResourceURLs": list(paths), "verbs": ["get"]}]})
+        await client.create(f"clusterrolebindings.{RBAC}", {
+            "apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]})
+    made = await client.create("serviceaccounts", {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                                                   "metadata": {}, "spec": {}}, "default", name=name, subresource="token")
+    return made["status"]["token"]
+
+
+@pytest.fixture(scope="module")
+def tokens(plane):
+    async def body():
+        async with cluster(plane) as c:
+            return await token_of(c.client, "reader", "/metrics"), await token_of(c.client, "nobody")
+    return asyncio.run(body())
+
+
+@pytest.mark.parametrize("program", ["kube-scheduler", "kube-controller-manager"])
+def test_health_is_open_and_numbers_are_for_who_may_see_them(plane, tokens, program, tmp_path):
+    port, (reader, nobody) = plane.ports[program], tokens
+    for path in ("/healthz", "/livez", "/readyz"):
+        until((200, b"ok"), lambda path=path: get(port, path))
+    status, body = get(port, "/metrics")
+    assert (status, json.loads(body)) == (403, {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "details": {},
+        "message": 'forbidden: User "system:anonymous" cannot get path "/metrics"', "code": 403})
+    status, body = get(port, "/metrics", token="nonsense")
+    assert (status, json.loads(body)) == (401, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                                                "message": "Unauthorized", "reason": "Unauthorized", "code": 401})
+    assert get(port, "/healthz", token="nonsense")[0] == 401, "who one is comes before what one may"
+    status, body = get(port, "/metrics", token=nobody)
+    assert status == 403
+    assert b'User \\"system:serviceaccount:default:nobody\\" cannot get path' in body
+    status, body = get(port, "/metrics", token=reader)
+    assert status == 200
+    assert b"leader_election_master_status" in body
+    assert get(port, "/debug", token=reader)[0] == 403
+    until(200, lambda: get(port, "/metrics", pem=plane.directory / "admin.pem")[0])
+    assert get(port, "/debug", pem=plane.directory / "admin.pem")[0] == 404
+    stranger = pki.Authority("kubernetes", now=time.time()).client("kubernetes-admin", "system:masters")
+    (tmp_path / "stranger.pem").write_bytes(stranger.certificate + stranger.key)
+    with pytest.raises(OSError):
+        get(port, "/metrics", pem=tmp_path / "stranger.pem")
+
+
+def test_without_an_api_server_to_ask_only_masters_get_in(plane, tokens):
+    plane.stop("kube-scheduler")
+    port = free_port()
+    (plane.directory / "second").write_text((plane.directory / "kubeconfig").read_text())
+    plane.start("kube-scheduler", f"--kubeconfig={plane.directory / 'second'}", f"--secure-port={port}", "--bind-address=127.0.0.1",
+                f"--client-ca-file={plane.directory / 'ca.crt'}", "--leader-elect=false", "--authorization-always-allow-paths=/he*")
+    until((200, b"ok"), lambda: get(port, "/healthz"))
+    assert get(port, "/readyz")[0] == 403
+    assert get(port, "/metrics", token=tokens[0])[0] == 403
+    assert get(port, "/metrics", pem=plane.directory / "admin.pem")[0] == 200
