@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
@@ -41,6 +42,7 @@ _TIMES: Final = (9, 10)
 _NO_WAY: Final = (2, 18, 19, 20, 21)
 _USAGES: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 _REMEMBERED: Final = 1024
+_SMALL: Final = 8192
 
 
 class Untrusted(Exception):
@@ -64,7 +66,7 @@ class Authorities:
         self.certificates = tuple(x509.load_pem_x509_certificates(pem))
         self._good: dict[x509.Certificate, tuple[float, float]] = {}
         self._between: dict[x509.Certificate, Chain] = {}
-        self._strange: dict[tuple[bytes, ...], str] = {}
+        self._strange: dict[Chain, str] = {}
 
     def verify(self, chain: Chain, now: float) -> None:
         """Return if a chain is good for a client at a time (s since 1970).
@@ -80,15 +82,15 @@ class Authorities:
             chain += self._between.get(leaf, ())
         if complaint := _time(leaf, now):
             raise Untrusted(complaint)
-        shown = tuple(one.fingerprint(hashes.SHA256()) for one in chain)  # anybody can come with large certificates
-        if said := self._strange.get(shown):
+        if said := self._strange.get(chain):
             raise Untrusted(said)
         try:
             found = self._verify(chain, now)
         except _Strange as error:  # each request of a client is asked whether it is a proxy's: almost none is
             if len(self._strange) >= _REMEMBERED:
                 self._strange.clear()
-            self._strange[shown] = str(error)
+            if sum(len(one.public_bytes(Encoding.DER)) for one in chain) <= _SMALL:  # anybody can come with large ones
+                self._strange[chain] = str(error)
             raise
         _check(found)
         if len(self._good) >= _REMEMBERED:
