@@ -43,7 +43,8 @@ def resolve(text: str, known: Objects, *, protocol: str = "tcp", namespace: str 
     """Return the target of `TO[:PORT]`.
 
     TO is `svc/[NS/]NAME`, `lb/[NS/]NAME` (the Service's load balancer address), `externalip/[NS/]NAME`,
-    `nodeport/[NS/]NAME` (on the first node), `pod/[NS/]NAME`, `node/NAME`, `outside`, an IP address, or a DNS name.
+    `nodeport/[NS/]NAME` (on the first node), `pod/[NS/]NAME`, `deploy/[NS/]NAME` (its first Pod), `node/NAME`,
+    `outside`, an IP address, or a DNS name.
     PORT is a number, or of Services and Pods a port's name. With `ipv6` the IPv6 address of what has both. Without a
     port, a Service's first port of the protocol and a Pod's first container port are taken.
 
@@ -70,6 +71,8 @@ def _resolved(text: str, known: Objects, protocol: str, namespace: str, *, ipv6:
         return _service(text, rest, port, known, protocol, namespace, kind, ipv6=ipv6)
     if kind in ("pod", "po", "pods") and rest:
         return _pod(text, rest, port, known.pods, namespace, ipv6=ipv6)
+    if kind in ("deploy", "deployment", "deployments") and rest:
+        return _pod(text, _pod_of_deployment(rest, known.pods, namespace), port, known.pods, namespace, ipv6=ipv6)
     if kind in ("node", "no", "nodes") and rest:
         found = find(known.nodes, "", rest, "node")
         addresses = [a["address"] for a in found.get("status", {}).get("addresses", []) if a["type"] == "InternalIP"]
@@ -268,6 +271,20 @@ def _pod(text: str, rest: str, port: int, pods: Iterable[Object], namespace: str
         ports = [p["containerPort"] for c in pod.get("spec", {}).get("containers", []) for p in c.get("ports") or []]
         port = ports[0] if ports else 0
     return Target(address, port, text)
+
+
+def _pod_of_deployment(rest: str, pods: Iterable[Object], namespace: str) -> str:
+    """Return the first running Pod of a Deployment, as `NS/NAME`; its ReplicaSets are called NAME-HASH."""
+    space, _, name = rest.rpartition("/")
+    mine = sorted(pod["metadata"]["name"] for pod in pods
+                  if pod["metadata"].get("namespace") == (space or namespace)
+                  and pod.get("status", {}).get("phase", "Running") == "Running"
+                  and any(owner.get("kind") == "ReplicaSet" and owner.get("name", "").rpartition("-")[0] == name
+                          for owner in pod["metadata"].get("ownerReferences") or []))
+    if not mine:
+        raise NotFound(f"deploy/{rest} has no running Pod in namespace {space or namespace}",
+                       hint="kubectl get deploy,pods")
+    return f"{space or namespace}/{mine[0]}"
 
 
 def _pick(addresses: Sequence[str], *, ipv6: bool) -> str:

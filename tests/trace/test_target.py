@@ -111,6 +111,19 @@ def test_a_port_is_called_by_its_name(text: str, protocol: str, expected: tuple[
         assert {(end.address, end.port) for end in ends(text, NAMED)} >= {expected}
 
 
+def test_a_deployment_is_its_first_running_pod() -> None:
+    def pod(name: str, ip: str, owner: str, phase: str = "Running") -> dict[str, object]:
+        return {"metadata": {"name": name, "namespace": "default", "ownerReferences": [{"kind": "ReplicaSet", "name": owner}]},
+                "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]}, "status": {"phase": phase, "podIPs": [{"ip": ip}]}}
+
+    known = Objects(pods=[pod("web-a-3", "10.244.1.3", "web-a"), pod("web-a-2", "10.244.1.2", "web-a"),
+                          pod("web-a-1", "10.244.1.1", "web-a", "Pending"), pod("web-b-c-1", "10.244.1.9", "web-b-c")])
+    assert resolve("deploy/web", known) == Target("10.244.1.2", 8080, "deploy/web")
+    assert resolve("deployment/default/web-b:9", known) == Target("10.244.1.9", 9, "deployment/default/web-b:9")
+    with pytest.raises(NotFound, match="deploy/none has no running Pod"):
+        resolve("deploy/none", known)
+
+
 @pytest.mark.parametrize(("text", "words", "hint"), [
     ("svc/web:https", '"https" is no port', "it has http (80), dns (53)"), ("svc/web:dns", "this port is UDP", "add -p udp"),
     ("node/worker1:http", '"http" is no port', "a port is a number"), ("10.0.0.1:http", '"http" is no port', "a port is"),
