@@ -207,7 +207,7 @@ def test_a_namespace_enforces_a_standard(client: Client, ns: str) -> None:
 def strict(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Any:
     pki.issue("node1", "system:node:node1", ("system:nodes",))
     running = Server(pki, tmp_path_factory.mktemp("strict"), "--authorization-mode=Node,RBAC",
-                     "--enable-admission-plugins=NodeRestriction,AlwaysPullImages")
+                     "--enable-admission-plugins=NodeRestriction,AlwaysPullImages,DenyServiceExternalIPs,ExtendedResourceToleration")
     running.client().post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     yield running
     assert running.stop() == 0
@@ -217,6 +217,27 @@ def test_images_are_pulled_always(strict: Server) -> None:
     made = strict.client().post(core("default", "pods"), {"metadata": {"name": "pull"}, "spec": {
         "containers": [{"name": "c", "image": "i:1", "imagePullPolicy": "IfNotPresent"}]}})
     assert made.json["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+
+
+def test_external_addresses_are_denied_but_those_that_are_there_stay(strict: Server) -> None:
+    client = strict.client()
+    service = {"metadata": {"name": "outside"}, "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]}}
+    said = client.post(core("default", "services"), service)
+    assert (said.status, said.json["message"]) == (
+        403, 'services "outside" is forbidden: Use of external IPs is denied by admission control')
+    service["spec"].pop("externalIPs")
+    assert client.post(core("default", "services"), service).status == 201
+    path = core("default", "services", "outside")
+    assert client.patch(path, {"spec": {"externalIPs": ["192.0.2.1"]}}).status == 403
+    assert client.patch(path, {"metadata": {"labels": {"a": "b"}}}).status == 200
+    assert client.delete(path).status == 200
+
+
+def test_pods_tolerate_the_taints_of_devices_that_they_ask_for(strict: Server) -> None:
+    made = strict.client().post(core("default", "pods"), {"metadata": {"name": "devices"}, "spec": {
+        "tolerations": [{"key": "b.io/fpga", "operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [{"name": "c", "image": "i:1", "resources": {"limits": {"b.io/fpga": 1, "a.io/gpu": 2, "cpu": 1}}}]}})
+    assert [row["key"] for row in made.json["spec"]["tolerations"] if row["effect"] == "NoSchedule"] == ["b.io/fpga", "a.io/gpu"]
 
 
 def test_a_node_is_its_own_only(strict: Server) -> None:

@@ -41,12 +41,13 @@ def test_the_order_is_upstreams() -> None:
     names = [step().name for step in plugins.ORDER]
     assert names == [
         "NamespaceLifecycle", "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition",
-        "AlwaysPullImages", "PodSecurity", "Priority", "DefaultTolerationSeconds", "DefaultStorageClass",
-        "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval",
-        "CertificateSigning", "CertificateSubjectRestriction", "DefaultIngressClass", "PodTopologyLabels",
+        "AlwaysPullImages", "PodSecurity", "Priority", "DefaultTolerationSeconds", "ExtendedResourceToleration",
+        "DefaultStorageClass", "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval",
+        "CertificateSigning", "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
         "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
         "ResourceQuota"]
-    assert {step.name for step in plugins.chain().steps} == set(names) - {"NodeRestriction", "AlwaysPullImages"}
+    assert {step.name for step in plugins.chain().steps} == set(names) - {
+        "NodeRestriction", "AlwaysPullImages", "ExtendedResourceToleration", "DenyServiceExternalIPs"}
 
 
 def test_a_new_node_is_not_ready(client: Client, bare: Server) -> None:

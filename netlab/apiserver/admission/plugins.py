@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from netlab.apiserver.admission.always_pull import AlwaysPullImages
 from netlab.apiserver.admission.base import Chain, Step
+from netlab.apiserver.admission.by_name import DenyServiceExternalIPs, ExtendedResourceToleration
 from netlab.apiserver.admission.certificates import (
     CertificateApproval,
     CertificateSigning,
@@ -29,17 +30,17 @@ from netlab.errors import UsageError
 
 ORDER: tuple[Callable[[], Step], ...] = (
     NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, TaintNodesByCondition, AlwaysPullImages,
-    PodSecurity, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection,
-    PersistentVolumeClaimResize, RuntimeClass, CertificateApproval, CertificateSigning, CertificateSubjectRestriction,
-    DefaultIngressClass, PodTopologyLabels, MutatingPolicies, MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks,
-    ResourceQuota)
-_OFF = frozenset((NodeRestriction.name, AlwaysPullImages.name))
+    PodSecurity, Priority, DefaultTolerationSeconds, ExtendedResourceToleration, DefaultStorageClass,
+    StorageObjectInUseProtection, PersistentVolumeClaimResize, RuntimeClass, CertificateApproval, CertificateSigning,
+    CertificateSubjectRestriction, DefaultIngressClass, DenyServiceExternalIPs, PodTopologyLabels, MutatingPolicies,
+    MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks, ResourceQuota)
+_OFF = frozenset((NodeRestriction.name, AlwaysPullImages.name, ExtendedResourceToleration.name,
+                  DenyServiceExternalIPs.name))
 """Those that are on only when --enable-admission-plugins names them."""
 _UPSTREAMS = frozenset((
-    "AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
-    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision",
-    "NamespaceExists", "NodeDeclaredFeatureValidator", "OwnerReferencesPermissionEnforcement", "PodNodeSelector",
-    "PodTolerationRestriction"))
+    "AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "EventRateLimit", "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+    "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction"))
 """Upstream's that this server does not have: they may be named, and do nothing."""
 
 
