@@ -227,7 +227,8 @@ def depth(value: Any, limit: int = MAX_DEPTH) -> bool:
     return False
 
 
-def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: Mode = "Warn") -> tuple[str, ...]:
+def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: Mode = "Warn", *,
+                 shown: str = "") -> tuple[str, ...]:
     """Judge the object that a patch made, as `handle`; what cannot be taken is Invalid here, as upstream.
 
     Args:
@@ -236,19 +237,20 @@ def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: M
         api_version: of the object.
         kind: of the object.
         mode: see `handle`.
+        shown: the patch as errors show it; else the object is shown, or what is Strict's fault the patch itself.
 
     Raises:
         ApiError: 422 for values that can't be decoded, and for what Strict refuses.
     """
     findings = check(obj, api_version, kind)
     if findings.errors:
-        raise _invalid_patch(json.dumps(obj, ensure_ascii=False, separators=(",", ":")), findings.errors[0])
+        raise _invalid_patch(shown or json.dumps(obj, ensure_ascii=False, separators=(",", ":")), findings.errors[0])
     if mode == "Ignore":
         return ()
     problems = [f'duplicate field "{path}"' for path in duplicates(patch)]
     problems += [f'unknown field "{path}"' for path in findings.unknown]
     if problems and mode == "Strict":
-        raise _invalid_patch(patch.decode("utf-8", "replace"), "strict decoding error: " + ", ".join(problems))
+        raise _invalid_patch(shown or patch.decode("utf-8", "replace"), "strict decoding error: " + ", ".join(problems))
     return tuple(problems)
 
 

@@ -141,18 +141,19 @@ class Call:
                                      f"version ({resource.api_version})")
         raise invalid_object(resource, "", [invalid("kind", kind, f"must be {resource.kind}")])
 
-    def checked(self, text: bytes, obj: Object, *, patched: bool = False) -> Object:
+    def checked(self, text: bytes, obj: Object, *, patched: bool = False, shown: str = "") -> Object:
         """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.
 
         Args:
             text: the request's body as JSON, to look for doubled fields; b"" when there can be none (compact JSON
                 that comes out as long as it went in has none, and needs no slow second look).
             obj: the object in it, or what the patch in it makes (`patched`).
+            shown: how errors show the patch, if not as it was sent.
 
         Raises:
             ApiError: 400 for a wrong type, and where fieldValidation asks so for unknown and doubled fields.
         """
-        return self._decoded(text, obj, self.strictness(), patched=patched)
+        return self._decoded(text, obj, self.strictness(), patched=patched, shown=shown)
 
     def reread(self, obj: Object) -> Object:
         """Return what admission made of an object as Go would have decoded it: unknown fields are gone.
@@ -162,13 +163,14 @@ class Call:
         """
         return self._decoded(b"", obj, "Ignore", patched=False)
 
-    def _decoded(self, text: bytes, obj: Object, mode: Strictness, *, patched: bool) -> Object:
+    def _decoded(self, text: bytes, obj: Object, mode: Strictness, *, patched: bool, shown: str = "") -> Object:
         if self.endpoint.custom is not None:
             return self._custom(text, obj, self.endpoint.custom.schema, mode, patched=patched)
         resource = self.endpoint.resource
-        judge = validate.handle_patch if patched else validate.handle
+        asked = text, obj, resource.api_version, resource.kind
         try:
-            found = judge(text, obj, resource.api_version, resource.kind, mode=mode)
+            found = validate.handle_patch(*asked, mode=mode, shown=shown) if patched else \
+                validate.handle(*asked, mode=mode)
         except ValueError as error:  # only reading the text a second time can raise it
             raise status.bad_request(f"json parse error: {error}") from None
         self.request.warnings += [said for said in found if said not in self.request.warnings]

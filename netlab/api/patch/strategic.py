@@ -249,6 +249,11 @@ def _holds_maps(original: list[Any], patch: list[Any]) -> bool:
     return dict in kinds
 
 
+def shown(patch: Object) -> str:
+    """Return a patch as Go prints it where what it makes is no object of the kind."""
+    return _go(patch)
+
+
 def _go(value: Any) -> str:
     """Return a value as Go's %v prints it in the error texts."""
     if isinstance(value, dict):

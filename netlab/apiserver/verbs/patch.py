@@ -73,6 +73,7 @@ def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
                                  "map[string]interface {}")
 
     async def change(old: Object) -> tuple[Object, bool]:
+        shown = ""
         if kind == JSON_PATCH:
             new = jsonpatch.apply(old, body)
         elif kind == MERGE:
@@ -80,15 +81,16 @@ def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
         else:
             struct = schema.table().kind(resource.api_version, resource.kind)
             new = strategic.apply(old, body, struct) if struct is not None else merge.apply(old, body)
+            shown = strategic.shown(body)
         if not isinstance(new, dict) or not validate.depth(new, negotiate.MAX_DEPTH):
             raise status.bad_request("the patch makes something that is no object, or one that is nested too deeply")
-        return accept(call, raw, copy_of(new)), False
+        return accept(call, raw, copy_of(new), shown), False
 
     return change
 
 
-def accept(call: Call, raw: bytes, new: Object) -> Object:
-    """Check what a patch made as if it had been sent whole.
+def accept(call: Call, raw: bytes, new: Object, shown: str = "") -> Object:
+    """Check what a patch made as if it had been sent whole; `shown` is how errors show the patch.
 
     Raises:
         ApiError: 400, 422.
@@ -98,9 +100,12 @@ def accept(call: Call, raw: bytes, new: Object) -> Object:
         raise status.bad_request("the patch may not change kind or apiVersion")
     if not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patch may not remove metadata")
-    checked = call.checked(raw if raw.lstrip()[:1] == b"{" else b"", new, patched=True)
+    checked = call.checked(raw if raw.lstrip()[:1] == b"{" else b"", new, patched=True, shown=shown)
     metadata = checked["metadata"]
     status.check_name(metadata.get("name", ""), call.name)
+    if call.endpoint.resource.namespaced and metadata.get("namespace") not in (None, "", call.namespace):
+        raise status.bad_request(f"the namespace of the object ({metadata['namespace']}) does not match the namespace "
+                                 f"on the request ({call.namespace})")
     place(call, checked)
     return checked
 
