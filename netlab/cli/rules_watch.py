@@ -58,7 +58,7 @@ def _rows(source: Source, asked: Asked, wish: Wish) -> list[tuple[list[str], Row
 
     found = rules_table.rows(source, asked, wish.table, wish.chain, wish.grep)
     if wish.service:
-        found = [each for each in found if each[1].about.partition(":")[0] == wish.service]
+        found = [each for each in found if (each[1].about or each[1].comment).partition(":")[0] == wish.service]
     return found
 
 

@@ -99,8 +99,10 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
             from netlab.trace import resolve as resolvers
 
             conf = resolvers.parse(await resolv_conf(places, source))
+            fd = next(tap.netns_fd for tap in taps if tap.place == here)
+            six = wish.ipv6 or ":" in target.address or _only_six(fd)
             traced = await asyncio.to_thread(byname.trace, request, target.name, conf, taps, names(known),
-                                             target=target.label, ipv6=wish.ipv6)
+                                             target=target.label, ipv6=six)
         else:
             traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
         agreement = foresee.compared(world, request, traced) if world else None
@@ -141,6 +143,13 @@ async def objects(lab: LabRecord, places: Places) -> Objects:
 def _node(record: NodeRecord) -> Object:
     return {"metadata": {"name": record.name},
             "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in record.ips]}}
+
+
+def _only_six(netns: int) -> bool:
+    """Tell whether a namespace has IPv6 addresses alone, and so asks for no others."""
+    with Rtnl(netns) as sock:
+        found = [address.ip for address in link.addresses(sock) if not address.ip.startswith(("127.", "::1", "fe80:"))]
+    return bool(found) and all(":" in ip for ip in found)
 
 
 def addresses_of_places(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:

@@ -29,6 +29,7 @@ def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequenc
     place = relay or request[-1].place
     accepted = _accepted(passages, request[-1].place)
     mine = {(crossing.packet.key, crossing.packet.addresses) for passage in passages for crossing in passage.crossed}
+    mine.add((first.key, first.addresses))  # nat OUTPUT may have rewritten it before any interface saw it
     found: list[tuple[int, Packet]] = []
     for visit in stays:  # the packet before any NAT of the node's own
         packet = visit.first

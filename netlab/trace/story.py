@@ -57,8 +57,18 @@ class Story:
         self._stays = stays
 
     def tell(self, request: Asked, is_first: Callable[[Packet], bool], answer: Answer, *, target: str = "",
-             warnings: Sequence[str] = (), relay: str = "") -> Trace:
-        """Return the trace. `relay`: where the connection of a program begins that passes this one on."""
+             warnings: Sequence[str] = (), relay: str = "", last: bool = False) -> Trace:
+        """Return the trace.
+
+        Args:
+            request: what it is about.
+            is_first: tells its first packet.
+            answer: what the sender saw.
+            target: what the user called the destination.
+            warnings: what else is to be told.
+            relay: where the connection of a program begins that passes this one on.
+            last: it is such a connection, which nobody passes on.
+        """
         first = self._first_packet(is_first, request.source)
         there: list[Hop] = []
         back: list[Hop] = []
@@ -78,7 +88,7 @@ class Story:
         to = join(request.address, request.port)
         told = Trace(request.source, target or to, request.protocol, to, tuple(there), tuple(back), outcome,
                      tuple(passages), lost=self._heard.lost, warnings=tuple(warnings))
-        second = proxied.first_packet(first, there, passages, self._heard.seen, self._stays, relay)
+        second = None if last else proxied.first_packet(first, there, passages, self._heard.seen, self._stays, relay)
         if second is None:
             return told
         return proxied.joined(told, self._second(request.protocol, relay or there[-1].place, second), relay)
@@ -87,7 +97,7 @@ class Story:
         """Return the trace of the connection that a proxy at `place` opened with this packet."""
         asked = Opened(place, first.destination, first.dport, protocol)
         came = self._first_reply(self._conversation(first, place))
-        return self.tell(asked, lambda packet: packet == first, proxied.answer(came))
+        return self.tell(asked, lambda packet: packet == first, proxied.answer(came), last=True)
 
     def _entries(self, place: str, packet: Packet) -> list[Entry]:
         """Return the conntrack entries that were made for a packet that came to a place with these addresses."""

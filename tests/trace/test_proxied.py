@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from importlib import resources
 
@@ -71,3 +72,32 @@ def test_without_a_proxy_nothing_is_linked(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
     result = trace(Request("pod/default/client", "10.96.0.10", 80), network.taps(), network.names())
     assert result.parts == ()
+
+
+def test_a_nodes_own_datagram_is_passed_on_once(network: Network) -> None:
+    """Both datagrams begin at the node and carry the same: nobody passes on what was passed on."""
+    network.serve("pod/default/web-2", 5353, socket.SOCK_DGRAM)
+    network.sh("node/node1", "iptables -t nat -N KUBE-PORTALS-HOST; iptables -t nat -I OUTPUT -j KUBE-PORTALS-HOST; "
+               "iptables -t nat -A KUBE-PORTALS-HOST -p udp --dport 53 -d 10.96.0.30 -j DNAT --to-destination 172.18.0.2:40000")
+    network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
+    listener = netns.socket_in(network.places["node/node1"], socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind(("0.0.0.0", 40000))
+    network.stops.append(listener)
+
+    def serve() -> None:
+        data, peer = listener.recvfrom(2048)
+        if peer is None:
+            return
+        with netns.socket_in(network.places["node/node1"], socket.AF_INET, socket.SOCK_DGRAM) as backend:
+            backend.connect(("10.244.2.3", 5353))
+            backend.send(data)
+            backend.settimeout(5)
+            listener.sendto(backend.recv(2048), peer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    network.threads.append(thread)
+    result = trace(Request("node/node1", "10.96.0.30", 53, "udp", payload=b"hello"), network.taps(), network.names())
+    assert result.outcome.status == "replied"
+    assert [(part.role, part.trace.destination, part.trace.parts) for part in result.parts] == [
+        ("proxied", "10.244.2.3:5353", ())]
