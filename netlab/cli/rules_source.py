@@ -82,22 +82,13 @@ class Asked:
                         self.node.removeprefix("node/"))
 
 
-def has_ipv4(name: str) -> bool:
-    """Tell whether a lab's nodes have IPv4 addresses; of one that is not to be found somebody else complains."""
-    from netlab.errors import NetlabError
-    from netlab.lab import state
-
-    try:
-        return any(":" not in ip for node in state.find(name).nodes for ip in node.ips)
-    except NetlabError:
-        return True
-
-
 def options(function: F) -> F:
     """Add the options that say where to look; the command gets them as one argument, `asked`."""
     def wrapped(*args: Any, name: str, node: str, ipv4: bool, ipv6: bool, attach: tuple[str, ...], kubeconfig: str,
                 objects: str, **rest: Any) -> Any:
-        families = (False, True) if ipv4 and ipv6 else (ipv6 or not (ipv4 or attach or has_ipv4(name)),)
+        from netlab.lab import state
+
+        families = (False, True) if ipv4 and ipv6 else (ipv6 or not (ipv4 or attach or state.has_ipv4(name)),)
         at = rest.pop("at", "")
         return function(*args, asked=Asked(name, node, families, attach, kubeconfig, objects, at, ipv4 or ipv6), **rest)
 

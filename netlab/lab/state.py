@@ -251,6 +251,14 @@ def find(name: str = "") -> LabRecord:
     raise NotFound(f"several labs run: {names}", hint="choose one by --name LAB, or by NETLAB_NAME in the environment")
 
 
+def has_ipv4(name: str = "") -> bool:
+    """Tell whether a lab's nodes have IPv4 addresses; of one that is not to be found somebody else complains."""
+    try:
+        return any(":" not in ip for node in find(name).nodes for ip in node.ips)
+    except (NotFound, UsageError):
+        return True
+
+
 def _where_else(names: list[str]) -> str:
     if names:
         return f"these run: {', '.join(names)}"
