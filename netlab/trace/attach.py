@@ -26,7 +26,7 @@ from netlab.trace import byname, cables, foresee, look, run
 from netlab.trace import resolve as resolvers
 from netlab.trace.listen import Tap
 from netlab.trace.recording import Found
-from netlab.trace.target import Objects, Target, names, resolve, split
+from netlab.trace.target import Objects, Target, named, names, resolve, split
 from netlab.trace.views import Subject
 
 LOOK_AGAIN: Final = 1.0
@@ -143,7 +143,7 @@ async def trace(attach: Sequence[str], request: run.Request, target: str, *, kub
     found = await ground(attach, kubeconfig=kubeconfig, file=file)
     source = found.find(request.source)
     known = found.known()
-    name, port = split(target)
+    name, port = split(named(target, known))
     if name in (known.places or {}):  # a place that the API does not know: `node/worker1`, `pod/2a9b1c3d`
         goal = Target(found.address(name, ipv6=ipv6), port, target)
     else:

@@ -62,7 +62,7 @@ def world(taps: Sequence[Tap], names: Mapping[str, str] | None = None, *, family
         except (KernelError, NetnsGone):
             continue  # a Pod that ends just now
     here = [tap for tap in taps if tap.place in found]
-    far = _far_ends(here, found)
+    far = _far_ends(here, found, sure=alone)
     with ThreadPoolExecutor(4) as pool:
         rules = dict(zip([tap.place for tap in here], pool.map(lambda tap: _rules(tap.netns_fd, family), here),
                          strict=True))
@@ -163,8 +163,11 @@ def _books(listing: str) -> tuple[Book, ...]:
     return tuple(nft_eval.Book(table) for table in nft.parse(listing))
 
 
-def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End]:
-    """Find the other end of every cable: by the indices of both ends, and where these are not enough by namespace."""
+def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey], *, sure: bool) -> dict[End, End]:
+    """Find the other end of every cable: by the indices of both ends, and where these are not enough by namespace.
+
+    `sure`: all ends are among these namespaces, so that the only one with the right indices is the one.
+    """
     by_index: dict[int, list[tuple[Tap, survey.Port]]] = {}
     for tap in taps:
         for port in found[tap.place].ports:
@@ -180,7 +183,7 @@ def _far_ends(taps: Sequence[Tap], found: Mapping[str, Survey]) -> dict[End, End
             fits = [(other, far) for other, far in by_index.get(port.link.peer, ())
                     if far.link.kind == "veth" and far.link.peer == port.link.ifindex
                     and (other.place != tap.place) == (port.peer_nsid >= 0)]
-            if len(fits) > 1 and port.peer_nsid >= 0:
+            if len(fits) > sure and port.peer_nsid >= 0:
                 if tap.place not in numbers:
                     numbers[tap.place] = survey.names_of(fds[tap.place], {
                         other: fd for other, fd in fds.items() if other != tap.place})

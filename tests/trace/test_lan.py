@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from ipaddress import ip_interface
 
+import pytest
+
+from netlab.kernel import netns
+from netlab.trace import look
 from netlab.trace.branch import Question
 from netlab.trace.lan import joined
+from netlab.trace.listen import Tap
 from netlab.trace.predict import predict
 from netlab.trace.routing import Route
-from netlab.trace.world import Link, Space, World
+from netlab.trace.world import End, Link, Space, World
 
 
 def node(name: str, *cidrs: str) -> Space:
@@ -40,3 +47,28 @@ def test_the_second_family_reaches_the_other_node() -> None:
     for address in ("172.18.0.3", "fc00:18::3"):
         found = predict(world, Question("node/a", address, 80, "tcp"))
         assert {hop.place for branch in found.branches for hop in branch.hops} >= {"node/a", "node/b"}
+
+
+@pytest.mark.root
+def test_a_cable_of_the_same_indices_in_another_node_is_not_its_end() -> None:
+    """Both ends name each other by index alone, and a node far away may have a cable with the same two."""
+    made = {name: netns.new_netns() for name in ("node/a", "hidden", "node/b", "pod/default/c")}
+    children = []
+    try:
+        for near, far, index, other in (("node/a", "hidden", 77, 88), ("node/b", "pod/default/c", 88, 77)):
+            with netns.inside(made[far]):
+                children.append(subprocess.Popen(["sleep", "60"]))
+            with netns.inside(made[near]):
+                subprocess.run(f"ip link add name eth0 index {index} type veth peer name far index {other} netns {children[-1].pid}; "
+                               "ip link set eth0 up", shell=True, check=True)
+        world = look.world([Tap(place, made[place]) for place in ("node/a", "node/b")], alone=False)
+        assert world.spaces["node/a"].links["eth0"].far is None
+        known = look.world([Tap(place, fd) for place, fd in made.items() if place != "hidden"], alone=False)
+        assert known.spaces["node/b"].links["eth0"].far == End("pod/default/c", "far")
+        assert known.spaces["node/a"].links["eth0"].far is None
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        for fd in made.values():
+            os.close(fd)
