@@ -102,8 +102,10 @@ class Struct:
     @cached_property
     def by_number(self) -> dict[int, Field]:
         """Return the fields that protobuf has."""
-        specs = {**self._raw["f"], **self._raw.get("b", {})}
-        return {spec["n"]: _field(name, spec) for name, spec in specs.items() if "n" in spec}
+        other = self._raw.get("b", {})
+        shared = {name: field for name, field in self.fields.items() if name not in other}
+        return {spec["n"]: shared.get(name) or _field(name, spec)
+                for name, spec in {**self._raw["f"], **other}.items() if "n" in spec}
 
     @property
     def go_name(self) -> str:

@@ -55,7 +55,7 @@ def read(path: str) -> Policy:
         UsageError: it is none; the text names the field.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"--audit-policy-file: can't read {path}: {error}") from None
     if not isinstance(found, dict) or found.get("kind") != "Policy" or not str(found.get("apiVersion")).startswith(

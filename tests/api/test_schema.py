@@ -19,6 +19,17 @@ def test_every_kind_of_the_resource_table_is_known():
     assert missing == []
 
 
+def test_a_field_is_the_same_on_the_wire_and_in_json_unless_the_wire_has_another_one():
+    pod = table().kind("v1", "Pod")
+    assert pod is not None
+    assert sorted(field.name for field in pod.by_number.values()) == ["metadata", "spec", "status"]
+    assert all(field is pod.fields[field.name] for field in pod.by_number.values())
+    spec = table().struct("io.k8s.api.core.v1.Volume")  # its source is embedded: a message there, fields of its own here
+    assert [field.name for field in spec.by_number.values() if field.inline] == ["volumeSource"]
+    amount = table().struct("io.k8s.apimachinery.pkg.api.resource.Quantity")
+    assert [field.type.code for field in amount.by_number.values()] == ["string"]
+
+
 def test_every_type_that_is_named_exists():
     for name in table().names():
         for field in table().struct(name).fields.values():
