@@ -32,6 +32,9 @@ TICK: Final = 0.05
 TOGETHER: Final = 20_000_000
 """Events are sorted once they were so old (ns) when a round of reading began: by then all sockets have told of them."""
 
+FRESH: Final = 1.0
+"""Seconds that a visit is kept for a flow that nobody knows yet: its packet's own events come by other sockets."""
+
 
 @dataclass(frozen=True)
 class Told:
@@ -210,7 +213,7 @@ class _Following:
                 except KernelError:  # the namespace is gone
                     continue
                 collector = self._collectors.setdefault(place, Collector(place))
-                collector.feed(hits, hooks)
+                collector.feed(hits, hooks, now)
                 self._flows.judge(collector.visits, now)
         heard.seen, heard.hits, heard.deaths = [e for e in heard.seen if e.at > settled], {}, []
 
@@ -232,14 +235,14 @@ class _Following:
         if due:
             awaited = self._flows.keys
             for collector in self._collectors.values():
-                collector.keep(lambda visit: visit.first.key in awaited)
+                collector.keep(lambda visit: visit.first.key in awaited or now - visit.heard < FRESH)
             for place, flows in self.ears.heard.flows.items():
                 self.ears.heard.flows[place] = flows[-1000:]
                 self._translated[place] = min(len(flows), 1000)
         elif not self._flows:
             for collector in self._collectors.values():
                 if len(collector.visits) > 1000:
-                    collector.keep(lambda visit: False)  # noqa: ARG005
+                    collector.keep(lambda visit: now - visit.heard < FRESH)
 
     def _told(self, flow: Flow, stays: Sequence[Visit]) -> Told:
         first = flow.first

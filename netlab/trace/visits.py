@@ -48,10 +48,11 @@ class Run:
 
 @dataclass
 class Visit:
-    """One packet's stay in one namespace's hooks, in order."""
+    """One packet's stay in one namespace's hooks, in order. `heard`: when its first message was read (monotonic s)."""
 
     place: str
     runs: list[Run] = field(default_factory=list)
+    heard: float = 0.0
 
     @property
     def first(self) -> Packet:
@@ -95,8 +96,8 @@ class Collector:
         self._open: dict[int, Run] = {}
         self._current: dict[Key, Visit] = {}
 
-    def feed(self, hits: Iterable[RuleHit], hooks: Mapping[tuple[str, str], str]) -> None:
-        """Take more messages, in the order of their arrival."""
+    def feed(self, hits: Iterable[RuleHit], hooks: Mapping[tuple[str, str], str], now: float = 0.0) -> None:
+        """Take more messages, in the order of their arrival; `now` (monotonic s) is when they were read."""
         legacy: list[RuleHit] = []
         for hit in hits:
             if hit.legacy:
@@ -110,7 +111,7 @@ class Collector:
                     self._open.pop(hit.visit, None)
                     continue
                 run = self._open[hit.visit] = _run(hit, packet, hooks)
-                self._begin(run)
+                self._begin(run, now)
             if hit.visit in self._open:  # else its beginning was lost
                 self._open[hit.visit].hits.append(hit)
         _merge_legacy(self.visits, legacy)
@@ -123,10 +124,10 @@ class Collector:
         if not self.visits:
             self._open.clear()
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: Run, now: float) -> None:
         key = run.packet.key
         if run.marker in ("pre0", "out0") or key not in self._current:
-            self._current[key] = Visit(self._place)
+            self._current[key] = Visit(self._place, heard=now)
             self.visits.append(self._current[key])
         self._current[key].runs.append(run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import time
 from ipaddress import ip_network
 
 import pytest
@@ -194,17 +195,24 @@ def test_a_lab_exported_and_imported_has_the_same_rules(netlab, services) -> Non
         assert (folder / "scenario.yaml").exists()
         assert "note:" in said.stderr
         for node in ("control-plane", "worker1", "worker2"):
-            for name in (lab, copy):
-                saved = subprocess.run(["ip", "netns", "exec", f"{name}-{node}", "iptables-save"], capture_output=True,
-                                       text=True, check=True).stdout
-                (netlab.home / f"{name}.txt").write_text(saved)
-            found = json.loads(netlab("rules", "diff", str(netlab.home / f"{lab}.txt"), str(netlab.home / f"{copy}.txt"),
-                                      "-o", "json").stdout)
-            services_ = {part["service"] for each in found["differences"] for part in each["services"]}
-            assert services_ <= {"kube-system/kube-dns"}, "only the lab's own DNS is elsewhere"
+            until = time.monotonic() + 20  # Pods are ready a moment before the proxies hear of it
+            while (elsewhere := differing(netlab, lab, copy, node)) - {"kube-system/kube-dns"}:
+                assert time.monotonic() < until, f"{node}: only the lab's own DNS is elsewhere, not {elsewhere}"
+                time.sleep(0.2)
         answer = json.loads(netlab("trace", "pod/client", "svc/web", "--name", copy, "-o", "json").stdout)
         assert answer["outcome"]["status"] == "connected"
         assert answer["prediction"]["status"] == "agrees"
     finally:
         netlab("down", "--name", copy)
     assert netlab.leftovers(copy) == []
+
+
+def differing(netlab, lab: str, copy: str, node: str) -> set[str]:
+    """Return the Services whose rules differ between the same node of two labs."""
+    for name in (lab, copy):
+        saved = subprocess.run(["ip", "netns", "exec", f"{name}-{node}", "iptables-save"], capture_output=True, text=True,
+                               check=True).stdout
+        (netlab.home / f"{name}.txt").write_text(saved)
+    found = json.loads(netlab("rules", "diff", str(netlab.home / f"{lab}.txt"), str(netlab.home / f"{copy}.txt"),
+                              "-o", "json").stdout)
+    return {part["service"] for each in found["differences"] for part in each["services"]}

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -18,10 +19,11 @@ import pytest
 
 from netlab.errors import UsageError
 from netlab.kernel import netns
+from netlab.kernel.taps import PacketTap
 from netlab.trace import flowtext
 from netlab.trace import follow as following
 from netlab.trace.follow import Closing, Limits, Told, follow
-from netlab.trace.listen import Tap
+from netlab.trace.listen import Ears, Source, Tap
 from netlab.trace.packet import parse
 from netlab.trace.watch import End, Watch, parse_sample, reduced
 from tests.trace.topology import Network
@@ -152,6 +154,29 @@ def test_kernel_and_we_agree_about_the_sample(network: Network) -> None:
     for flow in (*udp, *tcp):
         assert any(hop.kind == "rule" and hop.place == "node/node1" for hop in flow.trace.request)
     assert closing.sample == 4
+
+
+@pytest.mark.root
+def test_rules_read_before_their_packets_are_kept(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine one socket is read later than another."""
+    network.serve("pod/default/web-2", 8080)
+    take = Ears.take
+
+    def slow(ears: Ears, place: str, source: Source) -> bool:
+        late = isinstance(source, PacketTap) and int(time.monotonic() * 10) % 2
+        return False if late else take(ears, place, source)
+
+    def traffic() -> None:
+        for _ in range(30):
+            connect(network, "10.96.0.10", 80)
+            time.sleep(0.02)
+
+    monkeypatch.setattr(Ears, "take", slow)
+    told, closing = while_following(network, Watch(), traffic)
+    assert closing.lost == {"frames": 0, "rules": 0, "drops": 0}
+    assert len(told) == 30
+    for flow in told:
+        assert any(hop.kind == "rule" and hop.place == "node/node1" for hop in flow.trace.request)
 
 
 @pytest.mark.root
