@@ -200,7 +200,7 @@ class _Following:
 
     def _sort(self, now: float, settled: int) -> None:
         """Hand what was heard up to `settled` (ns) to the flows."""
-        heard = self.ears.heard
+        heard, begun = self.ears.heard, self._flows.begun
         for place, entries in heard.flows.items():
             self._flows.translate(entries[self._translated.get(place, 0):])
             self._translated[place] = len(entries)
@@ -212,8 +212,9 @@ class _Following:
                     hooks = self._facts.hooks(place)
                 except KernelError:  # the namespace is gone
                     continue
-                collector = self._collectors.setdefault(place, Collector(place))
-                collector.feed(hits, hooks, now)
+                self._collectors.setdefault(place, Collector(place)).feed(hits, hooks, now)
+        for place, collector in self._collectors.items():
+            if heard.hits.get(place) or self._flows.begun > begun:  # rules may be read before their flow is known
                 self._flows.judge(collector.visits, now)
         heard.seen, heard.hits, heard.deaths = [e for e in heard.seen if e.at > settled], {}, []
 
