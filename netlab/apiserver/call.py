@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Strictness = Literal["Strict", "Warn", "Ignore"]
 _VALIDATION: dict[str, Strictness] = {"": "Warn", "Ignore": "Ignore", "Warn": "Warn", "Strict": "Strict"}
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _AGENT = re.compile(r"[^/\s]+")
 
 
@@ -176,10 +177,18 @@ class Call:
         self.request.warnings += [said for said in found if said not in self.request.warnings]
         if found or mode == "Ignore":
             obj = validate.prune(obj, resource.api_version, resource.kind)
-        shape = schema.table().kind(resource.api_version, resource.kind)
-        obj = nulls.settled(obj, shape)
-        if shape is not None:
-            obj = zeros.left_out(obj, shape)
+        return self.as_written(obj)
+
+    def as_written(self, obj: Object) -> Object:
+        """Return an object as Go writes what it has decoded: without nulls, and the zeros that it leaves out."""
+        resource = self.endpoint.resource
+        if self.endpoint.custom is not None:
+            obj = {**obj, "metadata": nulls.settled(obj["metadata"], schema.table().struct(_METADATA))}
+        else:
+            shape = schema.table().kind(resource.api_version, resource.kind)
+            obj = nulls.settled(obj, shape)
+            if shape is not None:
+                obj = zeros.left_out(obj, shape)
         nulls.tidy(obj.setdefault("metadata", {}))
         return obj
 

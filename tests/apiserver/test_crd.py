@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netlab.apiserver.crd import columns, rules, structural, values
-from tests.apiserver.conftest import Client, Kubectl, Server
+from tests.apiserver.conftest import Answer, Client, Kubectl, Server
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SPEC = {"type": "object", "properties": {
@@ -161,6 +161,28 @@ def test_apply_knows_the_lists(client: Client, ns: str, widgets: str) -> None:
     assert clash.json["details"]["causes"][0]["field"] == '.spec.ports[name="a"].number'
     gone_ = client.patch(f"{path}?fieldManager=one", widget("ap"), kind="apply").json
     assert [port["name"] for port in gone_["spec"]["ports"]] == ["b"]
+
+
+def test_null_and_unknown_fields_in_an_apply(client: Client, ns: str) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "strict": {"type": "string"}, "maybe": {"type": "string", "nullable": True, "default": "d"},
+        "part": {"type": "object", "nullable": True, "required": ["x"], "properties": {"x": {"type": "string"}}}}}}}
+    crd = definition(f"nulls{ns}", version(schema=schema))
+    established(client, crd)
+    path = f"/apis/example.com/v1/namespaces/{ns}/nulls{ns}/n?fieldManager=one"
+
+    def applied(**spec: Any) -> Answer:
+        return client.patch(path, {"apiVersion": "example.com/v1", "kind": crd["spec"]["names"]["kind"], "metadata": {
+            "name": "n", "creationTimestamp": None}, "spec": spec}, kind="apply")
+
+    assert applied(part={"x": "1"}).json["spec"] == {"part": {"x": "1"}, "maybe": "d"}
+    made = applied(strict=None, maybe=None, part=None).json
+    assert made["spec"] == {"maybe": None, "part": None}
+    assert made["metadata"]["managedFields"][0]["fieldsV1"] == {"f:spec": {"f:strict": {}, "f:maybe": {}, "f:part": {}}}
+    assert applied(strict="s").json["spec"] == {"strict": "s", "maybe": "d"}
+    unknown = applied(other=1)
+    assert unknown.status == 400
+    assert ".spec.other: field not declared in schema" in unknown.json["message"]
 
 
 def test_kubectl_lives_with_it(client: Client, ns: str, widgets: str, kubectl: Kubectl) -> None:

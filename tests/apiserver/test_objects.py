@@ -130,6 +130,68 @@ def test_server_side_apply_creates_and_finds_conflicts(client: Client, ns: str) 
     assert client.patch(maps(ns, "a"), body, "apply").status == 422
 
 
+def _applied(client: Client, path: str, body: dict, manager: str = "one", force: str = "false") -> dict:
+    answer = client.patch(f"{path}?fieldManager={manager}&force={force}", body, "apply")
+    assert answer.status in (200, 201), answer.json
+    return answer.json
+
+
+def _owned(obj: dict, manager: str = "one") -> dict:
+    return next((entry["fieldsV1"] for entry in obj["metadata"]["managedFields"] if entry["manager"] == manager), {})
+
+
+def test_null_in_an_apply_is_a_value_that_is_owned(client: Client, ns: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{ns}/deployments/d"
+    pod = {"containers": [{"name": "c", "image": "i"}]}
+    body = deployment("d") | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    body["spec"] |= {"replicas": 3, "template": body["spec"]["template"] | {"spec": pod}}
+    _applied(client, path, body)
+    held = {**body, "spec": {"replicas": None}, "metadata": {"name": "d"}}
+    taken = client.patch(f"{path}?fieldManager=two", held, "apply")
+    assert taken.json["details"]["causes"][0]["field"] == ".spec.replicas"
+    forced = _applied(client, path, held, "two", "true")
+    assert forced["spec"]["replicas"] == 1, "no value: the default"
+    assert _owned(forced, "two") == {"f:spec": {"f:replicas": {}}}
+    assert "f:replicas" not in _owned(forced)["f:spec"]
+    again = _applied(client, path, held, "two")
+    assert again["metadata"]["resourceVersion"] == forced["metadata"]["resourceVersion"]
+
+
+def test_null_over_a_map_takes_away_only_what_was_ones_own(client: Client, ns: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    _applied(client, maps(ns, "a"), body | {"data": {"mine": "1"}})
+    _applied(client, maps(ns, "a"), body | {"data": {"theirs": "2"}}, "two")
+    left = _applied(client, maps(ns, "a"), body | {"data": None})
+    assert left["data"] == {"theirs": "2"}
+    assert _owned(left) == {"f:data": {}}
+    assert "data" not in _applied(client, maps(ns, "a"), body | {"data": None}, "two")
+
+
+def test_zeros_nulls_and_empty_maps_in_an_apply_are_owned_although_go_does_not_write_them(client: Client, ns: str) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {}, "creationTimestamp": None}, "spec": {
+        "hostNetwork": False, "nodeSelector": None, "containers": [
+            {"name": "c", "image": "i", "command": None, "resources": {"limits": {"cpu": "0.5"}}}]}}
+    made = _applied(client, f"/api/v1/namespaces/{ns}/pods/p", pod)
+    assert not {"hostNetwork", "nodeSelector"} & set(made["spec"])
+    assert "labels" not in made["metadata"]
+    assert made["metadata"]["creationTimestamp"]
+    owned = _owned(made)
+    assert owned["f:metadata"] == {"f:labels": {}}
+    assert {"f:hostNetwork": {}, "f:nodeSelector": {}}.items() <= owned["f:spec"].items()
+    assert owned["f:spec"]["f:containers"]['k:{"name":"c"}']["f:command"] == {}
+
+
+@pytest.mark.parametrize(("spec", "said"), [
+    ({"containers": [None]}, "associative list with keys may not have a null element"),
+    ({"containers": ["c"]}, "associative list with keys may not have non-map elements"),
+])
+def test_items_that_nobody_could_own(client: Client, ns: str, spec: dict, said: str) -> None:
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    answer = client.patch(f"/api/v1/namespaces/{ns}/pods/p?fieldManager=one", body, "apply")
+    assert answer.status == 400
+    assert f".spec.containers: element 0: {said}" in answer.json["message"]
+
+
 def test_concurrent_patches_all_land(client: Client, ns: str) -> None:
     client.post(maps(ns), config_map("a"))
 

@@ -8,13 +8,14 @@ of write who changed what. Rules: structured-merge-diff/v6/merge/update.go, apim
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from netlab.api.meta import Object
 from netlab.api.patch import fieldset, typed
 from netlab.api.patch.fieldset import Set
+from netlab.api.patch.prune import prune
 from netlab.api.patch.typed import Shape
 from netlab.errors import ApiError
 
@@ -84,7 +85,7 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, ap
     claims = managers | {me: mine}
     merged = typed.merge(before, applied, shape)
     if last is not None and last.fields:
-        pruned = _prune(merged, shape, last.fields, [owned.fields for owned in claims.values()])
+        pruned = prune(merged, shape, last.fields, [owned.fields for owned in claims.values()])
         merged = typed.merge(pruned, applied, shape)  # a map that was applied empty stays, even if it became so now
     changes = _changes(before, merged, shape, ignored)
     conflicts = {} if force else _conflicts(claims, changes, me)
@@ -204,22 +205,6 @@ def _give_way(claims: Mapping[Manager, Owned], changes: typed.Comparison, me: Ma
     gone = fieldset.union(fieldset.union(changes.added, changes.modified), changes.removed)
     return {who: owned if who == me else Owned(fieldset.difference(owned.fields, gone), owned.api_version, owned.time)
             for who, owned in claims.items()}
-
-
-def _prune(merged: Object, shape: Shape, last: Set, owned: Iterable[Set]) -> Object:
-    """Remove what the manager applied last time, and neither this time nor anyone else owns."""
-    last = typed.with_named_fields(last, shape)
-    everything = typed.with_named_fields(typed.fields(merged, shape), shape)
-    pruned: Object = typed.remove(merged, last, shape) or {}
-    claimed: Set = {}
-    for fields in owned:
-        claimed = fieldset.union(claimed, typed.with_named_fields(fields, shape))
-    kept = fieldset.union(typed.with_named_fields(typed.fields(pruned, shape), shape), claimed)
-    pruned = typed.remove(merged, fieldset.difference(everything, kept), shape) or {}
-    left = typed.with_named_fields(typed.fields(pruned, shape), shape)
-    gone = fieldset.intersection(fieldset.difference(everything, left), last)
-    result: Object = typed.remove(merged, gone, shape) or {}
-    return result
 
 
 def _last_applied_fields(live: Object, shape: Shape, api_version: str) -> Set:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from netlab.api.meta import Object
-from netlab.api.patch.fieldset import MEMBER, Set, below, is_member, spell, with_member
+from netlab.api.patch.fieldset import MEMBER, Set, spell, with_member
 from netlab.api.schema import Field, Struct, Type, table
 
 _PLAIN = re.compile(r"[-A-Za-z0-9_./]*").fullmatch  # what JSON writes as it is
@@ -56,6 +56,11 @@ class Shape:
         return name in self._declared or (self.struct is not None and name in self.struct.fields)
 
     @property
+    def closed(self) -> bool:
+        """Tell whether this is a struct that has no other fields than those declared."""
+        return self.kind == "struct" and self.item is None and (self.struct is None or self.struct.name != _ENVELOPE)
+
+    @property
     def children(self) -> Mapping[str, Shape]:
         """Return the fields' shapes that were given one by one."""
         return {name: self._children[name] for name in self._declared}
@@ -72,6 +77,8 @@ class Shape:
 
 
 _CONTAINERS = (dict, list)
+ABSENT: Any = object()
+"""What is not there, where null is a value."""
 LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
 
 
@@ -128,7 +135,7 @@ def _of_type(kind: Type) -> Shape:
     return UNTYPED if kind.code == "any" else LEAF
 
 
-def _shown(value: Any, shape: Shape) -> Kind:
+def shown(value: Any, shape: Shape) -> Kind:
     """Return as what a value of this shape is handled: what does not fit its shape is a leaf."""
     if shape.kind in {"struct", "map", "untyped"}:
         if not isinstance(value, dict):
@@ -162,19 +169,18 @@ def element(item: Any, shape: Shape) -> str:
 
 def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
     """Yield what is wrong with an object to be applied: unknown fields, items without a key, or with the same one."""
-    kind = _shown(value, shape)
+    kind = shown(value, shape)
     if kind in {"struct", "map"}:
         for name, inner in value.items():
-            if shape.struct and shape.item is None and shape.struct.name != _ENVELOPE and not shape.declares(name):
+            if shape.closed and not shape.declares(name):
                 yield f"{path}.{name}: field not declared in schema"
             yield from check(inner, shape.child(name), f"{path}.{name}")
     elif kind in {"keyed", "set"}:
         seen: set[str] = set()
         for at, item in enumerate(value):
             pe = element(item, shape)
-            if kind == "keyed" and (not isinstance(item, dict) or pe == "k:{}"):
-                yield (f"{path}: element {at}: associative list with keys has an element that omits key field "
-                       f'"{shape.keys[0]}" (and doesn\'t have default value)')
+            if problem := _unlisted(item, pe, shape):
+                yield f"{path}: element {at}: {problem}"
             elif pe in seen:
                 yield f"{path}: duplicate entries for key {spell(pe)}"
             seen.add(pe)
@@ -182,14 +188,27 @@ def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
                 yield from check(item, shape.item, f"{path}{spell(pe)}")
 
 
+def _unlisted(item: Any, pe: str, shape: Shape) -> str:
+    """Return why something can't be an item of a list whose items have owners; "" if it can."""
+    if shape.kind == "set":
+        return "associative list without keys has an element that's an explicit null" if item is None else ""
+    if not isinstance(item, dict):
+        return f"associative list with keys may not have {'a null element' if item is None else 'non-map elements'}"
+    if pe != "k:{}":
+        return ""
+    names = " ".join(f'"{name}"' for name in shape.keys)
+    return (f"associative list with keys has an element that omits all key fields [{names}] (and doesn't have default "
+            "values for any key fields)")
+
+
 def fields(value: Any, shape: Shape) -> Set:
     """Return the set of fields that a value has (TypedValue.ToFieldSet), below its own place."""
-    kind = _shown(value, shape)
+    kind = shown(value, shape)
     out: Set = {}
     if kind in {"struct", "map"}:
         for name, inner in value.items():
             child = shape.child(name)
-            if inner is None or inner == {} or _shown(inner, child) == "leaf":
+            if inner is None or inner == {} or shown(inner, child) == "leaf":
                 out[f"f:{name}"] = {}
                 continue
             children = fields(inner, child)
@@ -213,7 +232,7 @@ class Comparison:
 
 
 def compare(old: Object, new: Object, shape: Shape) -> Comparison:
-    """Return what differs between two objects; a field that is null counts as absent."""
+    """Return what differs between two objects; null is a value as any other."""
     added, removed, modified = _compare(old, new, shape)
     return Comparison(added or {}, removed or {}, modified or {})
 
@@ -223,18 +242,19 @@ _SAME: _Sides = (None, None, None)
 
 
 def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
-    kind = _shown(new if old is None else old, shape)
-    if old is None:
+    if old is ABSENT:
         return _all(new, shape), None, None
-    if kind == "leaf" or (not old and not new) or (new is not None and _shown(new, shape) != kind):
-        return (None, {}, None) if new is None else (None, None, {})
+    after = None if new is ABSENT else new
+    kind = shown(old or after, shape)
+    if kind == "leaf" or not (old or after) or (after and shown(after, shape) != kind):
+        return (None, {}, None) if new is ABSENT else (None, None, {})
     added: Set = {}
     removed: Set = {}
     modified: Set = {}
     for pe, before, after, child in _pairs(old, new, shape, kind):
         if before is after or before == after:
             continue
-        if before is None and type(after) not in _CONTAINERS:
+        if before is ABSENT and type(after) not in _CONTAINERS:
             added[pe] = {}
             continue
         more, less, other = _compare(before, after, child)
@@ -244,14 +264,14 @@ def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
             removed[pe] = less
         if other is not None:
             modified[pe] = other
-    if new is None:
+    if new is ABSENT:
         return None, with_member(removed), None
     return added or None, removed or None, modified or None
 
 
 def _all(value: Any, shape: Shape) -> Set:
     """Return the set of a value that was not there before, each part of it a member, and nulls too."""
-    kind = _shown(value, shape)
+    kind = shown(value, shape)
     if not value or kind == "leaf":
         return {}
     out: Set = {MEMBER: {}}
@@ -265,20 +285,21 @@ def _all(value: Any, shape: Shape) -> Set:
 
 
 def _pairs(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
-    """Yield (path element, before, after, shape) of what lies directly below; `new` may be None."""
+    """Yield (path element, before, after, shape) of what lies directly below; either may be null, `new` absent."""
+    there = new is not ABSENT
     if kind in {"struct", "map"}:
-        absent = shape.when_absent
-        for name in dict.fromkeys((*old, *(new or ()))):
-            before, after = old.get(name), None if new is None else new.get(name)
-            if before is None:
-                before = absent.get(name)
-            if after is None and new is not None:
-                after = absent.get(name)
+        mine, theirs, absent = old or {}, (new if there else None) or {}, shape.when_absent
+        for name in dict.fromkeys((*mine, *theirs)):
+            before, after = mine.get(name, ABSENT), theirs.get(name, ABSENT)
+            if before is ABSENT:
+                before = absent.get(name, ABSENT)
+            if after is ABSENT and there:
+                after = absent.get(name, ABSENT)
             yield f"f:{name}", before, after, shape.child(name)
     else:
-        mine, theirs = by_element(old, shape), by_element(new or (), shape)
+        mine, theirs = by_element(old or (), shape), by_element((new if there else None) or (), shape)
         for pe in dict.fromkeys((*mine, *theirs)):
-            yield pe, mine.get(pe), theirs.get(pe), shape.item or LEAF
+            yield pe, mine.get(pe, ABSENT), theirs.get(pe, ABSENT), shape.item or LEAF
 
 
 def by_element(items: Any, shape: Shape) -> dict[str, Any]:
@@ -290,24 +311,22 @@ def by_element(items: Any, shape: Shape) -> dict[str, Any]:
 
 
 def merge(old: Any, new: Any, shape: Shape) -> Any:
-    """Return the old value with the new one merged in; null in the new one removes."""
-    kind = _shown(new, shape)
-    if old is None or kind == "leaf" or _shown(old, shape) != kind:
-        return _without_nulls(new)
+    """Return the old value with the new one merged in.
+
+    Null takes the place of what is owned as a whole; of maps and lists whose parts have owners of their own it says
+    nothing of the parts.
+    """
+    if new is None:
+        return old if old and shown(old, shape) != "leaf" else None
+    kind = shown(new, shape)
+    if not old or kind == "leaf" or shown(old, shape) != kind:
+        return new
     if kind in {"struct", "map"}:
         out = dict(old)
         for name, value in new.items():
-            if value is None:
-                out.pop(name, None)
-            else:
-                out[name] = merge(out.get(name), value, shape.child(name))
+            out[name] = merge(out.get(name), value, shape.child(name))
         return out
     return _merge_lists(old, new, shape)
-
-
-def _without_nulls(value: Any) -> Any:
-    return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None} \
-        if isinstance(value, dict) else value
 
 
 def _merge_lists(old: list[Any], new: list[Any], shape: Shape) -> list[Any]:
@@ -348,43 +367,4 @@ def _merge_lists(old: list[Any], new: list[Any], shape: Shape) -> list[Any]:
             if next_shared < len(shared) and shared[next_shared] == right[to]:
                 next_shared += 1
             to += 1
-    return out
-
-
-def remove(value: Any, gone: Set, shape: Shape) -> Any:
-    """Return the value without the fields of a set; None if nothing is left of it."""
-    kind = _shown(value, shape)
-    if not gone or kind == "leaf":
-        return value
-    if kind in {"struct", "map"}:
-        out = {}
-        for name, inner in value.items():
-            kept = _rest(inner, gone.get(f"f:{name}"), shape.child(name))
-            if kept is None and shape.when_absent.get(name) == {}:
-                kept = {}  # Go can't leave it out
-            if kept is not None:
-                out[name] = kept
-        return out or None
-    items = [kept for item in value
-             if (kept := _rest(item, gone.get(element(item, shape)), shape.item or LEAF)) is not None]
-    return items or None
-
-
-def _rest(value: Any, gone: Set | None, shape: Shape) -> Any:
-    if gone is None:
-        return value
-    return None if is_member(gone) else remove(value, below(gone), shape)
-
-
-def with_named_fields(node: Mapping[str, Any], shape: Shape) -> Set:
-    """Return the set with the fields of structs that lead to a member made members too, as removing needs them."""
-    out: Set = {}
-    for pe, inner in node.items():
-        if pe.startswith("f:"):
-            child = shape.child(pe[2:])
-            children = with_named_fields(below(inner), child)
-            out[pe] = with_member(children) if shape.declares(pe[2:]) or is_member(inner) else children
-        else:
-            children = with_named_fields(below(inner), shape.item or UNTYPED)
-            out[pe] = with_member(children) if is_member(inner) else children
     return out

@@ -10,7 +10,7 @@ def root(schema: Schema) -> Shape:
     """Return the shape of a kind's objects."""
     found = shape(schema)
     if found.kind != "struct":
-        found = Shape("struct", children={})
+        found = Shape("struct", children={}, item=UNTYPED)
     return Shape("struct", children={**found.children, "metadata": METADATA, "apiVersion": LEAF, "kind": LEAF},
                  item=found.item)
 
@@ -36,7 +36,7 @@ def _object(schema: Schema) -> Shape:
         children |= {"metadata": METADATA, "apiVersion": LEAF, "kind": LEAF}
     if not children:
         return UNTYPED
-    return Shape("struct", children=children, item=UNTYPED)
+    return Shape("struct", children=children, item=UNTYPED if schema.get(PRESERVE) else None)
 
 
 def _list(schema: Schema) -> Shape:

@@ -141,14 +141,15 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         which = f"{call.namespace}/{call.name}; {resource.api_version}, Kind={resource.kind}"
         said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
         raise status.bad_request(f"failed to create typed patch object ({which}): {said}")
-    applied = call.checked(raw if raw[:1] == b"{" else b"", applied)
+    call.checked(raw if raw[:1] == b"{" else b"", copy_of(applied))  # whose nulls and zeros are its manager's, too
 
     def merged(live: Object | None) -> Object:
-        return apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
+        made = apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
                            kind=resource.kind, subresource=call.target.subresource, now=call.time())
+        return call.as_written(copy_of(made))
 
     async def change(old: Object) -> tuple[Object, bool]:
-        return copy_of(merged(old)), True
+        return merged(old), True
 
     while True:
         try:
@@ -162,7 +163,7 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         status.check_name(call.name if named else "", call.name)
         must_create(call)
         try:
-            kv, obj = await store_new(call, copy_of(merged(None)), dry_run=call.dry_run(), manage=False)
+            kv, obj = await store_new(call, merged(None), dry_run=call.dry_run(), manage=False)
         except KeyExists:
             continue  # made by somebody else since we looked: apply to that
         return render.one(call, kv, 201) if kv is not None else render.one_object(call, obj, 201)
