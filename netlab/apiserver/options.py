@@ -14,6 +14,7 @@ from netlab.errors import UsageError
 from netlab.flags import Flag
 from netlab.serving import suites
 from netlab.serving.dynamic import Files, Named
+from netlab.serving.headers import RequestHeader
 
 _IGNORED = """
 allow-privileged:bool api-audiences:list apiserver-count:int audit-log-maxage:int
@@ -116,17 +117,6 @@ class Etcd:
     ca: str
     certificate: str
     key: str
-
-
-@dataclass(frozen=True)
-class RequestHeader:
-    """How proxies tell the user: whose common names may, and in which headers."""
-
-    names: tuple[str, ...]
-    user: tuple[str, ...]
-    uid: tuple[str, ...]
-    group: tuple[str, ...]
-    extra: tuple[str, ...]
 
 
 @dataclass(frozen=True)

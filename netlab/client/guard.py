@@ -1,25 +1,32 @@
 """Who may see what on a component's own port: certificates and tokens as upstream's components take them.
 
 /healthz, /livez and /readyz are everybody's. For the rest the API server is asked whose a token is and what he may do;
-whose certificates are good is in a file, or in the ConfigMap kube-system/extension-apiserver-authentication.
+whose certificates are good, and whose word counts for somebody else's name, is in files, or in the ConfigMap
+kube-system/extension-apiserver-authentication, which is followed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import orjson
 from aiohttp import web
 
+from netlab.api.meta import Object
 from netlab.client import config
 from netlab.client.client import Client
 from netlab.client.delegation import ANONYMOUS, Asker, Rights, Tokens
+from netlab.client.doors import Doors
+from netlab.client.informer import Informer
 from netlab.errors import NetlabError, UsageError
 from netlab.flags import Flag, Flags
+from netlab.serving.headers import RequestHeader
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +40,14 @@ FLAGS: tuple[Flag, ...] = (
          "Don't look into the cluster for the authority of clients' certificates."),
     Flag("authentication-tolerate-lookup-failure", "bool", True, "Go on without it when that fails."),
     Flag("client-ca-file", help="The authority of clients' certificates."),
+    Flag("requestheader-client-ca-file", help="The authority of proxies that tell in headers who asks."),
+    Flag("requestheader-allowed-names", "list", [], "Common names that these proxies may have; none: any."),
+    Flag("requestheader-username-headers", "list", ["x-remote-user"], "Headers that name the user."),
+    Flag("requestheader-uid-headers", "list", [], "Headers that have the user's uid."),
+    Flag("requestheader-group-headers", "list", ["x-remote-group"], "Headers that name the user's groups."),
+    Flag("requestheader-extra-headers-prefix", "list", ["x-remote-extra-"], "Headers that tell more begin so."),
     *(Flag(name, ignored=True) for name in (
-        "requestheader-client-ca-file", "requestheader-allowed-names", "requestheader-extra-headers-prefix",
-        "requestheader-group-headers", "requestheader-username-headers", "authentication-token-webhook-cache-ttl",
+        "authentication-token-webhook-cache-ttl",
         "authorization-webhook-cache-authorized-ttl", "authorization-webhook-cache-unauthorized-ttl")))
 
 _SECONDS = 10.0
@@ -53,41 +65,37 @@ class Guard:
         """Read the flags.
 
         Raises:
-            UsageError: the file of the clients' authority can't be read.
+            UsageError: a file of an authority can't be read.
         """
         self._open: Sequence[str] = given["authorization-always-allow-paths"]
-        self._lookup, self._tolerant = (not given["authentication-skip-lookup"] and not given["client-ca-file"],
-                                        given["authentication-tolerate-lookup-failure"])
-        self._client = authentication
+        self._tolerant: bool = given["authentication-tolerate-lookup-failure"]
+        self._client = authentication if not given["authentication-skip-lookup"] else None
         self._tokens = Tokens(authentication, _SECONDS) if authentication is not None else None
         self._rights = Rights(authorization, _SECONDS, _SECONDS) if authorization is not None else None
-        self._context: ssl.SSLContext | None = None
-        try:
-            self._authorities = Path(given["client-ca-file"]).read_text() if given["client-ca-file"] else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"can't use the client CA {given['client-ca-file']}: {error}") from error
+        self._doors: Doors | None = None
+        self._clients, self._proxies = (_read(given[f"{kind}-ca-file"]) for kind in ("client", "requestheader-client"))
+        self._told = RequestHeader(*(tuple(given[f"requestheader-{what}"]) for what in (
+            "allowed-names", "username-headers", "uid-headers", "group-headers", "extra-headers-prefix")))
 
-    def stand(self, context: ssl.SSLContext) -> None:
-        """Ask those who come in by these TLS settings for a certificate.
+    def stand(self, doors: Doors) -> None:
+        """Ask those who come in by these doors for a certificate.
 
         Raises:
-            UsageError: the file of the clients' authority holds none.
+            UsageError: the file of an authority holds none.
         """
-        self._context = context
-        self._believe()
+        self._doors = doors
+        self._doors.believe(self._clients, self._proxies, self._told)
 
     async def look_up(self) -> None:
-        """Learn from the cluster whose certificates are good, if no flag says that.
+        """Learn from the cluster whose certificates are good, as far as no flag says that.
 
         Raises:
             NetlabError: the cluster does not tell, and that is not tolerated.
         """
-        if not self._lookup or self._client is None or self._context is None:
+        if self._client is None or self._doors is None or (self._clients and self._proxies):
             return
         try:
-            found = await self._client.get("configmaps", _LOOKUP, "kube-system")
-            self._authorities = str((found.get("data") or {}).get("client-ca-file") or "")
-            self._believe()
+            self._learn(await self._client.get("configmaps", _LOOKUP, "kube-system"))
         except NetlabError as error:
             if not self._tolerant:
                 raise
@@ -95,13 +103,43 @@ class Guard:
                         'kube-system ROLEBINDING_NAME --role=%s-reader --serviceaccount=YOUR_NS:YOUR_SA\'" err="%s"',
                         _LOOKUP, _LOOKUP, error)
 
-    def _believe(self) -> None:
-        if self._context is not None and self._authorities:
-            try:
-                self._context.load_verify_locations(cadata=self._authorities)
-            except (ssl.SSLError, ValueError) as error:
-                raise UsageError(f"the client CA can't be used: {error}") from error
-            self._context.verify_mode = ssl.CERT_OPTIONAL
+    @asynccontextmanager
+    async def informed(self) -> AsyncIterator[None]:
+        """Do as `look_up`, and so again whenever what the cluster says changes, while the body runs.
+
+        Raises:
+            NetlabError: the cluster does not tell at first, and that is not tolerated.
+        """
+        await self.look_up()
+        if self._client is None or self._doors is None or (self._clients and self._proxies):
+            yield
+            return
+        stop = asyncio.Event()
+        informer = Informer(self._client, "configmaps", "kube-system", fields=f"metadata.name={_LOOKUP}")
+        informer.add_handler(self._changed)
+        following = asyncio.ensure_future(informer.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(following, return_exceptions=True)
+
+    def _changed(self, _key: str, _old: Object | None, new: Object | None) -> None:
+        try:
+            if new is not None:
+                self._learn(new)
+        except NetlabError as error:
+            log.error('"Unable to use configmap/%s in kube-system" err="%s"', _LOOKUP, error)
+
+    def _learn(self, found: Object) -> None:
+        assert self._doors is not None
+        data: dict[str, str] = found.get("data") or {}
+        proxies, told = self._proxies, self._told
+        if not proxies:
+            proxies = data.get("requestheader-client-ca-file", "").encode()
+            told = RequestHeader(*(_names(data.get(f"requestheader-{what}", "")) for what in (
+                "allowed-names", "username-headers", "uid-headers", "group-headers", "extra-headers-prefix")))
+        self._doors.believe(self._clients or data.get("client-ca-file", "").encode(), proxies, told)
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -125,21 +163,27 @@ class Guard:
         return any(path == one or (one.endswith("*") and path.startswith(one[:-1])) for one in self._open)
 
     async def _who(self, request: web.Request) -> Asker | None:
-        """Return who asks; None when he shows a token that is not good."""
-        shown = request.transport.get_extra_info("peercert") if request.transport is not None else None
-        parts = [part for row in (shown or {}).get("subject") or () for part in row]
-        names, groups = ([value for kind, value in parts if kind == wanted]
-                         for wanted in ("commonName", "organizationName"))
-        if names and names[-1]:
-            return Asker(names[-1], (*groups, "system:authenticated"))
+        """Return who asks; None when nothing that he shows is good."""
+        complaints: list[str] = []
+        chain = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        if chain and self._doors is not None:
+            asker = self._doors.who(chain, request.headers, time.time(), complaints)
+            if asker is not None:
+                return asker
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip() or self._tokens is None:
+        if scheme.lower() == "bearer" and token.strip() and self._tokens is not None:
+            try:
+                asker = await self._tokens.whose(token.strip())
+                if asker is not None:
+                    return asker
+                complaints.append("invalid bearer token")
+            except NetlabError as error:
+                complaints.append(str(error))
+        if not complaints:
             return ANONYMOUS
-        try:
-            return await self._tokens.whose(token.strip())
-        except NetlabError as error:
-            log.error('"Unable to authenticate the request" err="%s"', error)
-            return None
+        said = complaints[0] if len(complaints) == 1 else f"[{', '.join(dict.fromkeys(complaints))}]"
+        log.error('"Unable to authenticate the request" err=%s', json.dumps(said))
+        return None
 
 
 async def guarding(stack: AsyncExitStack, given: Flags, client: Client, program: str) -> Guard:
@@ -160,6 +204,24 @@ async def guarding(stack: AsyncExitStack, given: Flags, client: Client, program:
             return None
 
     return Guard(given, await of("authentication-kubeconfig"), await of("authorization-kubeconfig"))
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes() if path else b""
+    except OSError as error:
+        raise UsageError(f"can't use the client CA {path}: {error}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the strings of a JSON list. Raises UsageError."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise UsageError(f"{text!r} is no list of names")
+    return tuple(str(one) for one in found)
 
 
 def _status(code: int, reason: str, message: str) -> web.Response:

@@ -5,15 +5,13 @@ Without certificate files it makes itself a self-signed one, as upstream's compo
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from aiohttp import web
 
+from netlab.client.doors import Doors
 from netlab.client.guard import Guard
-from netlab.client.tls import self_signed, server_context
 from netlab.errors import UsageError
 
 
@@ -49,23 +47,16 @@ async def serving(address: str, port: int, *, certificate: str = "", key: str = 
     for path in ("/healthz", "/livez", "/readyz"):
         app.router.add_get(path, health)
     app.router.add_get("/metrics", numbers)
-    try:
-        context = server_context(_read(certificate) + _read(key) if certificate else self_signed(address))
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"can't use the certificate {certificate}: {error}") from error
+    doors = Doors(certificate, key, address)
     if guard is not None:
-        guard.stand(context)
+        guard.stand(doors)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, address, port, ssl_context=context).start()
+            await web.TCPSite(runner, address, port, ssl_context=doors.for_asyncio()).start()
         except OSError as error:
             raise UsageError(f"can't listen on {address}:{port}: {error.strerror or error}") from error
         yield
     finally:
         await runner.cleanup()
-
-
-def _read(path: str) -> bytes:
-    return Path(path).read_bytes() + b"\n"

@@ -202,7 +202,7 @@ async def run(stop: asyncio.Event, given: Flags, kinds: Sequence[type[Controller
             key=given["tls-private-key-file"], metrics=lambda: _metrics(loops, elector), guard=door))
         if not await client.ready(stop):
             return
-        await door.look_up()
+        await stack.enter_async_context(door.informed())
         context = Context(client, settings)
         loops += [kind(context) for kind in kinds]
         await stack.enter_async_context(context.started())

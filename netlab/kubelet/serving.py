@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from netlab.client.delegation import Asker
+from netlab.client.doors import whose
 from netlab.errors import NetlabError
 
 if TYPE_CHECKING:
@@ -59,22 +60,16 @@ class Doors:
 
         A certificate that names nobody stands for nobody, too.
         """
-        from cryptography.x509.oid import NameOID
-
-        from netlab.serving.trust import Untrusted, identifier
+        from netlab.serving.trust import Untrusted
 
         authorities = self._now().clients
         if authorities is None:
             return None
         try:
-            authorities.verify(chain, now)
+            return whose(chain, authorities, now)
         except Untrusted as error:
-            log.error('"Unable to authenticate the request" err="verifying certificate %s failed: %s"',
-                      identifier(chain[0]), error)
+            log.error('"Unable to authenticate the request" err="%s"', error)
             return None
-        names, groups = ([str(one.value) for one in chain[0].subject.get_attributes_for_oid(oid)] for oid in (
-            NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME))
-        return Asker(names[-1], (*groups, "system:authenticated")) if names and names[-1] else None
 
     def _now(self) -> Serving:
         """Return what is made of the files as they are; at most every second they are looked at."""

@@ -88,7 +88,7 @@ async def run(stop: asyncio.Event, given: Flags, settings: Settings, where: Conf
             key=given["tls-private-key-file"], metrics=lambda: _metrics(scheduler, elector), guard=door))
         if not await client.ready(stop):
             return
-        await door.look_up()
+        await stack.enter_async_context(door.informed())
         gone = asyncio.Event()
         watching = asyncio.ensure_future(scheduler.watch(gone))
         try:

@@ -24,8 +24,12 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory):
-    with api_server(tmp_path_factory.mktemp("plane"), "--authorization-mode=RBAC") as running:
-        running.ports = {}
+    directory, proxies = tmp_path_factory.mktemp("plane"), pki.Authority("front-proxy", now=time.time())
+    (directory / "proxies.crt").write_bytes(proxies.pair.certificate)
+    with api_server(directory, "--authorization-mode=RBAC", f"--requestheader-client-ca-file={directory / 'proxies.crt'}",
+                    "--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
+                    "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-") as running:
+        running.ports, running.proxies = {}, proxies
         with_tokens = [f"--{what}-kubeconfig={running.directory / 'kubeconfig'}" for what in (
             "authentication", "authorization")]
         for program, *argv in (("kube-scheduler", *with_tokens), ("kube-controller-manager", *with_tokens, "--controllers=serviceaccount",
@@ -35,15 +39,22 @@ def plane(tmp_path_factory):
         yield running
 
 
-def get(port, path, *, token="", pem=None):
+def get(port, path, *, token="", pem=None, **headers):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if pem:
         context.load_cert_chain(pem)
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
-    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+    sent = {"Authorization": f"Bearer {token}"} if token else {}
+    connection.request("GET", path, headers=sent | {name.replace("_", "-"): text for name, text in headers.items()})
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def pem_of(authority, path, *subject):
+    made = authority.client(*subject)
+    path.write_bytes(made.certificate + made.key)
+    return path
 
 
 def until(wanted, ask, seconds=20):
@@ -103,10 +114,37 @@ def test_health_is_open_and_numbers_are_for_who_may_see_them(plane, tokens, prog
     assert get(port, "/debug", token=reader)[0] == 403
     until(200, lambda: get(port, "/metrics", pem=plane.directory / "admin.pem")[0])
     assert get(port, "/debug", pem=plane.directory / "admin.pem")[0] == 404
-    stranger = pki.Authority("kubernetes", now=time.time()).client("kubernetes-admin", "system:masters")
-    (tmp_path / "stranger.pem").write_bytes(stranger.certificate + stranger.key)
-    with pytest.raises(OSError):
-        get(port, "/metrics", pem=tmp_path / "stranger.pem")
+    stranger = pem_of(pki.Authority("kubernetes", now=time.time()), tmp_path / "stranger.pem", "kubernetes-admin", "system:masters")
+    status, body = get(port, "/metrics", pem=stranger)
+    assert (status, json.loads(body)["reason"]) == (401, "Unauthorized")
+    assert "certificate signed by unknown authority" in plane.log(program)
+    assert get(port, "/metrics", pem=stranger, token=reader)[0] == 200, "what is good counts"
+
+
+@pytest.mark.parametrize("program", ["kube-scheduler", "kube-controller-manager"])
+def test_a_proxy_tells_who_asks(plane, program, tmp_path):
+    port, proxy = plane.ports[program], pem_of(plane.proxies, tmp_path / "proxy.pem", "front-proxy-client")
+    until(200, lambda: get(port, "/metrics", pem=proxy, X_Remote_User="me", X_Remote_Group="system:masters")[0])
+    assert b'User \\"me\\" cannot get' in get(port, "/metrics", pem=proxy, X_Remote_User="me")[1]
+    assert get(port, "/metrics", pem=proxy)[0] == 401, "it is no client, and tells of nobody"
+    other = pem_of(plane.proxies, tmp_path / "other.pem", "somebody")
+    assert get(port, "/metrics", pem=other, X_Remote_User="me", X_Remote_Group="system:masters")[0] == 401
+    admin = plane.directory / "admin.pem"
+    assert get(port, "/metrics", pem=admin, X_Remote_User="nobody")[0] == 200, "his own name counts"
+
+
+def test_what_the_cluster_says_of_authorities_may_change(plane, tmp_path):
+    name, port = "extension-apiserver-authentication", plane.ports["kube-scheduler"]
+    another = pki.Authority("another", now=time.time())
+    stranger = pem_of(another, tmp_path / "stranger.pem", "x", "system:masters")
+    until(401, lambda: get(port, "/metrics", pem=stranger)[0])
+
+    async def add(pem):
+        async with cluster(plane) as c:
+            found = await c.client.get("configmaps", name, "kube-system")
+            await c.client.patch("configmaps", name, {"data": {"client-ca-file": found["data"]["client-ca-file"] + pem}}, "kube-system")
+    asyncio.run(add(another.pair.certificate.decode()))
+    until(200, lambda: get(port, "/metrics", pem=stranger)[0])
 
 
 def test_without_an_api_server_to_ask_only_masters_get_in(plane, tokens):

@@ -12,8 +12,8 @@ from netlab.apiserver.auth import certificate, proxies
 from netlab.apiserver.auth.bearers import Bearers
 from netlab.apiserver.auth.tokens import Rejected
 from netlab.apiserver.http import Request, User
-from netlab.apiserver.options import RequestHeader
 from netlab.serving.dynamic import Serving
+from netlab.serving.headers import RequestHeader
 from netlab.serving.trust import Untrusted
 
 log = logging.getLogger(__name__)
