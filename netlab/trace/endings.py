@@ -110,7 +110,7 @@ class Endings(Hooks, ABC):
         if going.role == "reset":
             return self._end(going, Outcome(
                 "refused", last.to, name, place=place, why=f"nothing listens on {last.to} at {place}",
-                fix="start the program there, or mend the Service's targetPort"))
+                fix=refusals.closed(request)))
         return self._heard(going, place)
 
     def _heard(self, going: Going, place: str) -> Branch:

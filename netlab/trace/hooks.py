@@ -101,6 +101,8 @@ class Hooks:
             going = self._late(going, space, station, hook)
             remembered = self._remembered(going, space, hook)
             if remembered is not None:
+                if hook == "OUTPUT" and _routed_anew(station, going.packet, remembered.packet):
+                    remembered = self.asked(remembered)  # nf_nat_ipv4_local_fn: an error about what was masqueraded
                 yield from self._stations(remembered, space, hook, rest)
                 return
         for each in self._outcomes(going, space, hook, station):

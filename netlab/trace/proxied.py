@@ -27,7 +27,9 @@ def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequenc
     if first is None or not request or not passages or not (relay or _led_to_a_proxy(request)):
         return None
     place = relay or request[-1].place
-    accepted = _accepted(passages, request[-1].place)
+    accepted = _accepted(first, passages, request[-1].place)
+    if accepted is None:
+        return None
     mine = {(crossing.packet.key, crossing.packet.addresses) for passage in passages for crossing in passage.crossed}
     mine.add((first.key, first.addresses))  # nat OUTPUT may have rewritten it before any interface saw it
     found: list[tuple[int, Packet]] = []
@@ -41,12 +43,25 @@ def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequenc
     return min(found, key=lambda entry: entry[0])[1] if found else None
 
 
-def _accepted(passages: Sequence[Passage], place: str) -> int:
-    """Return when the proxy had the connection: TCP's third packet, or the datagram, has come in there."""
-    wanted = 2 if passages[0].what == "SYN" else 1
-    there = [crossing.at for passage in passages if passage.direction == "request" and not passage.again
+def unserved(request: Sequence[Hop], passages: Sequence[Passage]) -> str:
+    """Return what to say of a connection that a proxy took and ended without opening one of its own."""
+    if not request or not _led_to_a_proxy(request) or not any("RST" in each.what for each in passages
+                                                              if each.direction == "reply"):
+        return ""
+    return (f"kube-proxy on {request[-1].place} took the connection and ended it: has the Service an endpoint that is "
+            "ready?")
+
+
+def _accepted(first: Packet, passages: Sequence[Passage], place: str) -> int | None:
+    """Return when the proxy had the connection: TCP's third packet, or the datagram, has come in there. None: never."""
+    requests = [passage for passage in passages if passage.direction == "request" and not passage.again]
+    there = [(crossing.at, crossing.packet) for passage in requests
              for crossing in [c for c in passage.crossed if c.place == place and c.way == "in"][:1]]
-    return there[min(wanted, len(there)) - 1] if there else passages[0].at
+    if not there:
+        return passages[0].at
+    if first.protocol != TCP:
+        return there[0][0]
+    return there[1][0] if len(there) > 1 and not there[1][1].flags & 4 else None
 
 
 def answer(came: Packet | None) -> Answer:

@@ -1,12 +1,14 @@
-"""What REJECT answers with: ICMP's type and code by the words of iptables and of nft. Pure.
+"""What REJECT answers with, ICMP's type and code by the words of iptables and of nft; and what closed ports want. Pure.
 
 Sources: iptables-extensions(8), REJECT; nft(8), REJECT STATEMENT; net/netfilter/nft_reject.c for `icmpx`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from netlab.trace.event import Hop
 
 RESET: Final = "tcp reset"
 
@@ -55,3 +57,10 @@ def error(kind: str, family: int) -> tuple[int, int]:
 def resets(kind: str) -> bool:
     """Tell whether TCP is answered with a reset."""
     return kind in ("tcp-reset", RESET)
+
+
+def closed(request: Sequence[Hop]) -> str:
+    """Return what to do about a port that nobody listens on, from the packet's way there."""
+    led = any(hop.kind == "nat" and hop.verdict == "DNAT" for hop in request)
+    other = "mend the Service's targetPort" if led else "ask the port that it listens on"
+    return f"start the program there, or {other}"

@@ -90,7 +90,8 @@ class Story:
                      tuple(passages), lost=self._heard.lost, warnings=tuple(warnings))
         second = None if last else proxied.first_packet(first, there, passages, self._heard.seen, self._stays, relay)
         if second is None:
-            return told
+            ended = "" if last else proxied.unserved(there, passages)
+            return replace(told, warnings=(*told.warnings, ended)) if ended else told
         return proxied.joined(told, self._second(request.protocol, relay or there[-1].place, second), relay)
 
     def _second(self, protocol: str, place: str, first: Packet) -> Trace:

@@ -12,6 +12,10 @@ from netlab.trace.packet import SCTP, TCP, UDP, Packet
 from netlab.trace.reasons import REASONS, Cause, Death, words
 
 _OUTSIDE: Final = ("NETFILTER_DROP", "TC_INGRESS", "TC_EGRESS")
+_SYN: Final = 2
+_ENDS: Final = 0b101
+"""FIN and RST."""
+
 _LOOK: Final = "look at what that does with such packets"
 
 
@@ -69,7 +73,8 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
     came_in = next((hop.interface for hop in reversed(here) if hop.way == "in"), "")
     if came_in == "lo":  # routed when it was sent; only a program's answer says more
         return words(death) if death is not None and death.reason in REASONS else None
-    return _unrouted(last, came_in, error, names, ask, death)
+    inside = any(hop.place.startswith(("node/", "pod/")) for hop in hops)
+    return _unrouted(last, came_in, error, names, ask, death, beyond=not inside)
 
 
 def _sent_nowhere(last: Hop) -> Cause:
@@ -96,8 +101,8 @@ def _told_by_icmp(last: Hop, error: Packet) -> Cause | None:
 
 
 def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str, str], ask: Ask,
-              death: Death | None) -> Cause | None:
-    """Return why there is no sign of a routing decision behind the last hop."""
+              death: Death | None, *, beyond: bool) -> Cause | None:
+    """Return why there is no sign of a routing decision behind the last hop; `beyond`: no node has seen the packet."""
     place, packet = last.place, last.packet
     name = names.get(packet.destination, "")
     target = packet.destination + (f" ({name})" if name else "")
@@ -112,7 +117,7 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
     off = _not_forwarding(place, came_in, six, ask) if came_in and route.kind != "local" else ""
     if off and not (six and route.words):  # a route of IPv6 refuses before forwarding is asked for
         return Cause(f"{place} does not forward: {off} is 0 there", f"sysctl -w {off}=1 there")
-    if route.words and name.startswith("svc/") and place in ("outside", "fabric"):
+    if route.words and name.startswith("svc/") and beyond:
         return Cause(f"{place} has {route.words} for {target}",
                      "beyond the nodes nobody knows a Service's addresses: use a node port, or give it a route to "
                      f"a node, as a router would: at {place}, ip route add {packet.destination} via a node's address")
@@ -155,6 +160,8 @@ def _no_such_port(packet: Packet, service: str) -> str:
     protocol = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}.get(packet.protocol, "")
     if not protocol:
         return "a Service's address exists in rules for its ports only and answers no ping: ping a Pod"
+    if protocol == "tcp" and packet.flags & _SYN and packet.flags & _ENDS:
+        return f"{packet.what} begins no connection: conntrack calls it invalid, and nat leaves such packets alone"
     return (f"has {service} the port {packet.dport}/{protocol}, and does kube-proxy run where the packet came in? "
             f"netlab rules {service} shows the ports that have rules")
 

@@ -14,6 +14,7 @@ from typing import Final
 from netlab.trace.event import Hop, Outcome
 from netlab.trace.packet import TCP, join
 from netlab.trace.reasons import NOT_A_DEATH, Cause, Death
+from netlab.trace.refusals import closed
 from netlab.trace.send import Answer
 from netlab.trace.vanish import Ask, vanished
 
@@ -96,7 +97,7 @@ def _answered(request: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, 
             return Cause(f"{who} answered with a reset: it knows no connection that such a packet belongs to",
                          "a connection begins with SYN", reason, function)
         return Cause(f"{who} answered with a reset: nothing listens on {request[-1].packet.to}",
-                     "start the program there, or mend the Service's targetPort", reason, function)
+                     closed(request), reason, function)
     if first.packet.is_icmp_error:
         fix = "nothing listens on that port there" if first.packet.what == "port unreachable" else \
             "look at the routes, rules and neighbours of that place"
@@ -173,6 +174,11 @@ def _mend(hop: Hop) -> str:
         return "its traffic policy is Local and this node has no ready Pod of it"
     if "not accepted by KUBE-FW" in hop.comment:
         return "the client is in none of the Service's loadBalancerSourceRanges"
+    if "invalid ports" in hop.comment:
+        return "a Service answers at its ports only, and to no ping: kubectl get service shows its ports"
+    if "--ctstate INVALID" in hop.rule or "ct state invalid" in hop.rule:
+        return ("conntrack knows no connection that it could belong to: a connection begins with SYN alone, and all of "
+                "its packets, both ways, must pass here")
     if hop.chain.startswith("KUBE-POD-") or "policy" in hop.comment.lower():
         return "a NetworkPolicy selects that Pod and none of its rules lets this in: kubectl describe networkpolicy"
     if hop.chain.startswith("KUBE-") or hop.table == "kube-proxy":

@@ -72,7 +72,7 @@ CASES = (
          "too long for the next link", "PKT_TOO_BIG", "MTU", "unreachable", protocol="udp", payload=b"x" * 1400),
     Case("too far", (), WEB, "node/node1", "its time to live (TTL) ran out at node/node1", "IP_INHDR", "TTL", "unreachable",
          craft=Craft(ttl=1)),
-    Case("closed port", (), ("10.244.2.3", 81), "pod/default/web-2", "answered with a reset", "NO_SOCKET", "targetPort",
+    Case("closed port", (), ("10.244.2.3", 81), "pod/default/web-2", "answered with a reset", "NO_SOCKET", "listens on",
          "refused"),
     Case("closed UDP port", (), ("10.244.2.3", 99), "pod/default/web-2", "port unreachable", "NO_SOCKET", "listens",
          "refused", protocol="udp"),

@@ -269,6 +269,18 @@ def test_a_redirect_is_no_answer(net: Network) -> None:
 
 
 @pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
+def test_an_error_about_what_was_masqueraded_here_goes_straight_back(net: Network) -> None:
+    """It is for the node's own address until nat OUTPUT remembers who asked: it never crosses lo."""
+    prepare(net, {**PLAIN, "node": "node1"})
+    net.sh("node/node1", f"{net.tool} -t nat -A POSTROUTING -o eth0 -j MASQUERADE; "
+           "sysctl -qw net.ipv4.neigh.eth0.mcast_solicit=1 net.ipv4.neigh.eth0.retrans_time_ms=100")
+    found, observed = sent(net, asked(net, Try("pod/default/client", "172.18.0.99", 80, "tcp")))
+    net.sh("node/node1", "sysctl -qw net.ipv4.neigh.eth0.mcast_solicit=3 net.ipv4.neigh.eth0.retrans_time_ms=1000")
+    assert found.status == "agrees" or observed.lost, found
+    assert observed.outcome.status == "unreachable" or observed.lost, observed.outcome
+
+
+@pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
 @pytest.mark.parametrize("kind", ["REJECT", "REJECT --reject-with tcp-reset"])
 def test_that_a_redirect_may_take_an_errors_place_is_said(net: Network, kind: str) -> None:
     tcp = "-p tcp " if "tcp" in kind else ""

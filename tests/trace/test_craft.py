@@ -101,3 +101,17 @@ def test_sctp_by_hand_needs_no_sctp_in_the_kernel(network: Network) -> None:
     result = sent(network, Craft(), "sctp", 80)
     assert result.request[0].packet.what == "INIT"
     assert result.request[-1].place == "pod/default/web-2"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("port", "craft", "fix"), [(81, None, "the port 81/tcp"), (80, Craft(flags="SF"), "SYN FIN begins no connection")])
+def test_what_no_rule_led_elsewhere_and_a_node_let_out_is_no_case_of_a_way_to_the_nodes(
+        network: Network, port: int, craft: Craft | None, fix: str) -> None:
+    network.sh("fabric", "ip address add 172.18.0.1/16 dev br0; sysctl -qw net.ipv4.ip_forward=1")
+    names = {**network.names(), "10.96.0.10": "svc/default/web"}
+    end = trace(Request(CLIENT, "10.96.0.10", port, timeout=1, craft=craft), network.taps(), names).outcome
+    assert end.place == "fabric"
+    assert end.why == "no rule had another destination for it, and fabric has no route for 10.96.0.10 (svc/default/web)"
+    assert fix in end.fix
+    end = trace(Request("fabric", "10.96.0.10", port, timeout=1, craft=craft), network.taps(), names).outcome
+    assert "no rule had" not in end.why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from importlib import resources
 
@@ -11,6 +12,7 @@ import jsonschema
 import pytest
 
 from netlab.kernel import netns
+from netlab.trace.craft import Craft
 from netlab.trace.document import as_json
 from netlab.trace.render import as_text
 from netlab.trace.run import Request, trace
@@ -30,7 +32,10 @@ def relay(network: Network, endpoint: tuple[str, int]) -> None:
     network.stops.append(listener)
 
     def serve() -> None:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:  # shut down
+            return
         with client, netns.socket_in(network.places["node/node1"]) as backend:
             if backend.connect_ex(endpoint) == 0:
                 client.recv(100)
@@ -66,6 +71,51 @@ def test_an_endpoint_that_refuses_the_proxy_is_told(network: Network) -> None:
     assert result.outcome.status == "connected"  # with the proxy
     assert result.warnings == (("the proxy's own connection: refused at pod/default/web-2: pod/default/web-2 answered with "
                                "a reset: nothing listens on 10.244.2.3:81"),)
+
+
+def test_a_connection_that_the_proxy_never_had_is_linked_to_none(network: Network) -> None:
+    """A handshake that its answer cannot end, while the node asks an endpoint for itself, as a kubelet's probe does."""
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node1", PORTALS)
+    network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
+    relay(network, ("10.244.2.3", 8080))
+    over = threading.Event()
+
+    def probe() -> None:
+        while not over.wait(0.05):
+            with netns.socket_in(network.places["node/node1"]) as sock:
+                sock.connect_ex(("10.244.2.3", 8080))
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    try:
+        made = Request("pod/default/client", "10.96.0.30", 80, timeout=1, source_address="198.51.100.9",
+                       craft=Craft())
+        result = trace(made, network.taps(), network.names())
+    finally:
+        over.set()
+        thread.join()
+    assert (result.request[-1].place, result.parts) == ("node/node1", ())
+
+
+def test_a_proxy_that_ends_the_connection_without_one_of_its_own_is_told(network: Network) -> None:
+    network.sh("node/node1", PORTALS)
+    listener = netns.socket_in(network.places["node/node1"])
+    listener.bind(("0.0.0.0", 40000))
+    listener.listen()
+    network.stops.append(listener)
+
+    def end() -> None:
+        client, _ = listener.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    network.threads.append(thread)
+    result = trace(Request("pod/default/client", "10.96.0.30", 80, payload=b"hello"), network.taps(), network.names())
+    assert result.warnings == (
+        "kube-proxy on node/node1 took the connection and ended it: has the Service an endpoint that is ready?",), result
 
 
 def test_without_a_proxy_nothing_is_linked(network: Network) -> None:
