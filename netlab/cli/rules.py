@@ -30,15 +30,27 @@ VIEWS = {
 
 
 class Views(click.Command):
-    """A command that hands over to another one when its first word names a view; a Service is `svc/NAME`."""
+    """A command that hands over to another one when its first argument names a view; a Service is `svc/NAME`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
                      **extra: object) -> click.Context:
         """Return the context of the view, or of this command."""
-        if args and args[0] in VIEWS:
-            view: click.Command = importlib.import_module(f"netlab.cli.rules_{args[0]}").command
-            return view.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        at = self._argument(args)
+        if at is not None and args[at] in VIEWS:
+            view: click.Command = importlib.import_module(f"netlab.cli.rules_{args[at]}").command
+            return view.make_context(f"{info_name} {args[at]}", [*args[:at], *args[at + 1:]], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
+
+    def _argument(self, args: Sequence[str]) -> int | None:
+        """Return where the first argument is that is neither an option nor an option's value."""
+        valued = {name for param in self.params if isinstance(param, click.Option) and not param.is_flag
+                  for name in param.opts}
+        skip = False
+        for at, word in enumerate(args):
+            if not skip and not word.startswith("-"):
+                return at
+            skip = not skip and word in valued
+        return None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, and behind them the views."""
@@ -83,8 +95,6 @@ def command(asked: Asked, service: str, table: str, chain: str, grep: str, outpu
     from netlab.errors import UsageError
     from netlab.inspect import service as services
 
-    if service in VIEWS:
-        raise UsageError(f'the view comes first: netlab rules {service} …', hint=f"a Service is svc/{service}")
     if connections and not service:
         raise UsageError("--connections wants a Service", hint="netlab rules svc/NAME --connections")
     if (service and (table or chain or grep)) or (connections and watch):

@@ -90,7 +90,7 @@ def test_a_graph_of_either_kind(netlab, lab):
 @pytest.mark.parametrize(("words", "said"), [
     (["why", "KUBE-NOTHING"], 'no node has a chain or rule "KUBE-NOTHING"'), (["graph", "svc/nothing"], "no node has rules for"),
     (["diff", "node/worker1"], "want two sides"), (["diff", "node/worker1", "/nowhere"], "cannot read /nowhere"),
-    (["--node", "worker1", "check"], "the view comes first")])
+    (["--node", "worker1", "why", "KUBE-NOTHING"], 'no node has a chain or rule "KUBE-NOTHING"')])
 def test_errors_say_what_to_do(netlab, lab, words, said: str):
     done = netlab("rules", *words, "--name", lab, check=False)
     assert done.returncode == 1
