@@ -58,7 +58,7 @@ async def run(lab: LabRecord, wish: Wish, tell: Callable[[follow.Told, dict[str,
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        known = replace(known, places=addresses_of_places(room.namespaces))
+        known = replace(known, places=addresses_of_places(room.namespaces, nodes=True))
         room.take(known)
         groups = [ends.ends(text, known) for text in wish.targets]
         near: frozenset[str] = frozenset().union(*(ends.near(text, slices) for text in wish.targets))
@@ -125,7 +125,8 @@ class _Room:
         self._leaving += [entry for entry in self.namespaces if entry not in there]
         self.namespaces = there
         if new:
-            self.take(replace(await objects(lab, self._places), places=addresses_of_places(there)))
+            known = await objects(lab, self._places)
+            self.take(replace(known, places=addresses_of_places(there, nodes=True)))
         return self.taps()
 
     def release(self, tap: Tap) -> None:

@@ -152,11 +152,11 @@ def _only_six(netns: int) -> bool:
     return bool(found) and all(":" in ip for ip in found)
 
 
-def addresses_of_places(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:
-    """Return the addresses of `outside`, which is no API object; IPv4's come first."""
+def addresses_of_places(namespaces: Sequence[Namespace], *, nodes: bool = False) -> dict[str, list[str]]:
+    """Return the addresses of `outside`, which is no API object, and of all that nodes have; IPv4's come first."""
     found: dict[str, list[str]] = {}
     for entry in namespaces:
-        if entry.place == "outside":
+        if entry.place == "outside" or (nodes and entry.place.startswith("node/")):
             with Rtnl(entry.fd) as sock:
                 for address in link.addresses(sock):
                     if not address.ip.startswith(("127.", "::1", "fe80:")):

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from netlab.errors import NetlabError
@@ -60,6 +61,8 @@ async def run(attach: Sequence[str], wish: Wish, tell: Callable[[follow.Told, di
     """
     found = await ground(attach, kubeconfig=kubeconfig, file=file)
     known = found.known()
+    own = {spot.place: spot.addresses for spot in found.spots if spot.place.startswith("node/")}
+    known = replace(known, places={**(known.places or {}), **own})
     groups = [ends.ends(text, known) for text in wish.targets]
     slices = [each for each in found.objects if each.get("kind") == "EndpointSlice"]
     near: frozenset[str] = frozenset().union(*(ends.near(text, slices) for text in wish.targets))

@@ -32,8 +32,10 @@ def ends(text: str, known: Objects, *, namespace: str = "default") -> tuple[End,
         return tuple(End(ip, port) for ip in _addresses(find(known.pods, space or namespace, short, "Pod"), text))
     if kind in ("node", "no", "nodes") and rest:
         node = find(known.nodes, "", rest, "node")
-        return tuple(End(a["address"], port) for a in node.get("status", {}).get("addresses", [])
-                     if a["type"] in ("InternalIP", "ExternalIP"))
+        told = [a["address"] for a in node.get("status", {}).get("addresses", [])
+                if a["type"] in ("InternalIP", "ExternalIP")]
+        own = (known.places or {}).get(f"node/{rest}", ())  # it talks to its Pods from its bridge's address
+        return tuple(End(ip, port) for ip in dict.fromkeys((*told, *own)))
     if name in (known.places or {}):
         return tuple(End(address, port) for address in (known.places or {})[name])
     try:

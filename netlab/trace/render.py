@@ -93,8 +93,9 @@ def _ending(trace: Trace, paint: Any) -> Iterator[str]:
         yield paint(_RED, f"{end.status}{where}: {end.why}") + told
         if end.fix:
             yield f"to mend it: {end.fix}"
+    shown = [next((each for each in trace.passages if each.direction == way), None) for way in ("request", "reply")]
     more = [passage.what + (f" {passage.payload} B" if passage.payload else "") + (" again" if passage.again else "")
-            for passage in trace.passages[2:]]
+            for passage in trace.passages if not any(passage is each for each in shown)]
     if more:
         yield paint(_DIM, f"{len(more)} more packets: " + ", ".join(more[:10]))
     if trace.lost:

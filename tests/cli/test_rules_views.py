@@ -37,7 +37,7 @@ def test_two_files_are_compared_without_a_lab(capsys, tmp_path):
 @pytest.mark.parametrize(("argv", "said"), [
     (["diff"], "want two sides"), (["diff", "--"], "either two sides, or -- and a command"),
     (["diff", "a", "b", "--", "true"], "either two sides, or -- and a command"), (["diff", "/nowhere", "/nowhere"], "cannot read /nowhere"),
-    (["-o", "json", "diff", "/nowhere", "/nowhere"], "cannot read /nowhere"), (["--table", "diff", "diff"], "want two sides"), (["diff", __file__, __file__], "is not iptables-save text")])
+    (["-o", "json", "diff", "/nowhere", "/nowhere"], "cannot read /nowhere"), (["--node", "diff", "diff"], "want two sides"), (["diff", __file__, __file__], "is not iptables-save text")])
 def test_mistakes_are_one_line(capsys, argv: list[str], said: str):
     assert run(["rules", *argv]) == 1
     assert said in capsys.readouterr().err

@@ -41,6 +41,14 @@ def test_following_a_service_until_ctrl_c(netlab, services):
     assert "netlab-trace" not in netlab("exec", "-T", "node/worker1", "--name", lab, "--", "nft", "list", "tables").stdout
 
 
+def test_a_node_is_followed_by_the_address_that_its_pods_see_as_well(netlab, services):
+    """The kubelet's probes come from its bridge."""
+    lab, _ = services
+    done = netlab("trace", "--follow", "node/worker1", "-l", "app=web", "--count", "1", "--duration", "30", "-o", "json", "--name", lab)
+    flow = next(json.loads(line) for line in done.stdout.splitlines() if "netlab.flow/" in line)
+    assert (flow["sourceName"], flow["source"].rpartition(":")[0]) == ("node/worker1", "10.244.1.1")
+
+
 def test_what_cannot_be_followed_is_said(netlab, services):
     lab, _ = services
     for words, said in ((("svc/nosuch",), "no Service nosuch"), (("-l", "no=such"), "no Pod with an address has the labels"),

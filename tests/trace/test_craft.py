@@ -10,6 +10,7 @@ import pytest
 from netlab.errors import UsageError
 from netlab.trace.craft import Craft, build, check
 from netlab.trace.packet import parse
+from netlab.trace.render import as_text
 from netlab.trace.run import Request, trace
 from tests.trace.topology import Network
 
@@ -86,6 +87,7 @@ def test_fragments_are_all_followed(network: Network) -> None:
     assert there == ["udp", "udp fragment at 512", "udp fragment at 1024"]
     ends = [passage.crossed[-1].place for passage in result.passages if passage.direction == "request"]
     assert ends[0] == "pod/default/web-2"
+    assert "\n2 more packets: udp fragment at 512, udp fragment at 1024" in as_text(result)
     assert set(ends[1:]) <= {"node/node1", "pod/default/web-2"}  # conntrack puts them together, and kernels differ in what then
 
 

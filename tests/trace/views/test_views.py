@@ -7,7 +7,9 @@ import html.parser
 import itertools
 import json
 import re
+import shutil
 import struct
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -201,6 +203,23 @@ def test_pcapng_has_an_interface_of_each_namespace_and_the_rules_as_comments() -
     assert said[0] == "packet 1, request SYN: in veth1 of node/w1"
     assert "=> DNAT 10.96.0.10:80 → 10.244.2.3:8080" in said
     assert any(line.startswith("nat PREROUTING: ") and line.endswith("# kubernetes service portals") for line in said)
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="needs tshark")
+def test_wireshark_reads_the_pcapng(tmp_path: Path) -> None:
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(bytes(render(subject(), "pcapng")))  # type: ignore[arg-type]
+
+    def fields(*names: str) -> list[list[str]]:
+        done = subprocess.run(["tshark", "-r", str(path), "-T", "fields", *(word for name in names for word in ("-e", name))],
+                              capture_output=True, text=True, check=True)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    rows = fields("frame.interface_name", "frame.comment", "_ws.malformed")
+    crossed = [event for passage in subject().trace.passages for event in passage.crossed]
+    assert sorted(row[0] for row in rows) == sorted(f"{event.place}:{event.interface}" for event in crossed)
+    assert any("DNAT" in row[1] for row in rows)
+    assert not any(row[2:3] not in ([], [""]) for row in rows)
 
 
 def test_a_trace_without_packets_has_no_pcapng() -> None:
