@@ -16,6 +16,7 @@ from netlab.apiserver.auth.impersonate import impersonated
 from netlab.apiserver.auth.refuse import attributes, refused
 from netlab.apiserver.call import Call
 from netlab.apiserver.discovery import Discovery
+from netlab.apiserver.flow.keeper import TooMany
 from netlab.apiserver.http import Reply, Request, Response, Upgrade
 from netlab.apiserver.metrics import Metrics
 from netlab.apiserver.proxy import http as http_proxy
@@ -35,6 +36,7 @@ from netlab.store import StorageFailed, StorageFull, StoreClosed
 
 log = logging.getLogger(__name__)
 
+_READING = ("GET", "HEAD")
 _METRIC_VERBS = {"create": "POST", "update": "PUT"}
 
 Verb = Callable[[Call], Awaitable[Response]]
@@ -79,12 +81,15 @@ class Dispatcher:
         response: Response | None = None
         failed: ApiError | None = None
         try:
-            response = await self._answer(request, asked)
+            response = await self._answer(request, asked, started)
             code = 101 if isinstance(response, Upgrade) else response.status
             return response
         except ApiError as error:
             code, failed = error.code, error
             raise
+        except TooMany as error:
+            code, response = 429, error.reply()
+            return response
         except RecursionError:
             code = 400
             raise status.bad_request("the body is nested too deeply") from None
@@ -95,6 +100,8 @@ class Dispatcher:
             code = 503
             raise status.unavailable(str(error)) from None
         finally:
+            if request.seat is not None and (request.gone or request.method not in _READING):
+                request.seat.leave()  # answers to reads may be large: they hold their seat until they are sent
             if self.api.audit is not None:
                 record = self._records.pop(id(request), None)
                 if record is not None:
@@ -106,7 +113,7 @@ class Dispatcher:
                 key = (verb, asked.resource.group, asked.resource.plural, asked.subresource)
                 self.metrics.count(key, code, self.api.monotonic() - started)
 
-    async def _answer(self, request: Request, asked: Target | None) -> Response:
+    async def _answer(self, request: Request, asked: Target | None, started: float) -> Response:
         try:
             request.user = await authenticate(request, self.api.ways, now=self.api.clock())
         except ApiError:
@@ -123,14 +130,18 @@ class Dispatcher:
             record.impersonated = request.user
         await authorizer.refresh(request.user)
         wanted = attributes(request, asked)
-        request.flow = self.api.flows.classify(wanted)
+        if (waits := self.api.flows.enter(request, wanted, started)) is not None:
+            await waits
         self._permit(request, wanted)
         if wanted.subresource in _STREAMING and wanted.verb == "get" \
                 and request.headers.get("Upgrade", "").lower() == "websocket":
             self._permit(request, replace(wanted, verb="create"))  # a WebSocket can only GET what others POST
         elsewhere = self.api.aggregator.find(request.path)
         if elsewhere is not None:
-            return await elsewhere.forward(request)
+            answer = await elsewhere.forward(request)
+            if request.seat is not None and not isinstance(answer, Reply):
+                request.seat.leave()
+            return answer
         if asked is not None:
             return await self._resource(request, asked)
         return await self._page(request)
@@ -212,6 +223,8 @@ class Dispatcher:
             return version.page(self._git_version)
         if first == "metrics" and request.path.strip("/") == "metrics":
             return health.metrics(self.api, self.metrics)
+        if first == "debug" and (page := self.api.flows.page(request)) is not None:
+            return page
         if first == "openapi" or request.path.startswith(("/.well-known/", "/openid/")):
             return openapi.page(self.api, request)
         found = self._discovery.page(request, address=f"{self.api.options.advertise}:{self.api.port}")

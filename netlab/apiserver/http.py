@@ -39,6 +39,13 @@ class Duplex(Protocol):
         """Stop or resume reading from the client."""
 
 
+class Held(Protocol):
+    """Something to give back, once or more often."""
+
+    def leave(self) -> None:
+        """Give it back."""
+
+
 @dataclass(slots=True)
 class Request:
     """One request. `body` reads it on demand (at most the server's limit); `path` is percent-decoded."""
@@ -60,6 +67,10 @@ class Request:
     """What the audit log is to tell of the credentials: they are looked at before the log knows of the request."""
     flow: tuple[str, str] | None = None
     """The uids of the FlowSchema that the request belongs to and of its priority level."""
+    seat: Held | None = None
+    """What the request holds of the server's seats until it is answered."""
+    gone: bool = False
+    """The client has gone away; what is begun is brought to its end."""
     object_name: str = ""
     """The name of the object that the request makes, where the path does not have it."""
 

@@ -69,7 +69,7 @@ class Metrics:
                   f"process_cpu_seconds_total {usage.ru_utime + usage.ru_stime:.2f}",
                   "# HELP process_resident_memory_bytes Resident memory size in bytes.",
                   "# TYPE process_resident_memory_bytes gauge",
-                  f"process_resident_memory_bytes {_resident()}"]
+                  f"process_resident_memory_bytes {_resident()}", *api.flows.metrics()]
         return "\n".join(lines) + "\n"
 
 

@@ -24,12 +24,12 @@ authorization-webhook-config-file cert-dir cloud-config cloud-provider contentio
 cors-allowed-origins:list
 default-not-ready-toleration-seconds:int default-unreachable-toleration-seconds:int default-watch-cache-size:int
 delete-collection-workers:int egress-selector-config-file enable-aggregator-routing:bool
-enable-garbage-collector:bool enable-priority-and-fairness:bool
+enable-garbage-collector:bool
 encryption-provider-config endpoint-reconciler-type
 event-ttl:duration external-hostname feature-gates:map goaway-chance:float
 http2-max-streams-per-connection:int identity-lease-duration-seconds:int kubelet-timeout:duration
 lease-reuse-duration-seconds:int livez-grace-period:duration log-flush-frequency:duration logging-format
-max-connection-bytes-per-sec:int max-mutating-requests-inflight:int max-requests-inflight:int
+max-connection-bytes-per-sec:int
 min-request-timeout:int oidc-ca-file oidc-client-id oidc-groups-claim oidc-issuer-url oidc-username-claim
 permit-address-sharing:bool permit-port-sharing:bool profiling:bool
 request-timeout:duration runtime-config:map service-account-extend-token-expiration:bool
@@ -81,6 +81,11 @@ FLAGS: tuple[Flag, ...] = (
          "bootstrap.kubernetes.io/token"),
     Flag("enable-admission-plugins", "list", help="admission plugins besides the default ones"),
     Flag("disable-admission-plugins", "list", help="admission plugins to leave out"),
+    Flag("max-requests-inflight", "int", 400, "with the next one, how many seats there are for requests at once; "
+         "without priority and fairness, how many may read at once"),
+    Flag("max-mutating-requests-inflight", "int", 200, "the same for requests that write"),
+    Flag("enable-priority-and-fairness", "bool", True, "let requests wait, and go on, by FlowSchemas and "
+         "PriorityLevelConfigurations"),
     Flag("audit-log-path", help="where to write the audit log; - is standard output, empty is nowhere"),
     Flag("audit-policy-file", help="the audit.k8s.io/v1 Policy of what to log; empty logs every request's metadata"),
     Flag("audit-log-maxsize", "int", 100, "megabytes after which a fresh audit log is begun; 0 never"),
@@ -160,6 +165,9 @@ class Options:
     audit_policy: str
     audit_megabytes: int
     audit_backups: int
+    reading: int
+    writing: int
+    fair: bool
     ready_file: str
     verbosity: int
 
@@ -186,6 +194,8 @@ def parse(argv: Sequence[str]) -> Options | str:
             raise UsageError(f"--{name} is required")
     if not found["client-ca-file"] and not found["service-account-key-file"]:
         raise UsageError("--client-ca-file or --service-account-key-file is required: nobody could log in")
+    _seats(found["max-requests-inflight"], found["max-mutating-requests-inflight"],
+           fair=found["enable-priority-and-fairness"])
     suites.version(found["tls-min-version"])
     suites.ciphers(found["tls-cipher-suites"])
     if found["store-synchronous"] not in ("normal", "full"):
@@ -219,8 +229,19 @@ def parse(argv: Sequence[str]) -> Options | str:
                                                                "group-headers", "extra-headers-prefix"))),
         audit_log=found["audit-log-path"], audit_policy=found["audit-policy-file"],
         audit_megabytes=found["audit-log-maxsize"], audit_backups=found["audit-log-maxbackup"],
+        reading=found["max-requests-inflight"], writing=found["max-mutating-requests-inflight"],
+        fair=found["enable-priority-and-fairness"],
         disabled_plugins=tuple(found["disable-admission-plugins"]), ready_file=found["ready-file"],
         verbosity=found["v"])
+
+
+def _seats(reading: int, writing: int, *, fair: bool) -> None:
+    for name, number in (("max-requests-inflight", reading), ("max-mutating-requests-inflight", writing)):
+        if number < 0:
+            raise UsageError(f"--{name} can not be negative value")
+    if fair and reading + writing == 0:
+        raise UsageError("invalid configuration: MaxRequestsInFlight=0 and MaxMutatingRequestsInFlight=0; they must "
+                         "add up to something positive")
 
 
 def _named(text: str) -> Named:

@@ -94,11 +94,16 @@ class Server:
             return await _send(raw, request, response)
         except ApiError as error:
             return _plain(request, error_reply(error, request))
+        except asyncio.CancelledError:
+            request.gone = True
+            raise
         except Exception as error:
             log.exception("%s %s", request.method, path)
             return _plain(request, error_reply(status.internal(f"{type(error).__name__}: {error}"), request))
         finally:
             self.in_flight -= 1
+            if request.seat is not None and not request.gone:
+                request.seat.leave()
 
 
 def _text(headers: Mapping[str, str]) -> Mapping[str, str]:

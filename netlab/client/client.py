@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from netlab.api import kinds, meta
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.client.config import Config, TokenSource
+from netlab.client.wire import lines, watchful_socket
 from netlab.errors import ApiError, NotFound, TemporaryError
 from netlab.imports import without_system_roots
 
@@ -37,6 +37,7 @@ _CONTENT_TYPES = {"merge": "application/merge-patch+json", "strategic": "applica
                   "json": "application/json-patch+json", "apply": "application/apply-patch+yaml"}
 _SECONDS = 30.0
 _QUIET_SECONDS = 100.0
+_TRIES = 11
 _SOON, _PATIENCE = 0.025, 10.0
 """Seconds between two questions whether a server is ready, for as long as one takes to start."""
 
@@ -251,7 +252,7 @@ class Client:
                 if response.status != 200:
                     raise _refusal(response.status, await response.read())
                 open_ = True
-                async for line in _lines(response.content):
+                async for line in lines(response.content):
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         raise _refusal(int(event["object"].get("code", 500)), orjson.dumps(event["object"]))
@@ -307,7 +308,7 @@ class Client:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             context = self.config.ssl_context()
-            connector = aiohttp.TCPConnector(limit=0, ssl=context or True, socket_factory=_socket)
+            connector = aiohttp.TCPConnector(limit=0, ssl=context or True, socket_factory=watchful_socket)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, read_bufsize=1 << 20)
         return self._session
 
@@ -321,12 +322,23 @@ class Client:
     def _server_name(self) -> dict[str, Any]:
         return {"server_hostname": self.config.tls_server_name} if self.config.tls_server_name else {}
 
+    async def _patiently(self, method: str, path: str, query: Mapping[str, str] | None, data: bytes,
+                         content_type: str) -> tuple[int, bytes]:
+        """Return status and body; a server that has too much to do is asked again when it says, as client-go does."""
+        for last in (*[False] * (_TRIES - 1), True):
+            async with self._slots:
+                status, headers, reply = await self.raw(method, path, query=query, body=data,
+                                                        headers={"Content-Type": content_type} if data else None)
+            later = headers.get("Retry-After", "")
+            if last or status != 429 or not later.isdecimal():
+                break
+            await asyncio.sleep(int(later))
+        return status, reply
+
     async def _json(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
                     content_type: str = "application/json") -> Object:
         data = orjson.dumps(body) if body is not None else b""
-        async with self._slots:
-            status, _, reply = await self.raw(method, path, query=query, body=data,
-                                              headers={"Content-Type": content_type} if data else None)
+        status, reply = await self._patiently(method, path, query, data, content_type)
         if status >= 300:
             raise _refusal(status, reply)
         try:
@@ -350,34 +362,6 @@ def row(resource: str | Resource) -> Resource:
         return kinds.resource(resource)
     except KeyError:
         raise NotFound(f'no resource "{resource}"') from None
-
-
-def _socket(info: tuple[Any, ...]) -> socket.socket:
-    """Make a socket that notices within half a minute that the other node is gone."""
-    family, kind, protocol = info[:3]
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-    return made
-
-
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Cut a stream into lines of any length (aiohttp's own readline has a limit)."""
-    parts: list[bytes] = []
-    async for chunk in stream.iter_any():
-        first, *others = chunk.split(b"\n")
-        parts.append(first)
-        for other in others:
-            line = b"".join(parts)
-            if line.strip():
-                yield line
-            parts = [other]
-    if b"".join(parts).strip():
-        raise aiohttp.ClientPayloadError("the stream ended in the middle of an event")
 
 
 def _refusal(status: int, body: bytes) -> ApiError:

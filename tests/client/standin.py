@@ -23,6 +23,8 @@ class StandIn:
         self.compacted = 0
         self.refuse = 0
         """Answer so many requests with 503."""
+        self.busy = 0
+        """Answer so many requests with 429, to be asked again at once."""
         self.lists = self.watches = 0
         self.seen: list[web.Request] = []
         self.bodies: list[bytes] = []
@@ -65,6 +67,9 @@ class StandIn:
         if self.refuse:
             self.refuse -= 1
             return web.Response(status=503, text="not now")
+        if self.busy:
+            self.busy -= 1
+            return web.Response(status=429, text="Too many requests, please try again later.", headers={"Retry-After": "0"})
         path, _, name = request.path.rpartition("/")
         if request.method == "GET" and request.query.get("watch"):
             return await self._watch(request)

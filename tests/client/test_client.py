@@ -59,6 +59,19 @@ def test_a_status_becomes_an_error_with_its_reason():
     asyncio.run(body())
 
 
+def test_who_is_asked_to_come_again_comes_again():
+    async def body():
+        async with standin() as (server, client):
+            await server.put("/api/v1/namespaces/ns/pods", "p")
+            server.busy = 3
+            assert (await client.get("pods", "p", "ns"))["metadata"]["name"] == "p"
+            server.busy = 99
+            with pytest.raises(ApiError) as caught:
+                await client.get("pods", "p", "ns")
+            assert (caught.value.code, server.busy) == (429, 88)
+    asyncio.run(body())
+
+
 def test_apply_creates_then_merges():
     async def body():
         async with standin() as (server, client):

@@ -1,6 +1,6 @@
-"""Priority and fairness: which FlowSchema a request belongs to, and which priority level that has.
+"""Priority and fairness: which FlowSchema a request belongs to, which priority level that has, and when it may go on.
 
-The answer names both, in headers (X-Kubernetes-Pf-…). No request waits here: one process that has
-one thread takes them one after another anyway.
+`match` finds the schema, `shares` says how many seats each level has, `level` is one with its queues, `gate` lets in,
+and `keeper` holds them to the objects that the API has of them.
 https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
 """

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 
 from netlab.api import meta
 from netlab.api.meta import Object
 from netlab.apiserver import own
 from netlab.apiserver.auth.authorize import Attributes
+from netlab.apiserver.flow import shown
+from netlab.apiserver.flow.gate import Gate, Plain, Refused
+from netlab.apiserver.flow.level import Flow, Level
 from netlab.apiserver.flow.match import counted, matches
 from netlab.apiserver.flow.objects import AUTOUPDATE, GROUP, LEVELS, MANDATORY, SCHEMAS
+from netlab.apiserver.flow.shares import limits
+from netlab.apiserver.flow.sizes import Sizes
 from netlab.apiserver.following import forever
 from netlab.apiserver.health import FLOWS, FLOWS_MADE
+from netlab.apiserver.http import Reply, Request
 from netlab.errors import ApiError
 
 if TYPE_CHECKING:
@@ -21,6 +28,23 @@ if TYPE_CHECKING:
 _SCHEMAS, _LEVELS = "flowschemas", "prioritylevelconfigurations"
 _KNOWN = 4096
 _DANGLING = "Dangling"
+_ADJUST_SECONDS = 10.0
+_WIDE = frozenset(("list", "watch"))
+_READING = frozenset(("get", "list", "head", "watch"))
+Waits = Coroutine[Any, Any, None]
+
+
+class TooMany(Exception):
+    """A request may not go on: there are too many. It may come again after some seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def reply(self) -> Reply:
+        """Return the answer."""
+        return Reply(b"Too many requests, please try again later.\n", 429, "text/plain; charset=utf-8", {
+            "Retry-After": str(self.seconds), "X-Content-Type-Options": "nosniff"})
 
 
 class Flows:
@@ -29,11 +53,71 @@ class Flows:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._objects: dict[str, dict[str, Object]] = {_SCHEMAS: {}, _LEVELS: {}}
-        self._order: list[tuple[Object, tuple[str, str]]] = []
-        self._known: dict[tuple[object, ...], tuple[str, str] | None] = {}
+        self._order: list[tuple[Object, Flow]] = []
+        self._known: dict[tuple[object, ...], Flow | None] = {}
+        self._levels: dict[str, Level] = {}
+        self._flows: dict[str, Flow] = {}
+        options = api.options
+        self._total = options.reading + options.writing
+        self._plain = None if options.fair else Plain(options.reading, options.writing)
+        self._gate = Gate(api.monotonic)
+        self._sizes = Sizes(api)
 
-    def classify(self, asked: Attributes) -> tuple[str, str] | None:
-        """Return the uids of a request's FlowSchema and of that one's level; None for one that is not counted."""
+    def enter(self, request: Request, asked: Attributes, now: float) -> Waits | None:
+        """Give a request its seat, or return what it has to wait for; `now`: when it came.
+
+        Raises:
+            TooMany: it may not even wait.
+        """
+        if self._plain is not None:
+            self._enter_plainly(self._plain, request, asked)
+            return None
+        flow = self.classify(asked)
+        if flow is None:
+            return None
+        request.flow = flow.uids
+        width = 1
+        if asked.verb in _WIDE and not asked.path:
+            width = self._sizes.width(asked, request, flow.level.widest)
+        by = flow.distinguisher
+        who = asked.user.name if by == "ByUser" else asked.namespace if by else ""
+        request.seat = self._gate.enter(flow, width, now, asked, who)
+        return None if request.seat is not None else self._wait(request, flow, width, asked, who)
+
+    async def _wait(self, request: Request, flow: Flow, width: int, asked: Attributes, who: str) -> None:
+        try:
+            seat = await self._gate.wait(flow, width, asked, who)
+        except Refused:
+            raise TooMany(flow.level.retry.refused(self._api.clock())) from None
+        if request.gone:
+            seat.leave()
+            raise TooMany(1)
+        request.seat = seat
+
+    def _enter_plainly(self, plain: Plain, request: Request, asked: Attributes) -> None:
+        if asked.verb == "watch" or not counted(asked):
+            return
+        request.seat = plain.enter(reads=asked.verb in _READING, privileged="system:masters" in asked.user.groups)
+        if request.seat is None:
+            raise TooMany(1)
+
+    def metrics(self) -> Iterator[str]:
+        """Yield what is told of all levels, in Prometheus' text form."""
+        if self._plain is None:
+            yield from shown.metrics(self._sorted(), [flow for _, flow in sorted(self._flows.items())])
+
+    def page(self, request: Request) -> Reply | None:
+        """Answer one of the pages of /debug/api_priority_and_fairness; None where there is none."""
+        if self._plain is not None or not request.path.startswith(shown.ROOT):
+            return None
+        return shown.page(request.path, self._sorted(), details=request.flag("includeRequestDetails"),
+                          since=self._api.monotonic() - self._api.clock())
+
+    def _sorted(self) -> list[Level]:
+        return [self._levels[name] for name in sorted(self._levels)]
+
+    def classify(self, asked: Attributes) -> Flow | None:
+        """Return the flow of a request; None for one that is not counted."""
         if not counted(asked):
             return None
         key = (asked.user.name, asked.user.groups, asked.verb, asked.group, asked.resource, asked.subresource,
@@ -41,7 +125,7 @@ class Flows:
         if key not in self._known:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            self._known[key] = next((uids for spec, uids in self._order if matches(spec, asked)), None)
+            self._known[key] = next((flow for spec, flow in self._order if matches(spec, asked)), None)
         return self._known[key]
 
     async def ensure(self) -> None:
@@ -88,8 +172,16 @@ class Flows:
 
     async def run(self) -> None:
         """Follow both kinds for ever."""
-        await asyncio.gather(*(forever(self._api, plural, lambda plural=plural: self._follow(plural))  # type: ignore[misc]
-                               for plural in self._objects))
+        await asyncio.gather(self._adjust(), *(
+            forever(self._api, plural, lambda plural=plural: self._follow(plural))  # type: ignore[misc]
+            for plural in self._objects))
+
+    async def _adjust(self) -> None:
+        """Now and then let levels lend each other seats, and look how large collections are."""
+        while True:
+            await asyncio.sleep(_ADJUST_SECONDS)
+            self._gate.adjust(self._sorted(), self._total)
+            await self._sizes.measure()
 
     async def _follow(self, plural: str) -> None:
         endpoint = self._api.endpoints[(GROUP, "v1", plural)]
@@ -106,12 +198,27 @@ class Flows:
                         self._objects[plural][name] = endpoint.view(event.kv)
 
     def _sort(self) -> None:
-        """Put the schemas in the order in which they are tried; one whose level is missing is passed over."""
-        levels = self._objects[_LEVELS]
+        """Take up levels and schemas, in the order in which they are tried; one without a level is passed over."""
+        specs = {name: obj["spec"] for name, obj in self._objects[_LEVELS].items()}
+        found = limits(specs, self._total)
+        self._levels = {name: self._levels.get(name) or Level(name) for name in specs}
+        for name, level in self._levels.items():
+            level.configure(specs[name], found[name])
         schemas = sorted(self._objects[_SCHEMAS].values(), key=lambda obj: (
             int(obj["spec"].get("matchingPrecedence", 0)), meta.name(obj)))
-        self._order = [(obj["spec"], (meta.uid(obj), meta.uid(levels[level_of(obj)]))) for obj in schemas
-                       if level_of(obj) in levels]
+        before, self._flows = self._flows, {}
+        self._order = []
+        for obj in schemas:
+            if level_of(obj) not in self._levels:
+                continue
+            level = self._levels[level_of(obj)]
+            uids = meta.uid(obj), meta.uid(self._objects[_LEVELS][level.name])
+            by = str((obj["spec"].get("distinguisherMethod") or {}).get("type", ""))
+            flow = before.get(meta.name(obj))
+            if flow is None or (flow.level, flow.uids, flow.distinguisher) != (level, uids, by):
+                flow = Flow(meta.name(obj), uids, level, by)
+            self._flows[flow.name] = flow
+            self._order.append((obj["spec"], flow))
         self._known.clear()
 
     async def _tell(self) -> None:

@@ -76,6 +76,8 @@ async def watch(call: Call) -> Response:
                     await _send_snapshot(call, sink, snapshot, chosen, line)
                     if initial and bookmarks:
                         await sink.write(_bookmark(call, snapshot.revision, initial_end=True))
+                if call.request.seat is not None:
+                    call.request.seat.leave()  # it was needed for what there was already
                 await _follow(call, sink, source, chosen, line, start=start, seconds=seconds, bookmarks=bookmarks)
         except ApiError as error:  # an object that can't be read: say so, and end
             await sink.write(_error_line(call, error))
