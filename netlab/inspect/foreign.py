@@ -41,6 +41,8 @@ NODE_AGENTS: Final = frozenset({"kubelet", "k3s-server", "k3s-agent", "k3s", "rk
 HINT: Final = "write auto, host, pid:1234, tree:1234 or netns:/run/netns/x, each also as NAME=…"
 _POD: Final = re.compile(r"pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?![0-9a-f])")
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,250}[A-Za-z0-9])?")
+_OTHERS: Final = 4
+"""Processes of a namespace that are asked, where the first has ended or moved by the time that it is opened."""
 _PLACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,250}")
 
 
@@ -55,7 +57,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Spot:
-    """One namespace. `path` opens it, `inode` is its identity, `pid` a process in it (0: none known).
+    """One namespace. `path` opens it, `inode` is its identity, `pid` a process in it (0: none known), `others` more.
 
     `node` is the place (`node/worker1`) of the node that a Pod is on, "" where that is not known.
     """
@@ -68,6 +70,7 @@ class Spot:
     uid: str = ""
     node: str = ""
     addresses: tuple[str, ...] = ()
+    others: tuple[int, ...] = ()
 
 
 def wish(text: str) -> Wish:
@@ -141,15 +144,23 @@ def discover(wishes: Sequence[Wish], known: Iterable[Object] = ()) -> list[Spot]
 
 
 def choose(wishes: Sequence[Wish], processes: Sequence[Process], own: int, stat: object = os.stat) -> list[Spot]:
-    """Return the namespaces that are wished for, not yet named (`place` is "" but where the user gave one)."""
+    """Return the namespaces that are wished for, not yet named (`place` is "" but where the user gave one).
+
+    Each is opened by the oldest of its processes: others may be over in a moment, as those of a probe.
+    """
     roles = classify(processes)
+    processes = sorted(processes, key=lambda process: (process.started, process.pid))
+    inside: dict[int, list[int]] = {}
+    for process in processes:
+        inside.setdefault(process.netns, []).append(process.pid)
     spots: dict[int, Spot] = {}
 
     def add(inode: int, path: str, *, pid: int = 0, name: str = "") -> None:
         role, uid = roles.get(inode, ("other", ""))
         old = spots.get(inode)
         if old is None or (name and not old.place):
-            spots[inode] = Spot(name, role, path, inode, pid, uid)
+            others = [other for other in inside.get(inode, ()) if other != pid][:_OTHERS]
+            spots[inode] = Spot(name, role, path, inode, pid, uid, others=tuple(others))
 
     by_pid = {process.pid: process for process in processes}
     for each in wishes:
@@ -165,7 +176,8 @@ def choose(wishes: Sequence[Wish], processes: Sequence[Process], own: int, stat:
         elif each.kind in ("pid", "tree"):
             if int(each.value) not in by_pid:
                 raise NotFound(f"no process {each.value} whose namespace can be seen")
-            for pid in (below(int(each.value), processes) if each.kind == "tree" else [int(each.value)]):
+            tree = set(below(int(each.value), processes)) if each.kind == "tree" else {int(each.value)}
+            for pid in [process.pid for process in processes if process.pid in tree]:
                 add(by_pid[pid].netns, f"/proc/{pid}/ns/net", pid=pid, name=each.name)
         else:
             try:
@@ -326,7 +338,7 @@ def _agent(spot: Spot, processes: Iterable[Process]) -> int:
 
 def _addresses(spot: Spot) -> tuple[str, ...]:
     try:
-        fd = netns.open_netns(spot.path)
+        fd = _open(spot)
     except NetnsGone:
         return ()
     try:
@@ -346,8 +358,22 @@ def opened(spots: Iterable[Spot]) -> Iterator[list[tuple[Spot, int]]]:
         found: list[tuple[Spot, int]] = []
         for spot in spots:
             with contextlib.suppress(NetnsGone):
-                fd = netns.open_netns(spot.path)
+                fd = _open(spot)
                 stack.callback(os.close, fd)
-                if os.fstat(fd).st_ino == spot.inode:
-                    found.append((spot, fd))
+                found.append((spot, fd))
         yield found
+
+
+def _open(spot: Spot) -> int:
+    """Return a descriptor of a namespace, by whichever of its processes is still there.
+
+    Raises:
+        NetnsGone: none is.
+    """
+    for path in (spot.path, *(f"/proc/{pid}/ns/net" for pid in spot.others)):
+        with contextlib.suppress(NetnsGone):
+            fd = netns.open_netns(path)
+            if os.fstat(fd).st_ino == spot.inode:
+                return fd
+            os.close(fd)
+    raise NetnsGone(spot.path)

@@ -13,7 +13,7 @@ class Process:
     """One process.
 
     `netns` is the inode number of its network namespace; `cgroups` the paths it is in, of all hierarchies; `name` is
-    comm, at most 15 bytes.
+    comm, at most 15 bytes; `started` is when, in clock ticks since the machine began.
     """
 
     pid: int
@@ -21,6 +21,7 @@ class Process:
     name: str
     netns: int
     cgroups: tuple[str, ...] = ()
+    started: int = 0
 
 
 def scan(proc: Path = Path("/proc")) -> tuple[list[Process], int]:
@@ -58,10 +59,11 @@ def hostname(pid: int, proc: Path = Path("/proc")) -> str:
 
 def _read(folder: Path) -> Iterator[Process]:
     head, _, rest = (folder / "stat").read_text(errors="replace").rpartition(")")
-    parent = int(rest.split()[1])
+    fields = rest.split()  # from the third on
+    parent = int(fields[1])
     if parent == 2 or folder.name == "2":  # a kernel thread
         return
     lines = (folder / "cgroup").read_text(errors="replace").splitlines()
     paths = dict.fromkeys(line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
     netns = os.stat(folder / "ns" / "net").st_ino
-    yield Process(int(folder.name), parent, head.partition("(")[2], netns, tuple(paths))
+    yield Process(int(folder.name), parent, head.partition("(")[2], netns, tuple(paths), int(fields[19]))

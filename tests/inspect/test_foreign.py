@@ -64,6 +64,36 @@ def test_a_tree_is_one_node_container_and_what_is_below() -> None:
     assert inodes(foreign.choose([foreign.wish("tree:11")], KIND, own=100)) == {110: "node", 210: "pod"}
 
 
+@pytest.mark.parametrize("wish", ["auto", "tree:60"])
+def test_a_namespace_is_opened_by_its_oldest_process(wish: str) -> None:
+    """Process ids begin anew: a probe's may be the lowest, and it is over before anybody opens anything."""
+    old = [Process(60, 1, "containerd-shim", 100), Process(900, 60, "pause", 200, (CGROUPFS,), started=5)]
+    young = [Process(61, 60, "probe", 200, (CGROUPFS,), started=9), Process(901, 60, "probe", 200, (CGROUPFS,), started=9)]
+    (spot,) = [each for each in foreign.choose([foreign.wish(wish)], [*young, *old], own=1) if each.role == "pod"]
+    assert (spot.pid, spot.path, spot.others) == (900, "/proc/900/ns/net", (61, 901))
+
+
+@pytest.mark.root
+def test_a_namespace_is_opened_by_another_process_when_the_first_has_ended_or_moved() -> None:
+    fd = netns.new_netns()
+    with netns.inside(fd), subprocess.Popen(["sleep", "60"]) as child:
+        inode = os.fstat(fd).st_ino
+        for gone in (os.getppid(), 1 << 30):  # it is elsewhere, and it is no more
+            spot = foreign.Spot("pod/a", "pod", f"/proc/{gone}/ns/net", inode, gone, others=(child.pid,))
+            with foreign.opened([spot]) as found:
+                assert [os.fstat(fd).st_ino for _, fd in found] == [inode]
+        child.kill()
+    os.close(fd)
+
+
+def test_processes_tell_when_they_began() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        found = {process.pid: process for process in procs.scan()[0]}
+        child.kill()
+    assert found[os.getpid()].started <= found[child.pid].started
+    assert found[child.pid].started > 0
+
+
 def test_without_a_kubelet_two_pods_in_one_namespace_tell_a_node() -> None:
     found = foreign.choose([foreign.wish("auto")], [Process(5, 1, "a", 9, (CGROUPFS,)), Process(6, 1, "b", 9, (SYSTEMD,))],
                            own=1)
