@@ -106,7 +106,7 @@ def _parse(text: str) -> Quantity:
     amount = Fraction(int(digits)) * (Fraction(1 << power) if shape == "BinarySI" else Fraction(10) ** power)
     amount = min(_away(amount / 10 ** len(part) / _NANO) * _NANO, Fraction(_MAX))
     return Quantity(-amount if sign == "-" else amount, shape,
-                    text if amount and _stays(digits, power - len(part), shape) else "")
+                    text if amount and _stays(digits, power, len(part), shape) else "")
 
 
 def _scale(suffix: str) -> tuple[int, str]:
@@ -120,10 +120,13 @@ def _scale(suffix: str) -> tuple[int, str]:
     raise ValueError(_SUFFIX_ERROR)
 
 
-def _stays(digits: str, scale: int, shape: str) -> bool:
-    """Tell whether upstream keeps the text as it is: its fast path does, where there is nothing to shorten."""
-    return (shape != "BinarySI" and len(digits) <= 18 and scale >= -9 and scale % 3 == 0
-            and not digits.endswith("000") and digits[0] != "0")
+def _stays(digits: str, power: int, places: int, shape: str) -> bool:
+    """Tell whether upstream keeps the text as it is ("05Ki" too): its fast path does, if there is nothing to shorten."""
+    if shape == "BinarySI":
+        room = 15 - len(digits) - power * 3 // 10 - 1
+        return not places and room >= 0 and power % 10 == 0 and int(digits) % 8 != 0
+    scale = power - places
+    return len(digits) <= 18 and scale >= -9 and scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
 
 
 def canonical(text: str | float) -> str:

@@ -18,7 +18,8 @@ POD = json.dumps({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x"}, 
 TEXTS = ["100m", "1.5Gi", "0.5Gi", "0.5Ki", "1Ki", "1023", "1024", "1000", "1024Ki", "1500Ki", "1e3", "1E3", "12e6", "1e-3", "15e-4",
          "1.0", "0.1", "500Mi", "12345678", "1500m", "1000m", "1.2G", "1E", "1Ei", "2.5Ki", "0.3Ki", "1.1Ki", "1000k", ".5", "5.", "+3",
          "0", "0.0", "00012", "1n", "0.5n", "1u", "1001u", "999999999n", "1000000000n", "0.000000001", "0.0000000001", "1k", "3P",
-         "9223372036854775807", "0.9Mi", "100000Ki", "7.5M", "1.25e2", "1e0", "1e1", "2e18", "0e5", "1023Mi", "0.001Gi", "1.999999999"]
+         "9223372036854775807", "0.9Mi", "100000Ki", "7.5M", "1.25e2", "1e0", "1e1", "2e18", "0e5", "1023Mi", "0.001Gi", "1.999999999",
+         "05Ki", "+5Ki", "08Ki", "005Mi", "+3Gi", "05.0Ki", "9Ti", "07Pi", "03Ei", "0123456789Ki", "01234567Gi", "+8Mi", "-05Ki", "0500m"]
 
 
 def read_by_kubectl(texts: list[str]) -> dict[str, str]:
@@ -46,7 +47,7 @@ def test_random_texts_come_out_as_kubectl_writes_them(seed):
     dice = random.Random(seed)
     texts = [f"{dice.randrange(5000)}{dice.choice(['', '.5', '.25', '.1', '.001', '.999', '.123456789'])}"
              f"{dice.choice(['', 'n', 'u', 'm', 'k', 'M', 'G', 'Ki', 'Mi', 'Gi', 'e1', 'e2', 'e3', 'E4', 'e-2', 'e-6'])}"
-             for _ in range(150)] + [f"{dice.choice(['', '+', '-', '0', '00'])}{dice.randrange(3000)}{dice.choice(['', '.1', '.125'])}"
+             for _ in range(150)] + [f"{dice.choice(['', '+', '-', '0', '00'])}{dice.randrange(3000)}{dice.choice(['', '.1', '.125', 'Ki', 'Gi', 'Pi'])}"
                                      for _ in range(50)]
     assert {text: quantity.canonical(text) for text in texts} == read_by_kubectl(texts)
 

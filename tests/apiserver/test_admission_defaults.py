@@ -206,3 +206,26 @@ def test_what_is_off_does_nothing(bare: Server) -> None:
                           "provisioner": "a.b/c"})
     assert "storageClassName" not in client.post(core("default", "persistentvolumeclaims"), claim("c")).json["spec"]
     assert client.post(core("default", "pods"), pod("p", runtimeClassName="ghost", overhead={"cpu": "1"})).status == 201
+
+
+def test_a_pod_grows_only_where_its_node_can_do_that(client: Client, ns: str) -> None:
+    node = f"n-{ns}"
+    client.post("/api/v1/nodes", {"metadata": {"name": node}})
+
+    def grow(name: str, cpu: str, memory: str = "10Mi") -> str:
+        amounts = {"cpu": cpu, "memory": memory}
+        answer = client.patch(core(ns, "pods", name) + "/resize", {"spec": {"containers": [
+            {"name": "c", "resources": {"requests": amounts, "limits": amounts}}]}}, "strategic")
+        return answer.json["message"] if answer.status != 200 else ""
+
+    amounts = {"cpu": "1", "memory": "10Mi"}
+    for name, where in (("bound", {"nodeName": node}), ("free", {})):
+        sized = [{"name": "c", "image": "i", "resources": {"requests": amounts, "limits": amounts}}]
+        made = client.post(core(ns, "pods"), pod(name, containers=sized, **where))
+        assert made.json["status"]["qosClass"] == "Guaranteed", made.json
+    assert grow("bound", "2") == (f'pods "bound" is forbidden: pod update requires features GuaranteedQoSPodCPUResize which are '
+                                  f'not available on node "{node}"')
+    assert grow("bound", "1", "20Mi") == ""
+    assert grow("free", "2") == ""
+    client.patch(f"/api/v1/nodes/{node}/status", {"status": {"declaredFeatures": ["GuaranteedQoSPodCPUResize"]}})
+    assert grow("bound", "2") == ""

@@ -1,8 +1,12 @@
-"""TaintNodesByCondition, PodTopologyLabels: what a new node is taken for, and what a Pod is told of its own."""
+"""What a new node is taken for, what a Pod is told of its own, and what may be asked of that."""
 
 from __future__ import annotations
 
-from netlab.api import placement
+from collections.abc import Iterator
+
+from netlab.api import meta, placement, quantity
+from netlab.api.meta import Object
+from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt, Step
 
 _TOPOLOGY = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
@@ -48,3 +52,42 @@ class PodTopologyLabels(Step):
         if wanted:
             metadata = obj.setdefault("metadata", {})
             metadata["labels"] = wanted | (metadata.get("labels") or {})
+
+
+class NodeDeclaredFeatureValidator(Step):
+    """Upstream's plugin of the same name: a Pod may not be changed into what its node has not declared that it can."""
+
+    name = "NodeDeclaredFeatureValidator"
+
+    async def validate(self, attempt: Attempt) -> None:
+        """Refuse such a change."""
+        if attempt.resource.group_resource != "pods" or attempt.operation != "UPDATE" \
+                or attempt.subresource not in ("", "resize") or attempt.old is None:
+            return
+        node = attempt.obj["spec"].get("nodeName")
+        if not node or attempt.obj["metadata"].get("generation") == attempt.old["metadata"].get("generation"):
+            return
+        wanted = sorted(_features(attempt.old, attempt.obj))
+        if not wanted:
+            return
+        found = await attempt.call.api.lookup("nodes", "", node)
+        if found is None:
+            raise status.forbidden(attempt.resource, attempt.name, f'node "{node}" not found')
+        declared = (found.get("status") or {}).get("declaredFeatures") or ()
+        if missing := [name for name in wanted if name not in declared]:
+            raise status.forbidden(attempt.resource, attempt.name, f"pod update requires features {', '.join(missing)} "
+                                   f'which are not available on node "{meta.name(found)}"')
+
+
+def _features(old: Object, new: Object) -> Iterator[str]:
+    """Yield what a node must be able to do for a change (k8s.io/component-helpers/nodedeclaredfeatures)."""
+    before, after = old["spec"], new["spec"]
+    if before.get("resources") != after.get("resources"):
+        yield "InPlacePodLevelResourcesVerticalScaling"
+    if (old.get("status") or {}).get("qosClass") == "Guaranteed" and any(
+            _cpu(mine) != _cpu(other) for mine, other in zip(before["containers"], after["containers"], strict=False)):
+        yield "GuaranteedQoSPodCPUResize"
+
+
+def _cpu(container: Object) -> object:
+    return quantity.parse(((container.get("resources") or {}).get("requests") or {}).get("cpu", "0"))

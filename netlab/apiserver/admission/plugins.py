@@ -16,7 +16,11 @@ from netlab.apiserver.admission.default_classes import DefaultIngressClass, Defa
 from netlab.apiserver.admission.in_use import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from netlab.apiserver.admission.limit_ranger import LimitRanger
 from netlab.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-from netlab.apiserver.admission.node_facts import PodTopologyLabels, TaintNodesByCondition
+from netlab.apiserver.admission.node_facts import (
+    NodeDeclaredFeatureValidator,
+    PodTopologyLabels,
+    TaintNodesByCondition,
+)
 from netlab.apiserver.admission.node_restriction import NodeRestriction
 from netlab.apiserver.admission.pod_security import PodSecurity
 from netlab.apiserver.admission.policies import MutatingPolicies, ValidatingPolicies
@@ -32,14 +36,15 @@ ORDER: tuple[Callable[[], Step], ...] = (
     NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, TaintNodesByCondition, AlwaysPullImages,
     PodSecurity, Priority, DefaultTolerationSeconds, ExtendedResourceToleration, DefaultStorageClass,
     StorageObjectInUseProtection, PersistentVolumeClaimResize, RuntimeClass, CertificateApproval, CertificateSigning,
-    CertificateSubjectRestriction, DefaultIngressClass, DenyServiceExternalIPs, PodTopologyLabels, MutatingPolicies,
-    MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks, ResourceQuota)
+    CertificateSubjectRestriction, DefaultIngressClass, DenyServiceExternalIPs, PodTopologyLabels,
+    NodeDeclaredFeatureValidator, MutatingPolicies, MutatingWebhooks, ValidatingPolicies, ValidatingWebhooks,
+    ResourceQuota)
 _OFF = frozenset((NodeRestriction.name, AlwaysPullImages.name, ExtendedResourceToleration.name,
                   DenyServiceExternalIPs.name))
 """Those that are on only when --enable-admission-plugins names them."""
 _UPSTREAMS = frozenset((
     "AlwaysAdmit", "AlwaysDeny", "ClusterTrustBundleAttest", "EventRateLimit", "ImagePolicyWebhook",
-    "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+    "LimitPodHardAntiAffinityTopology", "NamespaceAutoProvision", "NamespaceExists",
     "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction"))
 """Upstream's that this server does not have: they may be named, and do nothing."""
 
