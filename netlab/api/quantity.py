@@ -121,7 +121,7 @@ def _scale(suffix: str) -> tuple[int, str]:
 
 
 def _stays(digits: str, power: int, places: int, shape: str) -> bool:
-    """Tell whether upstream keeps the text as it is ("05Ki" too): its fast path does, if there is nothing to shorten."""
+    """Tell whether upstream keeps a text as it is, "05Ki" too: its fast path does, if there is nothing to shorten."""
     if shape == "BinarySI":
         room = 15 - len(digits) - power * 3 // 10 - 1
         return not places and room >= 0 and power % 10 == 0 and int(digits) % 8 != 0
