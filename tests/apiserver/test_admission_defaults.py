@@ -44,8 +44,8 @@ def test_the_order_is_upstreams() -> None:
         "AlwaysPullImages", "PodSecurity", "Priority", "DefaultTolerationSeconds", "ExtendedResourceToleration",
         "DefaultStorageClass", "StorageObjectInUseProtection", "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval",
         "CertificateSigning", "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
-        "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
-        "ResourceQuota"]
+        "NodeDeclaredFeatureValidator", "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionWebhook", "ResourceQuota"]
     assert {step.name for step in plugins.chain().steps} == set(names) - {
         "NodeRestriction", "AlwaysPullImages", "ExtendedResourceToleration", "DenyServiceExternalIPs"}
 
