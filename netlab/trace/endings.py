@@ -170,6 +170,10 @@ class Endings(Hooks, ABC):
     def nobody(self, going: Going, space: Space, interface: str, next_hop: str) -> Iterator[Branch]:
         why = f"{space.place} asks on {interface} who has {next_hop}, and {NOBODY}"
         fix = f"no interface behind {interface} has {next_hop}: is the Pod gone, or the node down?"
+        if self._world.severed(space.place, interface, next_hop):
+            doubt = (f"{space.place}: a link on the way to {next_hop} is down, and a neighbour that was known before "
+                     "is not asked for anew at once")
+            going = replace(going, certain=False, doubts=tuple(dict.fromkeys((*going.doubts, doubt))))
         own = going.packet.iif in ("", "lo")
         bridged = going.packet.iif == interface and space.links[interface].kind == "bridge"
         link = space.links[interface]

@@ -173,7 +173,7 @@ class _Predictor(Endings):
                                                  sport=packet.sport, dport=packet.dport))
             if home is None or home.kind != "unicast" or (link.rp_filter == 1 and interface not in home.interfaces):
                 yield self.die(going, place, f"{place} drops it by its reverse path filter: {packet.src} is not behind "
-                                f"{interface}", "timeout", f"sysctl net.ipv4.conf.{interface}.rp_filter=0 or 2")
+                                f"{interface}", "timeout", f"sysctl net.ipv4.conf.{interface}.rp_filter=2")
                 return
         if route is not None and route.kind == "local":
             going = self.add(going, place, "route", "for this host itself")

@@ -50,7 +50,7 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
                   "start the program, or mend the port (a Service's targetPort)"),
     "NETFILTER_DROP": ("a netfilter rule dropped it", "netlab rules shows the rules there"),
     "IP_RPFILTER": ("the reverse path filter dropped it: the route back to its source leads out of another interface",
-                    "mend the route to the source, or set net.ipv4.conf.all.rp_filter to 0 or 2 (loose) there"),
+                    "mend the route to the source, or set net.ipv4.conf.all.rp_filter to 2 (loose) there"),
     "IP_INNOROUTES": ("it has no route for it", "ip route get shows what it knows; add the route"),
     "IP_OUTNOROUTES": ("it has no route for it", "ip route get shows what it knows; add the route"),
     "IP_INADDRERRORS": ("its destination is none of its own, and it does not forward", "net.ipv4.ip_forward there"),

@@ -65,7 +65,7 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
     if last.kind == "iface" and last.way == "out":
         return words(death) if death is not None and death.reason in REASONS else \
             Cause(f"it left {last.place} by {last.interface}, and no namespace saw it again",
-                  f"look at the other end of {last.interface}, at routes and neighbours")
+                  _look_for(hops, here, names))
     if error is not None and (told := _told_by_icmp(last, error)) is not None:
         return told
     if routed is not None:
@@ -75,6 +75,19 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
         return words(death) if death is not None and death.reason in REASONS else None
     inside = any(hop.place.startswith(("node/", "pod/")) for hop in hops)
     return _unrouted(last, came_in, error, names, ask, death, beyond=not inside)
+
+
+def _look_for(hops: Sequence[Hop], here: Sequence[Hop], names: Mapping[str, str]) -> str:
+    """Return where to look for a packet that left a place and came nowhere."""
+    last = hops[-1]
+    routed = next((hop for hop in reversed(hops) if hop.kind == "route"), None)
+    if not any(hop.way == "in" for hop in here) or routed in here:
+        return f"look at the other end of {last.interface}, at routes and neighbours"
+    next_hop = (routed.route.gateway if routed is not None and routed.route is not None else "") or \
+        last.packet.destination
+    name = names.get(next_hop, "")
+    whose = f"{next_hop} ({name})" if name else next_hop
+    return f"a bridge passed it on: is the link of {whose} up? Without a port for it a bridge sends to all others"
 
 
 def _sent_nowhere(last: Hop) -> Cause:
@@ -108,7 +121,9 @@ def _unrouted(last: Hop, came_in: str, error: Packet | None, names: Mapping[str,
     target = packet.destination + (f" ({name})" if name else "")
     if (death is not None and death.reason == "IP_RPFILTER") or ask.counted(place, "TcpExtIPReversePathFilter"):
         return Cause(f"{place} dropped it by its reverse path filter: its route back to {packet.source} leads out of "
-                     f"another interface than {came_in}", REASONS["IP_RPFILTER"][1], "IP_RPFILTER")
+                     f"another interface than {came_in}",
+                     "mend the route to the source, or be content with any: sysctl -w "
+                     f"net.ipv4.conf.{came_in}.rp_filter=2 there", "IP_RPFILTER")
     if death is not None and death.reason in REASONS and death.reason not in (
             "IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "NEIGH_FAILED", *_OUTSIDE):
         return words(death)

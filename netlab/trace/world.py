@@ -253,18 +253,30 @@ class World:
     names: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def way(self, place: str, interface: str, address: str, seen: frozenset[End] = frozenset()) -> bool:
-        """Tell whether a frame for the owner of `address` finds it when it leaves by this interface."""
-        end = self.spaces[place].links[interface].far
-        if end is None or end in seen or end.place not in self.spaces:
+    def way(self, place: str, interface: str, address: str, seen: frozenset[End] = frozenset(), *,
+            whole: bool = False) -> bool:
+        """Tell whether a frame for the owner of `address` finds it when it leaves by this interface.
+
+        `whole`: as if no link were down.
+        """
+        mine = self.spaces[place].links[interface]
+        end = mine.far
+        if end is None or end in seen or end.place not in self.spaces or not (mine.up or whole):
             return False
         space = self.spaces[end.place]
         link = space.links.get(end.interface)
-        if link is None or not link.up:
+        if link is None or not (link.up or whole):
             return False
         if not link.master:
             return address in space.owned
         if address in space.owned:
             return True
-        return any(self.way(end.place, port.name, address, seen | {end})
+        return any(self.way(end.place, port.name, address, seen | {end}, whole=whole)
                    for port in space.ports(link.master) if port.name != end.interface)
+
+    def severed(self, place: str, interface: str, address: str) -> bool:
+        """Tell whether the owner of `address` would be found by this interface, or bridge, if no link were down."""
+        space = self.spaces[place]
+        bridged = space.links[interface].kind == "bridge"
+        return any(self.way(place, each.name, address, whole=True)
+                   for each in (space.ports(interface) if bridged else [space.links[interface]]))

@@ -268,6 +268,22 @@ def test_a_redirect_is_no_answer(net: Network) -> None:
     assert (observed.reply, observed.outcome.why) == ((), "node/node2 asked on eth0 who has 172.18.0.99, and nobody answered")
 
 
+@pytest.mark.parametrize("net", ["iptables-nft", "ip6tables-nft"], indirect=True)
+def test_whether_a_neighbour_behind_a_link_that_is_down_is_known_is_a_doubt(net: Network) -> None:
+    prepare(net, PLAIN)
+    wish = Try("pod/default/client", "10.244.2.3", 8080, "tcp")
+    assert sent(net, asked(net, wish))[1].outcome.status == "connected"
+    net.sh("fabric", "ip link set node2 down")
+    try:
+        found, observed = sent(net, asked(net, wish))
+    finally:
+        net.sh("fabric", "ip link set node2 up")
+        again = [sent(net, asked(net, wish))[1].outcome.status for _ in range(2)]
+    assert found.status == "unsure" or observed.lost, found
+    assert "172.18.0.3 is down" in found.words or "fd00:18::3 is down" in found.words, found
+    assert again[-1] == "connected"
+
+
 @pytest.mark.parametrize("net", ["iptables-nft", "iptables-legacy"], indirect=True)
 def test_an_error_about_what_was_masqueraded_here_goes_straight_back(net: Network) -> None:
     """It is for the node's own address until nat OUTPUT remembers who asked: it never crosses lo."""
