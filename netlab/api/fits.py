@@ -31,7 +31,7 @@ def of_struct(shape: Struct) -> Test:
                 field = shape.fields.get(name)
                 if field is None:  # not kept: the names of unknown fields are without end
                     return False
-                test = tests[name] = str if field.type.code == "string" else _of_type(field.type)
+                test = tests[name] = str if field.type.code == "string" else of_type(field.type)
             if test is str:
                 if type(inner) is not str and inner is not None:
                     return False
@@ -43,15 +43,15 @@ def of_struct(shape: Struct) -> Test:
 
 
 @cache
-def _of_type(kind: Type) -> Test | None:
+def of_type(kind: Type) -> Test | None:
     """Return the test of a type; None if anything fits."""
     shape = struct_of(kind)
     if shape is not None:
         return of_struct(shape)
     if kind.code == "list" and kind.item is not None:
-        return _list(_of_type(kind.item))
+        return _list(of_type(kind.item))
     if kind.code == "map" and kind.item is not None:
-        return _map(_of_type(kind.item))
+        return _map(of_type(kind.item))
     complaint = scalars.COMPLAINTS.get(kind.code)
     if complaint is not None:
         return _quiet(complaint)

@@ -15,6 +15,7 @@ _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
 _NANO = Fraction(1, 10 ** 9)
 _MAX = (1 << 63) - 1
 _LONGEST = 256  # characters; upstream has no limit, but nothing that it keeps needs more than 40
+_USUAL = 32
 _FORMAT_ERROR = ("quantities must match the regular expression "
                  "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
 _SUFFIX_ERROR = "unable to parse quantity's suffix"
@@ -131,6 +132,11 @@ def _stays(digits: str, power: int, places: int, shape: str) -> bool:
 
 def canonical(text: str | float) -> str:
     """Return the text that the API server keeps for a text. Raises ValueError."""
+    return _canonical(text) if type(text) is str and len(text) <= _USUAL else str(parse(text))
+
+
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> str:
     return str(parse(text))
 
 

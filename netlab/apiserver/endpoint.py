@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
@@ -96,6 +97,11 @@ class Endpoint:
         """Return an object with what Go writes of it though nobody has said it."""
         return obj if self.custom is not None else _complete(self.resource, obj)
 
+    @property
+    def nothing(self) -> Object:
+        """Return an object of which nothing was said, complete; never change it."""
+        return {} if self.custom is not None else _nothing(self.resource)
+
     async def stored(self, obj: Object) -> bytes:
         """Return what is stored of an object, also where that has to be asked of a webhook.
 
@@ -115,6 +121,11 @@ class Endpoint:
 def _complete(resource: Resource, obj: Object) -> Object:
     shape = schema.table().kind(resource.api_version, resource.kind)
     return obj if shape is None else always.filled(obj, shape)
+
+
+@cache
+def _nothing(resource: Resource) -> Object:
+    return _complete(resource, {})
 
 
 async def converted(obj: Object, source: Endpoint, target: Endpoint) -> Object:

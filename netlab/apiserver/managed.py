@@ -14,6 +14,6 @@ def track(call: Call, old: Object | None, new: Object, *, subresource: str = "")
     one: nobody owns what Go writes of that, too.
     """
     resource = call.endpoint.resource
-    return apply.track(call.endpoint.complete({}) if old is None else old, new, manager=call.manager(),
+    return apply.track(call.endpoint.nothing if old is None else old, new, manager=call.manager(),
                        operation="Update", api_version=resource.api_version, kind=resource.kind,
                        subresource=subresource, now=call.time())

@@ -29,6 +29,7 @@ _TABLES = {("Table", "meta.k8s.io", "v1"), ("Table", "meta.k8s.io", "v1beta1")}
 _PARTIAL = {("PartialObjectMetadata", "meta.k8s.io", "v1"), ("PartialObjectMetadataList", "meta.k8s.io", "v1"),
             ("PartialObjectMetadata", "meta.k8s.io", "v1beta1"), ("PartialObjectMetadataList", "meta.k8s.io",
                                                                   "v1beta1")}
+_YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 MAX_DEPTH = 200
 _TAGS = frozenset((None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("map", "null", "seq", "str"))))
 """The types that a body may name itself; the others follow from how a value is written."""
@@ -154,10 +155,10 @@ def decode(body: bytes, headers: Mapping[str, str], *, kind: str = "") -> Object
     Raises:
         ApiError: 415 for another type; 400 for a body that is no object.
     """
-    content = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    content = _content(headers)
     if content == protobuf.CONTENT_TYPE or (not content and protobuf.is_protobuf(body)):
         return protobuf.decode(body)
-    text = content in ("application/yaml", "text/yaml", "application/x-yaml")
+    text = content in _YAML
     if not text and content not in ("", "application/json", "text/json", "*/*"):
         raise status.unsupported_media_type(_OFFERED)
     try:
@@ -169,11 +170,24 @@ def decode(body: bytes, headers: Mapping[str, str], *, kind: str = "") -> Object
         raise (status.unrecognized(kind, body, said) if kind else status.bad_request(said)) from None
     if not all(isinstance(key, str) for key in value):
         raise status.bad_request("the body's keys must be text")
-    flat = not text and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
-    if not flat and not validate.depth(value, MAX_DEPTH):
+    if (text or not shallow(body)) and not validate.depth(value, MAX_DEPTH):
         raise status.bad_request("exceeded max depth")
     found: Object = value
     return found
+
+
+def is_json(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Tell whether a body that `decode` took is an object in JSON (YAML may begin with a brace, too)."""
+    return body.lstrip()[:1] == b"{" and _content(headers) not in _YAML
+
+
+def _content(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def shallow(text: bytes) -> bool:
+    """Tell whether JSON is surely not nested too deeply: it has too few lists and objects that hold something."""
+    return text.count(b"{") + text.count(b"[") - text.count(b"{}") - text.count(b"[]") < MAX_DEPTH
 
 
 def load_json(body: bytes) -> Any:

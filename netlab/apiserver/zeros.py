@@ -16,7 +16,7 @@ from typing import Any
 
 from netlab.api import meta, quantity
 from netlab.api.meta import Object
-from netlab.api.schema import Struct, Type, struct_of
+from netlab.api.schema import Field, Struct, Type, struct_of
 
 _DROPPED = frozenset(("string", "boolean", "int32", "int64", "uint32", "uint64", "double", "float", "byte", "list",
                       "map"))
@@ -81,13 +81,22 @@ def _plan(shape: Struct) -> dict[str, tuple[bool, _Inner | None]]:
     """Return, for each field that matters, whether it goes when it is zero, and what looks into it."""
     plan: dict[str, tuple[bool, _Inner | None]] = {}
     for name, field in shape.fields.items():
-        pointer = field.pointer and field.type.code != "byte"  # bytes are a list in Go, whatever protobuf calls them
-        drop = (field.type.code in _DROPPED and not pointer and not field.required
-                and (shape.go_name, name) not in _ALWAYS)
-        inner = _inner(field.type)
+        drop, inner = goes(shape, field), _inner(field.type)
         if drop or inner is not None:
             plan[name] = drop, inner
     return plan
+
+
+def goes(shape: Struct, field: Field) -> bool:
+    """Tell whether a field of a struct is left out when it is zero."""
+    pointer = field.pointer and field.type.code != "byte"  # bytes are a list in Go, whatever protobuf calls them
+    return (field.type.code in _DROPPED and not pointer and not field.required
+            and (shape.go_name, field.name) not in _ALWAYS)
+
+
+def spelled(kind: Type) -> _Inner | None:
+    """Return what puts a scalar into its own form; None where every form is."""
+    return _SPELLED.get(kind.code)
 
 
 def _inner(kind: Type) -> _Inner | None:

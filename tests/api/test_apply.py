@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from netlab.api.patch import apply as ssa
 from netlab.api.patch import fieldset, typed
+from netlab.api.patch import shape as shapes
 from netlab.errors import ApiError
 
 T1, T2, T3 = "2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:03Z"
@@ -299,7 +300,7 @@ def test_appliers_get_what_they_want_and_leave_nothing_behind(steps):
 @settings(deadline=None)
 @given(CONFIGS, CONFIGS)
 def test_a_comparison_tells_what_changed(old, new):
-    shape = typed.root("apps/v1", "Deployment")
+    shape = shapes.root("apps/v1", "Deployment")
     before, after = deployment(old), deployment(new)
     found = typed.compare(before, after, shape)
     assert typed.compare(before, json.loads(json.dumps(before)), shape) == typed.Comparison({}, {}, {})

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from netlab.api.meta import Object
 from netlab.api.patch import fieldset, typed
+from netlab.api.patch import shape as shapes
 from netlab.api.patch.fieldset import Set
 from netlab.api.patch.prune import prune
-from netlab.api.patch.typed import Shape
+from netlab.api.patch.shape import Shape
 from netlab.errors import ApiError
 
 MAX_UPDATE_MANAGERS = 10
@@ -68,13 +69,13 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, ap
     Raises:
         ApiError: 409 with the conflicts as causes; 400 if the applied object is malformed.
     """
-    shape, before = typed.root(api_version, kind), live or {}
+    shape, before = shapes.root(api_version, kind), live or {}
     if (applied.get("metadata") or {}).get("managedFields"):
         raise ApiError(400, "BadRequest", "metadata.managedFields must be nil")
     if applied.get("apiVersion", api_version) != api_version:
         raise ApiError(400, "BadRequest", "Incorrect version specified in apply patch. Specified patch version: "
                        f"{applied['apiVersion']}, expected: {api_version}")
-    if problems := list(typed.check(applied, shape)):
+    if problems := typed.problems(applied, shape):
         text = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
         raise ApiError(400, "BadRequest", f"failed to create typed patch object: {text}")
     managers, before = decode(before), _without_managers(before)
@@ -120,12 +121,12 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
         subresource: "" or the one that is written.
         now: RFC 3339 time.
     """
-    shape, before = typed.root(api_version, kind), old or {}
+    shape, before = shapes.root(api_version, kind), old or {}
     given = (new.get("metadata") or {}).get("managedFields")
     if given == [{}] and not subresource:
         return _encode(_without_managers(new), {})
-    managers = decode(new) if given and not subresource and _are_sets(given) else {}
-    managers = managers or decode(before)
+    known = given == (before.get("metadata") or {}).get("managedFields")  # nearly always: those need no second look
+    managers = (decode(new) if given and not subresource and (known or _are_sets(given)) else {}) or decode(before)
     after = _without_managers(new)
     changes = _changes(_without_managers(before), after, shape, _RESET.get(subresource, {}))
     me = Manager(manager, operation, api_version, subresource)

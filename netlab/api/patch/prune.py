@@ -8,7 +8,8 @@ from typing import Any
 from netlab.api.meta import Object
 from netlab.api.patch import fieldset
 from netlab.api.patch.fieldset import Set, below, is_member, with_member
-from netlab.api.patch.typed import ABSENT, LEAF, UNTYPED, Shape, element, fields, shown
+from netlab.api.patch.shape import LEAF, UNTYPED, Shape, element
+from netlab.api.patch.typed import ABSENT, fields, shown
 
 
 def prune(merged: Object, shape: Shape, last: Set, owned: Iterable[Set]) -> Object:
@@ -40,7 +41,8 @@ def _remove(value: Any, gone: Set, shape: Shape) -> Any:
     if kind in {"struct", "map"}:
         out = {}
         for name, inner in value.items():
-            kept = _rest(inner, gone.get(f"f:{name}"), shape.child(name))
+            pe, child = shape.entry(name)
+            kept = _rest(inner, gone.get(pe), child)
             if kept is ABSENT and shape.when_absent.get(name) == {}:
                 kept = {}  # Go can't leave it out
             if kept is not ABSENT:

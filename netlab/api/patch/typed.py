@@ -1,180 +1,70 @@
 """Values seen through their schema, as server-side apply sees them: which parts have owners of their own.
 
 The operations of structured-merge-diff (sigs.k8s.io/structured-merge-diff/v6/typed): the set of fields of a value, the
-difference of two values as sets, merging, and removing fields.
+difference of two values as sets, and merging. All of it is done at every write, and most parts of an object are
+scalars: those are dealt with where they are found, without a call.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from netlab.api.meta import Object
 from netlab.api.patch.fieldset import MEMBER, Set, spell, with_member
-from netlab.api.schema import Field, Struct, Type, table
-
-_PLAIN = re.compile(r"[-A-Za-z0-9_./]*").fullmatch  # what JSON writes as it is
-_ENVELOPE = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"
-"""Stands for the kinds that nobody told of."""
-Kind: TypeAlias = Literal["leaf", "struct", "map", "keyed", "set", "untyped"]
-
-
-class Shape:
-    """How a value is owned: a leaf as a whole, a struct or map by field, a keyed list by item, a set by value.
-
-    `untyped` is what no schema tells about: maps are owned by field, lists and scalars as a whole. `item` is the shape
-    of a list's items or a map's values, `keys` what a keyed list knows its items by.
-    """
-
-    __slots__ = ("_absent", "_children", "_declared", "defaults", "item", "keys", "kind", "struct")
-
-    def __init__(self, kind: Kind, struct: Struct | None = None, *, item: Shape | None = None,
-                 keys: tuple[str, ...] = (), children: Mapping[str, Shape] | None = None) -> None:
-        self.kind, self.struct, self.item, self.keys = kind, struct, item, keys
-        self._declared = frozenset(children or ())
-        self._children: dict[str, Shape] = dict(children or {})
-        self.defaults: Mapping[str, Any] = {}
-        self._absent: Mapping[str, Any] | None = None
-
-    def child(self, name: str) -> Shape:
-        """Return the shape of a field or entry."""
-        found = self._children.get(name)
-        if found is not None:
-            return found
-        field = self.struct.fields.get(name) if self.struct is not None else None
-        if field is None:
-            return self.item or UNTYPED
-        found = self._children[name] = _of_field(field)
-        return found
-
-    def declares(self, name: str) -> bool:
-        """Tell whether this is a struct that has the field."""
-        return name in self._declared or (self.struct is not None and name in self.struct.fields)
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether this is a struct that has no other fields than those declared."""
-        return self.kind == "struct" and self.item is None and (self.struct is None or self.struct.name != _ENVELOPE)
-
-    @property
-    def children(self) -> Mapping[str, Shape]:
-        """Return the fields' shapes that were given one by one."""
-        return {name: self._children[name] for name in self._declared}
-
-    @property
-    def when_absent(self) -> Mapping[str, Any]:
-        """Return what Go has in place of missing fields: {} for a struct without pointer, [] for a required list."""
-        if self._absent is None:
-            fields = self.struct.fields.values() if self.struct is not None else ()
-            self._absent = {field.name: [] if field.type.code == "list" else {} for field in fields if field.number
-                            and ((field.type.code == "struct" and not field.pointer)
-                                 or (field.type.code in {"list", "map"} and field.required))}
-        return self._absent
-
+from netlab.api.patch.shape import LEAF, Kind, Shape, by_element, element
 
 _CONTAINERS = (dict, list)
 ABSENT: Any = object()
 """What is not there, where null is a value."""
-LEAF, UNTYPED = Shape("leaf"), Shape("untyped")
-
-
-_DEFINED: dict[tuple[str, str], Shape] = {}
-
-
-def define(api_version: str, kind: str, shape: Shape | None) -> None:
-    """Tell how objects of a kind are owned that the table does not have (None: forget it)."""
-    if shape is None:
-        _DEFINED.pop((api_version, kind), None)
-    else:
-        _DEFINED[api_version, kind] = shape
-
-
-def root(api_version: str, kind: str) -> Shape:
-    """Return the shape of a kind's objects; of one that nobody told of, all but the metadata is untyped."""
-    return _DEFINED.get((api_version, kind)) or _root(api_version, kind)
-
-
-@cache
-def _root(api_version: str, kind: str) -> Shape:
-    struct = table().kind(api_version, kind)
-    return _of_struct(struct.name if struct is not None else _ENVELOPE)
-
-
-@cache
-def _of_struct(name: str) -> Shape:
-    struct = table().struct(name)
-    return LEAF if struct.map_type == "atomic" else Shape("struct", struct)
-
-
-METADATA = _of_struct("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
-
-
-def _of_field(field: Field) -> Shape:
-    kind = field.type
-    if field.map_type == "atomic":
-        return LEAF
-    if kind.code != "list" or kind.item is None:
-        return _of_type(kind)
-    style, keys = field.list_type, field.list_keys
-    if not style and "merge" in field.patch_strategy:  # before list types there were patch strategies
-        style, keys = ("map", (field.merge_key,)) if field.merge_key else ("set", ())
-    if style == "map" and keys:
-        return Shape("keyed", item=_of_type(kind.item), keys=tuple(sorted(keys)))
-    return Shape("set", item=LEAF) if style == "set" else LEAF
-
-
-def _of_type(kind: Type) -> Shape:
-    if kind.code == "struct":
-        return _of_struct(kind.struct)
-    if kind.code == "map" and kind.item is not None:
-        return Shape("map", item=_of_type(kind.item))
-    return UNTYPED if kind.code == "any" else LEAF
 
 
 def shown(value: Any, shape: Shape) -> Kind:
     """Return as what a value of this shape is handled: what does not fit its shape is a leaf."""
-    if shape.kind in {"struct", "map", "untyped"}:
-        if not isinstance(value, dict):
-            return "leaf"
-        return "map" if shape.kind == "untyped" else shape.kind
-    if shape.kind in {"keyed", "set"} and not isinstance(value, list):
+    kind = shape.kind
+    if kind == "leaf":
+        return kind
+    if kind in {"keyed", "set"}:
+        return kind if isinstance(value, list) else "leaf"
+    if not isinstance(value, dict):
         return "leaf"
-    return shape.kind
+    return "map" if kind == "untyped" else kind
 
 
-def element(item: Any, shape: Shape) -> str:
-    """Return the path element of a list's item."""
-    if shape.kind == "set":
-        return "v:" + json.dumps(item, separators=(",", ":"), sort_keys=True)
-    if not isinstance(item, dict):
-        return "v:" + json.dumps(item)
-    if len(shape.keys) == 1 and isinstance(value := item.get(shape.keys[0]), str) and _PLAIN(value):
-        return f'k:{{"{shape.keys[0]}":"{value}"}}'
-    struct = shape.item.struct if shape.item is not None else None
-    key = {}
-    for name in shape.keys:
-        value = item.get(name)
-        if value is None and shape.item is not None and name in shape.item.defaults:
-            value = shape.item.defaults[name]
-        elif value is None and struct is not None and (field := struct.fields.get(name)) is not None:
-            value = field.default
-        if value is not None:
-            key[name] = value
-    return "k:" + json.dumps(key, separators=(",", ":"))
+def problems(value: Any, shape: Shape) -> list[str]:
+    """Return what is wrong with an object to be applied: unknown fields, items without a key, or with the same one."""
+    return [] if _sound(value, shape) else list(_check(value, shape, ""))
 
 
-def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
-    """Yield what is wrong with an object to be applied: unknown fields, items without a key, or with the same one."""
+def _sound(value: Any, shape: Shape) -> bool:
+    """Tell whether there is nothing wrong, as nearly always: that takes no paths to be spelled."""
+    kind = shown(value, shape)
+    if kind == "struct":
+        closed = shape.closed
+        for name, inner in value.items():
+            if closed and not shape.declares(name):
+                return False
+            if isinstance(inner, _CONTAINERS) and not _sound(inner, shape.entry(name)[1]):
+                return False
+    elif kind == "map":
+        item = shape.item
+        return item is None or item is LEAF or all(_sound(inner, item) for inner in value.values())
+    elif kind in {"keyed", "set"}:
+        elements = [element(item, shape) for item in value]
+        if len(set(elements)) != len(elements) or any(map(_unlisted, value, elements, [shape] * len(value))):
+            return False
+        return shape.item is None or all(_sound(item, shape.item) for item in value)
+    return True
+
+
+def _check(value: Any, shape: Shape, path: str) -> Iterator[str]:
     kind = shown(value, shape)
     if kind in {"struct", "map"}:
         for name, inner in value.items():
             if shape.closed and not shape.declares(name):
                 yield f"{path}.{name}: field not declared in schema"
-            yield from check(inner, shape.child(name), f"{path}.{name}")
+            yield from _check(inner, shape.child(name), f"{path}.{name}")
     elif kind in {"keyed", "set"}:
         seen: set[str] = set()
         for at, item in enumerate(value):
@@ -185,7 +75,7 @@ def check(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
                 yield f"{path}: duplicate entries for key {spell(pe)}"
             seen.add(pe)
             if shape.item is not None:
-                yield from check(item, shape.item, f"{path}{spell(pe)}")
+                yield from _check(item, shape.item, f"{path}{spell(pe)}")
 
 
 def _unlisted(item: Any, pe: str, shape: Shape) -> str:
@@ -207,15 +97,15 @@ def fields(value: Any, shape: Shape) -> Set:
     out: Set = {}
     if kind in {"struct", "map"}:
         for name, inner in value.items():
-            child = shape.child(name)
-            if inner is None or inner == {} or shown(inner, child) == "leaf":
-                out[f"f:{name}"] = {}
+            pe, child = shape.entry(name)
+            if not isinstance(inner, _CONTAINERS) or inner == {} or shown(inner, child) == "leaf":
+                out[pe] = {}
                 continue
             children = fields(inner, child)
             if not shape.declares(name):
-                out[f"f:{name}"] = with_member(children)
+                out[pe] = with_member(children)
             elif children:
-                out[f"f:{name}"] = children
+                out[pe] = children
     elif kind in {"keyed", "set"} and shape.item is not None:
         for item in value:
             out[element(item, shape)] = with_member(fields(item, shape.item))
@@ -251,9 +141,7 @@ def _compare(old: Any, new: Any, shape: Shape) -> _Sides:
     added: Set = {}
     removed: Set = {}
     modified: Set = {}
-    for pe, before, after, child in _pairs(old, new, shape, kind):
-        if before is after or before == after:
-            continue
+    for pe, before, after, child in _differing(old, new, shape, kind):
         if before is ABSENT and type(after) not in _CONTAINERS:
             added[pe] = {}
             continue
@@ -276,38 +164,37 @@ def _all(value: Any, shape: Shape) -> Set:
         return {}
     out: Set = {MEMBER: {}}
     if kind in {"struct", "map"}:
+        entry = shape.entry
         for name, inner in value.items():
-            out[f"f:{name}"] = _all(inner, shape.child(name)) if type(inner) in _CONTAINERS else {}
+            pe, child = entry(name)
+            out[pe] = _all(inner, child) if type(inner) in _CONTAINERS else {}
     else:
-        for pe, item in by_element(value, shape).items():
-            out[pe] = _all(item, shape.item or LEAF)
+        for item in value:
+            if (pe := element(item, shape)) not in out:  # of doubles the first
+                out[pe] = _all(item, shape.item or LEAF)
     return out
 
 
-def _pairs(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
-    """Yield (path element, before, after, shape) of what lies directly below; either may be null, `new` absent."""
+def _differing(old: Any, new: Any, shape: Shape, kind: Kind) -> Iterator[tuple[str, Any, Any, Shape]]:
+    """Yield (path element, before, after, shape) of what differs directly below; either may be null, `new` absent."""
     there = new is not ABSENT
     if kind in {"struct", "map"}:
         mine, theirs, absent = old or {}, (new if there else None) or {}, shape.when_absent
-        for name in dict.fromkeys((*mine, *theirs)):
+        for name in (*mine, *(name for name in theirs if name not in mine)):
             before, after = mine.get(name, ABSENT), theirs.get(name, ABSENT)
             if before is ABSENT:
                 before = absent.get(name, ABSENT)
             if after is ABSENT and there:
                 after = absent.get(name, ABSENT)
-            yield f"f:{name}", before, after, shape.child(name)
+            if before is not after and before != after:
+                pe, child = shape.entry(name)
+                yield pe, before, after, child
     else:
         mine, theirs = by_element(old or (), shape), by_element((new if there else None) or (), shape)
-        for pe in dict.fromkeys((*mine, *theirs)):
-            yield pe, mine.get(pe, ABSENT), theirs.get(pe, ABSENT), shape.item or LEAF
-
-
-def by_element(items: Any, shape: Shape) -> dict[str, Any]:
-    """Return a list's items by path element; of doubles the first."""
-    found: dict[str, Any] = {}
-    for item in items:
-        found.setdefault(element(item, shape), item)
-    return found
+        for pe in (*mine, *(pe for pe in theirs if pe not in mine)):
+            before, after = mine.get(pe, ABSENT), theirs.get(pe, ABSENT)
+            if before is not after and before != after:
+                yield pe, before, after, shape.item or LEAF
 
 
 def merge(old: Any, new: Any, shape: Shape) -> Any:
@@ -324,7 +211,8 @@ def merge(old: Any, new: Any, shape: Shape) -> Any:
     if kind in {"struct", "map"}:
         out = dict(old)
         for name, value in new.items():
-            out[name] = merge(out.get(name), value, shape.child(name))
+            whole = value is not None and not isinstance(value, _CONTAINERS)
+            out[name] = value if whole else merge(out.get(name), value, shape.entry(name)[1])
         return out
     return _merge_lists(old, new, shape)
 
@@ -335,6 +223,8 @@ def _merge_lists(old: list[Any], new: list[Any], shape: Shape) -> list[Any]:
     Items of both keep the order of the new list; items that only the old one has stay behind what they followed.
     """
     left, right = [element(item, shape) for item in old], [element(item, shape) for item in new]
+    if left == right and len(set(left)) == len(left):
+        return [merge(mine, theirs, shape.item or LEAF) for mine, theirs in zip(old, new, strict=True)]
     mine, theirs = by_element(old, shape), by_element(new, shape)
     shared = [pe for pe in right if pe in mine]
     out: list[Any] = []

@@ -18,6 +18,7 @@ from netlab.api import selector
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.api.patch import jsonpatch, typed
+from netlab.api.patch import shape as shapes
 from netlab.apiserver import status
 from netlab.apiserver.admission import conditions, matching
 from netlab.apiserver.admission.base import Attempt, Step
@@ -353,8 +354,8 @@ def _mutated(mutation: Mapping[str, Any], obj: Object, found: Bound) -> Any:
     if not isinstance(wanted, dict):
         raise CelError("expected an Object")
     api_version, kind = str(obj["apiVersion"]), str(obj["kind"])  # a subresource's may be another than the resource's
-    shape = typed.root(api_version, kind)
-    problems = list(typed.check(wanted, shape))
+    shape = shapes.root(api_version, kind)
+    problems = typed.problems(wanted, shape)
     if problems:
         raise CelError(problems[0])
     return typed.merge(obj, {**wanted, "kind": kind, "apiVersion": api_version}, shape)

@@ -9,7 +9,7 @@ from typing import Any
 from netlab.api import fields
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.api.patch import typed
+from netlab.api.patch import shape
 from netlab.apiserver.crd import columns, shapes
 from netlab.apiserver.crd.conversion import Converter
 from netlab.apiserver.crd.strategy import CustomStrategy
@@ -60,7 +60,7 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
         rows.append(row)
         found.append(Endpoint(row, folder, strategy, conversion, custom))
         schemas[version["name"]] = strategy.schema
-        typed.define(row.api_version, row.kind, shapes.root(strategy.schema))
+        shape.define(row.api_version, row.kind, shapes.root(strategy.schema))
         fields.define(row.api_version, row.kind, tuple(
             entry["jsonPath"].lstrip(".") for entry in version.get("selectableFields") or []))
     return Served(tuple(rows), tuple(found), schemas, storage)
@@ -69,7 +69,7 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
 def forget(rows: tuple[Resource, ...]) -> None:
     """Drop what `endpoints` told others."""
     for row in rows:
-        typed.define(row.api_version, row.kind, None)
+        shape.define(row.api_version, row.kind, None)
         fields.define(row.api_version, row.kind, None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netlab.api.patch.typed import LEAF, METADATA, UNTYPED, Shape
+from netlab.api.patch.shape import LEAF, METADATA, UNTYPED, Shape
 from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
 
 

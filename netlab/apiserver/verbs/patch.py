@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from netlab.api import schema, validate
 from netlab.api.meta import Object
-from netlab.api.patch import apply, jsonpatch, merge, strategic, typed
+from netlab.api.patch import apply, jsonpatch, merge, shape, strategic, typed
 from netlab.apiserver import negotiate, render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -82,11 +84,26 @@ def patcher(call: Call, kind: str, body: Any, raw: bytes) -> Change:
             struct = schema.table().kind(resource.api_version, resource.kind)
             new = strategic.apply(old, body, struct) if struct is not None else merge.apply(old, body)
             shown = strategic.shown(body)
-        if not isinstance(new, dict) or not validate.depth(new, negotiate.MAX_DEPTH):
+        made = _own(new)
+        if made is None:
             raise status.bad_request("the patch makes something that is no object, or one that is nested too deeply")
-        return accept(call, raw, copy_of(new), shown), False
+        return accept(call, raw, made, shown), False
 
     return change
+
+
+def _own(new: Any) -> Object | None:
+    """Return a copy of what a patch made, which shares parts with what is stored; None if that is no good object."""
+    if not isinstance(new, dict):
+        return None
+    try:
+        text = orjson.dumps(new)
+    except TypeError:  # it is nested more deeply than orjson likes
+        return None
+    if not negotiate.shallow(text) and not validate.depth(new, negotiate.MAX_DEPTH):
+        return None
+    made: Object = orjson.loads(text)
+    return made
 
 
 def accept(call: Call, raw: bytes, new: Object, shown: str = "") -> Object:
@@ -137,7 +154,7 @@ async def _apply(call: Call, raw: bytes) -> Reply:
     status.check_name(metadata.setdefault("name", call.name), call.name)
     place(call, applied)
     # Whatever fieldValidation says: nobody could own an unknown field.
-    if problems := list(typed.check(applied, typed.root(resource.api_version, resource.kind))):
+    if problems := typed.problems(applied, shape.root(resource.api_version, resource.kind)):
         which = f"{call.namespace}/{call.name}; {resource.api_version}, Kind={resource.kind}"
         said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
         raise status.bad_request(f"failed to create typed patch object ({which}): {said}")

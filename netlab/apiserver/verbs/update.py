@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
+
 from netlab.api.meta import Object
 from netlab.apiserver import render, status
 from netlab.apiserver.admission.base import Attempt
@@ -42,17 +44,21 @@ async def update(call: Call) -> Reply:
         raise invalid_object(resource, call.name, [FieldError(
             "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")])
 
+    sent, uid = orjson.dumps(obj), metadata.get("uid")
+    unused = [obj]
+
     async def change(_old: Object) -> tuple[Object, bool]:
-        return copy_of(obj), False
+        return unused.pop() if unused else orjson.loads(sent), False  # each try changes what it works on
 
     try:
         return await modify(call, change)
     except ApiError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update or "name" not in error.details:
-            if error.code == 404 and metadata.get("uid") and "name" in error.details:
-                raise _another(call, metadata["uid"], "") from None
+            if error.code == 404 and uid and "name" in error.details:
+                raise _another(call, uid, "") from None
             raise
-    metadata.pop("resourceVersion", None)
+    obj = orjson.loads(sent)
+    obj["metadata"].pop("resourceVersion", None)
     must_create(call)
     try:
         kv, result = await store_new(call, obj, dry_run=call.dry_run())
@@ -234,8 +240,6 @@ def _untimed(metadata: Object) -> list[Object]:
 
 def copy_of(value: Any) -> Any:
     """Return a copy of a JSON value that may be changed."""
-    import orjson
-
     return orjson.loads(orjson.dumps(value))
 
 
