@@ -47,6 +47,9 @@ class Backend(Protocol):
     def load(self) -> Kept:
         """Return what is kept. Raises Corrupt, Locked, StorageFailed."""
 
+    def begin(self, batch: Batch) -> None:
+        """Do the part of `append` that needs no wait; `append` follows, or on an error does not. Raises as that."""
+
     def append(self, batch: Batch) -> None:
         """Keep a batch, whole or not at all. Raises StorageFailed, StorageFull."""
 
@@ -80,6 +83,9 @@ class Memory:
     def load(self) -> Kept:
         """Return an empty store."""
         return Kept()
+
+    def begin(self, batch: Batch) -> None:
+        """Begin nothing."""
 
     def append(self, batch: Batch) -> None:
         """Keep nothing."""

@@ -62,6 +62,7 @@ class Sqlite:
         self.blocking = synchronous == "full"
         self._lock = lock(path)
         self._written, self._room, self._format = 0, 0, rows.FORMAT
+        self._unmeasured = 0  # bytes written since the WAL's length was looked at
         self._later = array("q")  # the numbers of the rows after the compacted revision
         self._base = self._lease_sum = Sum()
         self._leases: dict[int, Lease] = {}
@@ -150,8 +151,17 @@ class Sqlite:
         except sqlite3.Error as error:
             raise _damaged(self.path, error) from error
 
+    def begin(self, batch: Batch) -> None:
+        """Write the rows of a batch that has several: in a thread, each of them would have to wait for its turn."""
+        if len(batch.events) > 1:
+            try:
+                self._insert(batch)
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise _refused(self.path, error) from error
+
     def append(self, batch: Batch) -> None:
-        """Commit a batch; all of it is there afterwards, or on an error nothing."""
+        """Commit a batch, which may have begun; all of it is there afterwards, or on an error nothing."""
         db = self._db
         try:
             if len(batch.events) == 1 and not (batch.leases or batch.ended or batch.compacted):
@@ -165,11 +175,15 @@ class Sqlite:
         self._later.extend(one for one in map(rows.number, (event.kv for event in batch.events)) if one >= limit)
         self._wrote(batch)
 
+    def _insert(self, batch: Batch) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        if batch.events:
+            self._db.executemany(_INSERT, [rows.row(event.kv) for event in batch.events])
+
     def _append(self, batch: Batch) -> None:
         db, gone, base = self._db, 0, self._base
-        db.execute("BEGIN IMMEDIATE")
-        if batch.events:
-            db.executemany(_INSERT, [rows.row(event.kv) for event in batch.events])
+        if not db.in_transaction:
+            self._insert(batch)
         if batch.leases:
             db.executemany("INSERT OR REPLACE INTO lease VALUES (?,?,?)", batch.leases)
         if batch.ended:
@@ -197,8 +211,11 @@ class Sqlite:
         del self._later[:gone]
 
     def _wrote(self, batch: Batch) -> None:
-        self._written += _COMMIT_BYTES * (1 + len(batch.dead)) + sum(len(event.kv.value) + 64 for event in batch.events)
-        if self.blocking:
+        count = _COMMIT_BYTES * (1 + len(batch.dead)) + sum(len(event.kv.value) + 64 for event in batch.events)
+        self._written += count
+        self._unmeasured += count
+        if self.blocking and self._unmeasured > ROOM_BYTES // 4:
+            self._unmeasured = 0
             self._lengthen()
 
     def checkpoint_due(self) -> bool:

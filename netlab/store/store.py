@@ -278,16 +278,19 @@ class LocalStore(Store):
         if not draft.batch:
             self._finish(draft, outcomes, None)
         elif self._backend.blocking:
+            failure = _failure(self._backend.begin, draft.batch)
+            if failure is not None:
+                self._finish(draft, outcomes, failure)
+                return
             self._committing = True
-            commit = self._loop.run_in_executor(self._threads, self._backend.append, draft.batch)
-            commit.add_done_callback(lambda done: self._finish(draft, outcomes, done.exception()))
+
+            def wait() -> None:  # in a thread; no future of asyncio's: two more turns of the loop for each commit
+                done = _failure(self._backend.append, draft.batch)
+                self._loop.call_soon_threadsafe(self._finish, draft, outcomes, done)
+
+            self._threads.submit(wait)
         else:
-            try:
-                self._backend.append(draft.batch)
-            except Exception as error:  # noqa: BLE001 - StorageFailed, or a fault of ours: whoever waits is told
-                self._finish(draft, outcomes, error)
-            else:
-                self._finish(draft, outcomes, None)
+            self._finish(draft, outcomes, _failure(self._backend.append, draft.batch))
 
     def _finish(self, draft: Draft, outcomes: Iterable[tuple[asyncio.Future[Any], Any, StoreError | None]],
                 failure: BaseException | None) -> None:
@@ -311,3 +314,12 @@ class LocalStore(Store):
             self._loop.call_soon(self._commit)
         else:
             self._idle.set()
+
+
+def _failure(work: Callable[[Batch], None], batch: Batch) -> Exception | None:
+    """Do it; return what it failed with: StorageFailed, or a fault of ours. Whoever waits is told."""
+    try:
+        work(batch)
+    except Exception as error:  # noqa: BLE001 - see above
+        return error
+    return None
