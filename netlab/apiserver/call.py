@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import orjson
 
-from netlab.api import meta, schema, validate
+from netlab.api import doubles, meta, schema, validate
 from netlab.api.meta import Object
 from netlab.apiserver import negotiate, nulls, status, straight, zeros
 from netlab.apiserver.crd import structural
@@ -109,7 +109,21 @@ class Call:
         if (kind, version) != (resource.kind, resource.api_version):
             self._other_kind(str(kind), str(version))
         obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+        if "yaml" in self.request.headers.get("Content-Type", ""):
+            said = self.doubled(raw)
+            if said and self.strictness() == "Strict":
+                raise status.bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                                         f"{resource.kind}: strict decoding error: {said}")
         return self.checked(text, obj)
+
+    def doubled(self, raw: bytes, prefix: str = "") -> str:
+        """Return what is wrong with a YAML text that has keys twice, "" if nobody wants to know; warn if asked for."""
+        mode = self.strictness()
+        found = doubles.doubles(raw) if mode != "Ignore" else ()
+        said = prefix + doubles.sentence(found) if found else ""
+        if said and mode == "Warn":
+            self.request.warnings.append(said)
+        return said
 
     async def read_part(self) -> Object:
         """Return what was sent to a subresource that takes a kind of its own, such as an Eviction, checked likewise.

@@ -380,6 +380,27 @@ def test_events_are_the_same_in_both_apis(client: Client, ns: str) -> None:
     assert stray.status == 422
 
 
+@pytest.mark.parametrize("mode", ["Strict", "Warn", "Ignore"])
+def test_keys_that_come_twice_in_yaml_are_told(client: Client, ns: str, mode: str) -> None:
+    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: twice\ndata:\n  a: x\n  a: y\n"
+    said = 'yaml: unmarshal errors:\n  line 7: key "a" already set in map'
+    sent = client.request("POST", f"{maps(ns)}?fieldValidation={mode}&dryRun=All", body, kind="application/yaml")
+    path = f"{maps(ns, 'twice')}?fieldManager=m&fieldValidation={mode}"
+    applied = client.request("PATCH", path, body, kind="application/apply-patch+yaml")
+    line = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"twice"},"data":{"a":"x","a":"y"}}'
+    as_json = client.request("PATCH", path, line, kind="application/apply-patch+yaml")
+    if mode == "Strict":
+        assert sent.json["message"] == (
+            f'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: {said}')
+        assert applied.json["message"] == f"error strict decoding YAML: error converting YAML to JSON: {said}"
+        assert 'line 1: key "a" already set in map' in as_json.json["message"]
+    else:
+        assert (sent.status, applied.status, as_json.status) == (201, 201, 200)
+        for answer in (sent, applied, as_json):
+            assert ("already set in map" in answer.warnings) == (mode == "Warn")
+        assert applied.json["data"] == {"a": "y"}
+
+
 def test_yaml_bodies_are_read_and_written(client: Client, ns: str) -> None:
     body = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: y, namespace: {ns}}}\ndata: {{day: '2026-01-01'}}\n"
     assert client.request("POST", maps(ns), body.encode(), kind="application/yaml").status == 201

@@ -158,7 +158,10 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         which = f"{call.namespace}/{call.name}; {resource.api_version}, Kind={resource.kind}"
         said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
         raise status.bad_request(f"failed to create typed patch object ({which}): {said}")
-    call.checked(raw if raw[:1] == b"{" else b"", copy_of(applied))  # whose nulls and zeros are its manager's, too
+    said = call.doubled(raw, "error converting YAML to JSON: ") if raw[:1] != b"{" or validate.duplicates(raw) else ""
+    if said and call.strictness() == "Strict":
+        raise status.bad_request(f"error strict decoding YAML: {said}")
+    call.checked(b"", copy_of(applied))  # whose nulls and zeros are its manager's, too
 
     def merged(live: Object | None) -> Object:
         made = apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
