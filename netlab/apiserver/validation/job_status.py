@@ -141,7 +141,8 @@ def _going_on(now: _State, before: _State) -> Iterator[FieldError]:
     if end is not None and ended is not None and end != ended:
         yield invalid("status.completionTime", end, "completionTime cannot be mutated")
     start = was.get("startTime")
-    if start is not None and start != status.get("startTime") and not now.spec.get("suspend"):
+    resumed = "Suspended" in before.true and "Suspended" not in now.true and status.get("startTime") is not None
+    if start is not None and start != status.get("startTime") and not now.spec.get("suspend") and not resumed:
         yield required("status.startTime", "startTime cannot be removed for unsuspended job")
     if before.met and not now.met:
         yield without_value(conditions, "cannot disable the SuccessCriteriaMet=True condition")
