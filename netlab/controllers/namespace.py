@@ -19,7 +19,7 @@ from netlab.errors import ApiError, NetlabError
 
 log = logging.getLogger(__name__)
 
-_FINALIZER = "kubernetes"
+_FINALIZER, _FIRST = "kubernetes", "pods"
 _CONDITIONS = {  # by type: reason while True, reason while False, message while False
     "NamespaceDeletionContentFailure": ("ContentDeletionFailed", "ContentDeleted",
                                         "All content successfully deleted, may be waiting on finalization"),
@@ -88,8 +88,13 @@ class Namespaces(Controller):
             return None
         kinds = [kind for kind in await resources(self.client, "list", "delete") if kind.namespaced]
         errors: list[str] = []
-        left = [(kind, items) for kind, items in await asyncio.gather(*(self._empty(kind, key, errors)
-                                                                       for kind in kinds)) if items]
+        left: list[tuple[Resource, list[Object]]] = []
+        for some in ([kind for kind in kinds if kind.group_resource == _FIRST],
+                     [kind for kind in kinds if kind.group_resource != _FIRST]):
+            left += [(kind, items) for kind, items in await asyncio.gather(*(self._empty(kind, key, errors)
+                                                                            for kind in some)) if items]
+            if left or errors:  # nothing that protects a Pod goes while it still runs (KEP-5080)
+                break
         if not left and not errors:
             log.info("namespace %s is empty", key)
             fresh = await self.client.get("namespaces", key)

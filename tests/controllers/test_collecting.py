@@ -111,6 +111,26 @@ def test_a_namespace_goes_with_all_that_is_in_it(plane):
     asyncio.run(body())
 
 
+def test_pods_go_before_all_else_of_a_namespace(plane):
+    async def body():
+        async with cluster(plane) as c:
+            spaces, pods, space = await c.see("namespaces"), c.kubelets.pods, await c.namespace("ordered")
+            accounts = await c.see("serviceaccounts")
+            await c.until("an account for the Pod", lambda: accounts.get(f"{space}/default"))
+            await c.client.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": space}})
+            await c.client.create("pods", {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "image": "i"}]},
+                                           "metadata": {"name": "p", "namespace": space, "finalizers": ["example.com/wait"]}})
+            await c.client.delete("namespaces", space)
+            remaining = lambda: next((row for row in ((spaces.get(space) or {}).get("status") or {}).get("conditions") or []  # noqa: E731
+                                      if row["type"] == "NamespaceContentRemaining" and row["status"] == "True"), None)
+            assert "pods. has 1 resource instances" in (await c.until("it waits for the Pod", remaining))["message"]
+            assert pods.get(f"{space}/p")["metadata"]["deletionTimestamp"]
+            assert "deletionTimestamp" not in (await c.client.get("configmaps", "m", space))["metadata"]
+            await c.client.patch("pods", "p", {"metadata": {"finalizers": None}}, space)
+            await c.until("it gone", lambda: not spaces.get(space))
+    asyncio.run(body())
+
+
 def test_a_quota_hears_of_the_end_of_all_that_it_counts(plane):
     async def body():
         async with cluster(plane) as c:
