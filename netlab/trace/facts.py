@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from netlab.errors import KernelError
-from netlab.kernel import counters, edges, lookup, nft, sysctl
+from netlab.kernel import counters, edges, lookup, nft, survey, sysctl
 from netlab.kernel.taps import RuleHit
 from netlab.trace import correlate, rulebook
 from netlab.trace.correlate import Seen
@@ -122,6 +122,12 @@ class Facts:
             self._edges[place] = edges.edges(self._by_place[place], names)
         return " and ".join(edge.words for edge in self._edges[place]
                             if edge.side in ("", side) and edge.interface in ("", interface))
+
+    def straight(self, place: str, interface: str) -> str:
+        """Return the bridge of a port that sends nothing back where it came from, "" for another interface."""
+        port = next((each for each in survey.survey(self._by_place[place]).ports if each.link.name == interface), None)
+        found = self.links(place).get(port.link.ifindex) if port is not None and not port.hairpin else None
+        return found.master if found is not None else ""
 
     def _lookup(self, place: str) -> lookup.Lookup:
         if place not in self._lookups:

@@ -82,7 +82,7 @@ class Story:
             passages = self._passages(talk)
         deaths = [death for death in self._heard.deaths if first is not None and talk.direction(death.packet)]
         ask = Ask(self._facts.route, self._facts.neighbor, self._facts.counted, self._facts.setting,
-                  self._facts.held)
+                  self._facts.held, self._facts.straight)
         answer = _wire_time(answer, passages, request.source)
         outcome, there, back = conclude(answer, there, back, self._names, ask, deaths)
         to = join(request.address, request.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from netlab.kernel.lookup import RouteAnswer
@@ -28,6 +29,7 @@ class Ask:
     `counted(place, name)`: by how much one of its counters (nstat's names) has grown during the trace.
     `setting(place, name)`: a sysctl there, "" when there is none of that name.
     `held(place, interface, side)`: what stands at an interface before (`ingress`) or behind (`egress`) IP's hooks.
+    `straight(place, interface)`: the bridge of a port that sends nothing back by it (no hairpin), "" for any other.
     """
 
     route: Callable[[str, Packet, str], RouteAnswer]
@@ -35,6 +37,7 @@ class Ask:
     counted: Callable[[str, str], int] = lambda place, name: 0  # noqa: ARG005
     setting: Callable[[str, str], str] = lambda place, name: ""  # noqa: ARG005
     held: Callable[[str, str, str], str] = lambda place, interface, side: ""  # noqa: ARG005
+    straight: Callable[[str, str], str] = lambda place, interface: ""  # noqa: ARG005
 
 
 def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str], ask: Ask,
@@ -52,7 +55,7 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
     error = reply[0].packet if reply and reply[0].packet.is_icmp_error else None
     if reply and (error is None or reply[0].place != last.place):
         return None
-    here = [hop for hop in hops if hop.place == last.place]
+    here = [*takewhile(lambda hop: hop.place == last.place, reversed(hops))][::-1]  # it may have been there before
     routed = next((hop for hop in reversed(here) if hop.kind == "route"), None)
     if last.kind == "rule" and last.target in ("DNAT", "REDIRECT") and not any(hop.way for hop in here):
         return _sent_nowhere(last)
@@ -62,6 +65,9 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
         if death is not None and death.reason in REASONS and death.reason != "NO_SOCKET":
             return words(death)
         return None  # for this place itself: what the program there says is the answer
+    came_in = next((hop.interface for hop in reversed(here) if hop.way == "in"), "")
+    if (turned := _turned(hops[0], last, came_in, ask, death)) is not None:
+        return turned
     if last.kind == "iface" and last.way == "out":
         return words(death) if death is not None and death.reason in REASONS else \
             Cause(f"it left {last.place} by {last.interface}, and no namespace saw it again",
@@ -70,11 +76,26 @@ def vanished(hops: Sequence[Hop], reply: Sequence[Hop], names: Mapping[str, str]
         return told
     if routed is not None:
         return _stuck(last, routed, ask, death)
-    came_in = next((hop.interface for hop in reversed(here) if hop.way == "in"), "")
     if came_in == "lo":  # routed when it was sent; only a program's answer says more
         return words(death) if death is not None and death.reason in REASONS else None
     inside = any(hop.place.startswith(("node/", "pod/")) for hop in hops)
     return _unrouted(last, came_in, error, names, ask, death, beyond=not inside)
+
+
+def _turned(first: Hop, last: Hop, came_in: str, ask: Ask, death: Death | None) -> Cause | None:
+    """Return why a packet did not get back to its own sender, as one has to whose Service chose the sender itself."""
+    reason, function = (death.reason, death.function) if death is not None else ("", "")
+    place, source = last.place, last.packet.source
+    if came_in and first.packet.source == last.packet.destination and first.place != place:
+        bridge = ask.straight(place, came_in)
+        if bridge and (last.way != "out" or last.interface == bridge):
+            why = f"the bridge {bridge} of {place} sends nothing back by the port {came_in}, where the packet came from"
+            return Cause(why, f"hairpin mode: bridge link set dev {came_in} hairpin on", reason, function)
+    if (last.way, last.packet.family) == ("in", 2) and came_in != "lo" and \
+            (first.place, first.packet.source) == (place, source):
+        return Cause(f"{place} has sent it, and drops what comes back with its own address {source} as the source",
+                     "it must be rewritten on such a way: masquerade what turns round", reason, function)
+    return None
 
 
 def _look_for(hops: Sequence[Hop], here: Sequence[Hop], names: Mapping[str, str]) -> str:

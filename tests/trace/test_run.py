@@ -153,6 +153,21 @@ def test_hairpin_is_rewritten_twice_and_comes_back_by_the_same_port(network: Net
     assert (interfaces[0], interfaces[-1]) == ("in v-web-2", "out v-web-2")
 
 
+@pytest.mark.parametrize("bpf", [None, False])
+@pytest.mark.parametrize(("place", "broken", "why", "fix"), [
+    ("node/node2", "bridge link set dev v-web-2 hairpin off",
+     "the bridge cni0 of node/node2 sends nothing back by the port v-web-2, where the packet came from", "hairpin on"),
+    ("pod/default/web-2", "iptables -t nat -I POSTROUTING -o cni0 -j ACCEPT",
+     "pod/default/web-2 has sent it, and drops what comes back with its own address 10.244.2.3 as the source", "masquerade")])
+def test_a_broken_hairpin_is_told_as_what_it_is(network: Network, place: str, broken: str, why: str, fix: str,
+                                                bpf: bool | None) -> None:
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node2", broken)
+    end = trace(Request("pod/default/web-2", "10.96.0.10", 80, timeout=0.5, bpf=bpf), network.taps(), network.names()).outcome
+    assert (end.status, end.place, end.why) == ("timeout", place, why)
+    assert fix in end.fix
+
+
 def test_hairpin_without_br_netfilter_is_rewritten_behind_the_bridge(network: Network) -> None:
     network.serve("pod/default/web-2", 8080)
     network.sh("node/node2", "sysctl -qw net.bridge.bridge-nf-call-iptables=0")
