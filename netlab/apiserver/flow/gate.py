@@ -2,7 +2,7 @@
 
 One process with one thread serves one request at a time, so seats alone would hardly ever be short: what needs no wait
 is done before the next request is looked at. Hence turns. What is done in one turn of the event loop keeps its seat
-until the next, and when a turn has lasted 10 ms, further requests of levels with queues wait: in the next turn they go
+until the next, and when a turn has lasted 20 ms, further requests of levels with queues wait: in the next turn they go
 on in the order of fair queueing, levels by their shares and flows within a level alike, some at a time. What is exempt
 goes on at once.
 """
@@ -16,8 +16,8 @@ from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.flow.level import Flow, Level, Seat, Waiting
 from netlab.apiserver.flow.shares import Item, lend, smoothed
 
-_SLICE = 0.010
-_SEATS_A_TURN = 16
+_SLICE = 0.020
+_SEATS_A_TURN = 32
 WAIT_SECONDS = 15.0
 """How long a request may wait: a quarter of upstream's --request-timeout."""
 
@@ -89,21 +89,31 @@ class Gate:
         self._busy[level] = None
         self._mark(level)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                seat = await one.turn
-        except BaseException as error:
+            seat = await one.turn
+        except BaseException:
             level.drop(queue, one)
-            if one.turn.done() and not one.turn.cancelled():
-                one.turn.result().leave()
+            if one.turn.done() and not one.turn.cancelled() and (held := one.turn.result()) is not None:
+                held.leave()
             flow.count_wait(self._monotonic() - now, executed=False)
-            if isinstance(error, TimeoutError):
-                level.timed_out += 1
-                raise self._refuse(flow, "time-out") from None
             level.cancelled += 1
             flow.rejected["cancelled"] += 1
             raise
-        flow.count_wait(self._monotonic() - now, executed=True)
+        flow.count_wait(self._monotonic() - now, executed=seat is not None)
+        if seat is None:
+            level.timed_out += 1
+            raise self._refuse(flow, "time-out")
         return seat
+
+    def expire(self) -> None:
+        """Send away who has waited too long; for somebody to call every second or so."""
+        late = self._monotonic() - WAIT_SECONDS
+        for level in tuple(self._busy):
+            for queue in tuple(level.busy):
+                while queue.requests and queue.requests[0].arrived < late:
+                    one = queue.requests[0]
+                    level.drop(queue, one)
+                    if not one.turn.done():
+                        one.turn.set_result(None)
 
     def _refuse(self, flow: Flow, reason: str) -> Refused:
         flow.rejected[reason] += 1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SCHEMAS, _LEVELS = "flowschemas", "prioritylevelconfigurations"
 _KNOWN = 4096
 _DANGLING = "Dangling"
-_ADJUST_SECONDS = 10.0
+_ADJUST_SECONDS = 10
 _WIDE = frozenset(("list", "watch"))
 _READING = frozenset(("get", "list", "head", "watch"))
 Waits = Coroutine[Any, Any, None]
@@ -179,7 +179,9 @@ class Flows:
     async def _adjust(self) -> None:
         """Now and then let levels lend each other seats, and look how large collections are."""
         while True:
-            await asyncio.sleep(_ADJUST_SECONDS)
+            for _ in range(_ADJUST_SECONDS):
+                await asyncio.sleep(1.0)
+                self._gate.expire()
             self._gate.adjust(self._sorted(), self._total)
             await self._sizes.measure()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from netlab.api.meta import Object
 from netlab.apiserver.auth.authorize import Attributes
@@ -45,13 +46,13 @@ class Flow:
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request in a queue: its seats, the future that is set when it may go on, and what is shown of it."""
+    """A request in a queue; `turn` is set to its seat when it may go on, to None when it has waited too long."""
 
     flow: Flow
     width: int
     distinguisher: str
     arrived: float
-    turn: asyncio.Future[Seat]
+    turn: asyncio.Future[Seat | None]
     about: Attributes
     queued: bool = True
 
@@ -65,6 +66,8 @@ class Queue:
     virtual: float = 0.0
     executing: int = 0
     seats: int = 0
+    waiting: int = 0
+    """Seats that the requests in it want."""
 
 
 class Seat:
@@ -129,8 +132,7 @@ class Level:
     def choose(self, flow: Flow, distinguisher: str) -> Queue:
         """Return the queue that a request belongs into: of those its flow is dealt the one with the least in it."""
         dealt = deal(flow.name, distinguisher, len(self.queues), self.hand)
-        return min((self.queues[index] for index in dealt), key=lambda queue: (
-            queue.seats + sum(one.width for one in queue.requests)))
+        return min((self.queues[index] for index in dealt), key=_load)
 
     def put(self, queue: Queue, one: Waiting) -> None:
         """Let a request wait."""
@@ -138,6 +140,7 @@ class Level:
             queue.virtual = max(queue.virtual, self.virtual)
             self.busy[queue] = None
         queue.requests.append(one)
+        queue.waiting += one.width
         self.waiting += 1
         self.waiting_seats += one.width
         one.flow.waiting += 1
@@ -161,6 +164,7 @@ class Level:
             return
         one.queued = False
         queue.requests.remove(one)
+        queue.waiting -= one.width
         if not queue.requests:
             self.busy.pop(queue, None)
         self.waiting -= 1
@@ -168,13 +172,19 @@ class Level:
         one.flow.waiting -= 1
 
 
-def deal(schema: str, distinguisher: str, queues: int, hand: int) -> Iterator[int]:
-    """Yield the queues of a flow: a hand dealt from a deck of them, the same for the same flow (shuffle sharding)."""
+def _load(queue: Queue) -> int:
+    return queue.seats + queue.waiting
+
+
+@lru_cache(maxsize=4096)
+def deal(schema: str, distinguisher: str, queues: int, hand: int) -> tuple[int, ...]:
+    """Return the queues of a flow: a hand dealt from a deck of them, the same for the same flow (shuffle sharding)."""
     value = int.from_bytes(hashlib.sha256(f"{schema}\0{distinguisher}".encode()).digest()[:8], "little")
-    left = list(range(queues))
+    left, dealt = list(range(queues)), []
     for _ in range(hand):
         value, at = divmod(value, len(left))
-        yield left.pop(at)
+        dealt.append(left.pop(at))
+    return tuple(dealt)
 
 
 class Demand:

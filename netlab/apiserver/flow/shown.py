@@ -97,9 +97,9 @@ def _level(level: Level) -> tuple[str, ...]:
 
 
 def _queue(level: Level, queue: Queue) -> tuple[str, ...]:
-    seats = sum(one.width for one in queue.requests)
+    wanted = str(queue.waiting)
     return (level.name, str(queue.index), str(len(queue.requests)), str(queue.executing), str(queue.seats),
-            f"{queue.virtual:.8f}ss", str(seats), str(seats), f"{seats:.8f}ss")
+            f"{queue.virtual:.8f}ss", wanted, wanted, f"{queue.waiting:.8f}ss")
 
 
 def _requests(level: Level, since: float, *, details: bool) -> Iterator[tuple[str, ...]]:
