@@ -1,6 +1,7 @@
 """What every API object has: TypeMeta, ObjectMeta, owner references; read from and written to plain dicts."""
 
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
@@ -74,7 +75,12 @@ def owner_reference(owner: Object, *, controller: bool = True) -> Object:
 
 def timestamp(at: float) -> str:
     """Return Unix seconds as metav1.Time: RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(at))
+
+
+@lru_cache(maxsize=16)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_timestamp(at: float) -> str:

@@ -60,7 +60,7 @@ class Api:
         self.admission: Chain = plugins.chain(enabled=options.enabled_plugins,
                                               disabled=options.disabled_plugins)
         if self.rbac is not None:
-            self.admission.steps.append(Escalation(self.rbac))
+            self.admission = Chain((*self.admission.steps, Escalation(self.rbac)))
         self.tokens = ServiceAccountTokens(
             issuers=options.issuers, audiences=(), signing_key=options.signing_key, key_files=options.token_keys,
             lookup=self.lookup, mark=self._mark)

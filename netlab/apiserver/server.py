@@ -162,6 +162,11 @@ async def _body(raw: web.BaseRequest) -> bytes:
     if not raw.body_exists:
         return b""
     try:
+        if raw.content.is_eof():  # it came with the head, as most do
+            whole = raw.content.read_nowait()
+            if len(whole) > BODY_LIMIT:
+                raise status.too_large(BODY_LIMIT)
+            return whole
         async with asyncio.timeout(BODY_SECONDS):
             pieces, size = [], 0
             async for piece in raw.content.iter_any():

@@ -139,6 +139,27 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
     return _encode(after, _capped(claims))
 
 
+def owned_by_creator(nothing: Object, new: Object, *, api_version: str, kind: str) -> Set:
+    """Return what the creator of an object owns, which says nothing of managers itself.
+
+    Args:
+        nothing: what Go writes of an object of which nothing was said; nobody owns that.
+        new: the object, or some of its parts (then of `nothing`, too).
+        api_version: of the object.
+        kind: of the object.
+    """
+    changes = _changes(nothing, new, shapes.root(api_version, kind), _RESET[""])
+    return fieldset.difference(fieldset.union(changes.added, changes.modified), _UNMANAGED)
+
+
+def entry(who: Manager, owned: Owned) -> Object:
+    """Return an entry of managedFields."""
+    found = {"manager": who.name, "operation": who.operation, "apiVersion": owned.api_version, "time": owned.time,
+             "fieldsType": "FieldsV1", "fieldsV1": owned.fields}
+    return {key: value for key, value in found.items() if value} | (
+        {"subresource": who.subresource} if who.subresource else {})
+
+
 def _are_sets(given: object) -> bool:
     """Tell whether a client's managedFields can be taken; else those that were there stay, as upstream."""
     return isinstance(given, list) and all(
@@ -160,13 +181,8 @@ def decode(obj: Object) -> dict[Manager, Owned]:
 
 def _encode(obj: Object, claims: Mapping[Manager, Owned]) -> Object:
     kept = {who: owned for who, claim in claims.items() if (owned := _stripped(claim)).fields}
-    entries = []
-    for who, owned in sorted(kept.items(), key=lambda pair: (pair[0].operation, pair[1].time, pair[0].name,
-                                                             pair[1].api_version, pair[0].subresource)):
-        entry = {"manager": who.name, "operation": who.operation, "apiVersion": owned.api_version, "time": owned.time,
-                 "fieldsType": "FieldsV1", "fieldsV1": owned.fields}
-        entries.append({key: value for key, value in entry.items() if value} |
-                       ({"subresource": who.subresource} if who.subresource else {}))
+    entries = [entry(who, owned) for who, owned in sorted(kept.items(), key=lambda pair: (
+        pair[0].operation, pair[1].time, pair[0].name, pair[1].api_version, pair[0].subresource))]
     metadata = dict(obj.get("metadata") or {})
     if entries:
         metadata["managedFields"] = entries

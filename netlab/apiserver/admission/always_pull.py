@@ -9,6 +9,7 @@ class AlwaysPullImages(Step):
     """Upstream's plugin of the same name."""
 
     name = "AlwaysPullImages"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Set the pull policy of every container."""

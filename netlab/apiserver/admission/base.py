@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,8 @@ class Step:
     """One admission plugin, named as upstream's. Both hooks raise ApiError to refuse."""
 
     name = ""
+    kinds: frozenset[str] | None = None
+    """The names of the kinds that it looks at, in whatever group; None: any."""
 
     async def mutate(self, attempt: Attempt) -> None:
         """Change the object, before the strategy and its checks."""
@@ -114,25 +117,42 @@ class Step:
         """Accept or refuse what will be stored."""
 
 
+class _Steps:
+    """Those that have something to do, by kind: most are about one or two of them."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._about: dict[str, tuple[Step, ...]] = {}
+
+    def about(self, kind: str) -> tuple[Step, ...]:
+        """Return those that look at objects of a kind."""
+        found = self._about.get(kind)
+        if found is None:
+            found = self._about[kind] = tuple(step for step in self._steps if step.kinds is None or kind in step.kinds)
+        return found
+
+
 class Chain:
     """All steps that are switched on, in order."""
 
-    def __init__(self, steps: list[Step]) -> None:
-        self.steps = steps
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = tuple(steps)
+        self._mutating = _Steps([step for step in steps if type(step).mutate is not Step.mutate])
+        self._validating = _Steps([step for step in steps if type(step).validate is not Step.validate])
 
     async def mutate(self, attempt: Attempt) -> None:
         """Run every step's `mutate`."""
         if attempt.call.request.notes is not None:
             await self._told(attempt)
             return
-        for step in self.steps:
+        for step in self._mutating.about(attempt.resource.kind):
             await step.mutate(attempt)
 
     async def _told(self, attempt: Attempt) -> None:
         """Do so, and note for the audit log who changed what, or refused."""
         found: dict[str, list[Object]] = {}
         before = orjson.dumps(attempt.obj)
-        for step in self.steps:
+        for step in self._mutating.about(attempt.resource.kind):
             try:
                 await step.mutate(attempt)
             except ApiError:
@@ -147,7 +167,7 @@ class Chain:
 
     async def validate(self, attempt: Attempt) -> None:
         """Run every step's `validate`."""
-        for step in self.steps:
+        for step in self._validating.about(attempt.resource.kind):
             try:
                 await step.validate(attempt)
             except ApiError:

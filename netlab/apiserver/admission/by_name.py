@@ -11,6 +11,7 @@ class ExtendedResourceToleration(Step):
     """Upstream's plugin of the same name: nodes with devices may be tainted with the devices' names."""
 
     name = "ExtendedResourceToleration"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Let a Pod tolerate the taints of the extended resources that it asks for."""
@@ -30,6 +31,7 @@ class DenyServiceExternalIPs(Step):
     """Upstream's plugin of the same name."""
 
     name = "DenyServiceExternalIPs"
+    kinds = frozenset(("Service",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse a Service's external addresses that it did not have before."""

@@ -19,6 +19,7 @@ class CertificateApproval(Step):
     """Who approves or denies needs the verb approve on the signer."""
 
     name = "CertificateApproval"
+    kinds = frozenset(("CertificateSigningRequest",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse who may not."""
@@ -31,6 +32,7 @@ class CertificateSigning(Step):
     """Who issues a certificate, or says that it can't be, needs the verb sign on the signer."""
 
     name = "CertificateSigning"
+    kinds = frozenset(("CertificateSigningRequest",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse who may not."""
@@ -46,6 +48,7 @@ class CertificateSubjectRestriction(Step):
     """Nobody is made a member of system:masters by a certificate."""
 
     name = "CertificateSubjectRestriction"
+    kinds = frozenset(("CertificateSigningRequest",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse a request for such a client certificate."""

@@ -12,6 +12,7 @@ class DefaultStorageClass(Step):
     """Upstream's plugin of the same name: for PersistentVolumeClaims."""
 
     name = "DefaultStorageClass"
+    kinds = frozenset(("PersistentVolumeClaim",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Name the default class in a new claim."""
@@ -29,6 +30,7 @@ class DefaultIngressClass(Step):
     """Upstream's plugin of the same name: for Ingresses."""
 
     name = "DefaultIngressClass"
+    kinds = frozenset(("Ingress",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Name the default class in a new Ingress."""

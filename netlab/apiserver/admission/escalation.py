@@ -21,6 +21,8 @@ _HOUSEKEEPING = ("ownerReferences", "finalizers", "managedFields", "resourceVers
 class Escalation(Step):
     """Upstream's escalation check."""
 
+    kinds = frozenset((*_ROLES, *_BINDINGS))
+
     def __init__(self, rbac: Rbac) -> None:
         self._rbac = rbac
 

@@ -20,6 +20,7 @@ class StorageObjectInUseProtection(Step):
     """Upstream's plugin of the same name."""
 
     name = "StorageObjectInUseProtection"
+    kinds = frozenset(_FINALIZERS)
 
     async def mutate(self, attempt: Attempt) -> None:
         """Put the finalizer on a new object."""
@@ -35,6 +36,7 @@ class PersistentVolumeClaimResize(Step):
     """Upstream's plugin of the same name."""
 
     name = "PersistentVolumeClaimResize"
+    kinds = frozenset(("PersistentVolumeClaim",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse a larger claim that is not bound, or whose class does not allow it."""

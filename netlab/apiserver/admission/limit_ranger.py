@@ -9,6 +9,7 @@ from netlab.api import quantity
 from netlab.api.meta import Object
 from netlab.apiserver import status
 from netlab.apiserver.admission.base import Attempt, Step
+from netlab.apiserver.mirror import Mirror
 
 _NOTE = "kubernetes.io/limit-ranger"
 _SKIPPED = frozenset(("status", "ephemeralcontainers", "binding", "eviction"))
@@ -18,12 +19,16 @@ class LimitRanger(Step):
     """Upstream's plugin of the same name."""
 
     name = "LimitRanger"
+    kinds = frozenset(("Pod", "PersistentVolumeClaim"))
+
+    def __init__(self) -> None:
+        self._mirror: Mirror[Mapping[str, Sequence[Object]]] | None = None
 
     async def mutate(self, attempt: Attempt) -> None:
         """Set the defaults of a new Pod's containers."""
         if attempt.resource.kind != "Pod" or attempt.operation != "CREATE" or attempt.subresource:
             return
-        for found in _ranges(attempt):
+        for found in await self._ranges(attempt):
             _defaults(attempt.obj, found)
 
     async def validate(self, attempt: Attempt) -> None:
@@ -33,16 +38,22 @@ class LimitRanger(Step):
             return
         if attempt.operation == "UPDATE" and attempt.resource.kind == "Pod" and attempt.subresource != "resize":
             return
-        said = [text for found in _ranges(attempt) for text in _complaints(attempt, found)]
+        said = [text for found in await self._ranges(attempt) for text in _complaints(attempt, found)]
         if said:
             raise status.forbidden(attempt.resource, attempt.name or attempt.obj["metadata"].get("name", ""),
                                    said[0] if len(said) == 1 else f"[{', '.join(said)}]")
 
+    async def _ranges(self, attempt: Attempt) -> Sequence[Object]:
+        if self._mirror is None:
+            self._mirror = Mirror(attempt.call.api.endpoints["", "v1", "limitranges"], _by_namespace)
+        return (await self._mirror.now()).get(attempt.namespace, ())
 
-def _ranges(attempt: Attempt) -> list[Object]:
-    api = attempt.call.api
-    endpoint = api.endpoints["", "v1", "limitranges"]
-    return [endpoint.view(kv) for kv in api.store.known_under(endpoint.folder.within(attempt.namespace))]
+
+def _by_namespace(ranges: Sequence[Object]) -> Mapping[str, Sequence[Object]]:
+    found: dict[str, list[Object]] = {}
+    for one in ranges:
+        found.setdefault(one["metadata"].get("namespace", ""), []).append(one)
+    return found
 
 
 def limits_of(found: Object) -> Sequence[Mapping[str, Any]]:

@@ -19,6 +19,7 @@ class TaintNodesByCondition(Step):
     """
 
     name = "TaintNodesByCondition"
+    kinds = frozenset(("Node",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Taint a new node."""
@@ -34,6 +35,7 @@ class PodTopologyLabels(Step):
     """Upstream's plugin of the same name: zone and region of its node are labels of a Pod, too."""
 
     name = "PodTopologyLabels"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Copy the node's labels to a Binding, from which they come to the Pod, or to a Pod that is made on a node."""

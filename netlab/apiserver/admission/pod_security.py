@@ -22,6 +22,7 @@ class PodSecurity(Step):
     """Upstream's plugin of the same name."""
 
     name = "PodSecurity"
+    kinds = frozenset(("Pod", *_TEMPLATES))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse Pods, and warn of Pods and templates, that violate the namespace's levels."""

@@ -14,6 +14,7 @@ class Priority(Step):
     """Upstream's plugin of the same name."""
 
     name = "Priority"
+    kinds = frozenset(("Pod", "PriorityClass"))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Set priority, class and preemption of a new Pod."""

@@ -16,6 +16,7 @@ class RuntimeClass(Step):
     """Upstream's plugin of the same name."""
 
     name = "RuntimeClass"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Take over the class's overhead, node selector and tolerations."""

@@ -20,6 +20,7 @@ class ServiceAccount(Step):
     """Upstream's plugin of the same name."""
 
     name = "ServiceAccount"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Name the account, take over its pull secrets, mount its token."""

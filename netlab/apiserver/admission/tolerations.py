@@ -13,6 +13,7 @@ class DefaultTolerationSeconds(Step):
     """Upstream's plugin of the same name."""
 
     name = "DefaultTolerationSeconds"
+    kinds = frozenset(("Pod",))
 
     async def mutate(self, attempt: Attempt) -> None:
         """Add the tolerations that the Pod does not have."""

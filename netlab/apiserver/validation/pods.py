@@ -28,6 +28,7 @@ from netlab.apiserver.validation.errors import (
     unsupported,
     wrong,
 )
+from netlab.apiserver.validation.remembered import Passed
 from netlab.apiserver.validation.volumes import volumes
 
 _RESTART = ("Always", "OnFailure", "Never")
@@ -42,6 +43,7 @@ _FORMS = (
     ("subdomain", names.dns_label),
 )
 _CLAIM = {"Name": "", "ResourceClaimName": None, "ResourceClaimTemplateName": None}
+_PASSED = Passed()
 _NO_USERS = "when `hostUsers` is false"
 
 
@@ -82,6 +84,16 @@ def pod_template(template: Object, path: str) -> list[FieldError]:
 
 def pod_spec(spec: Object, path: str, *, is_pod: bool = False, metadata: Object | None = None) -> list[FieldError]:
     """Check a PodSpec, of a Pod (its metadata says what claims will be called) or of a template."""
+
+    def check() -> list[FieldError]:
+        return _pod_spec(spec, path, is_pod=is_pod, metadata=metadata)
+
+    volumes_of = spec.get("volumes") or ()
+    named = spec.get("resourceClaims") or any(volume.get("ephemeral") is not None for volume in volumes_of)
+    return check() if named else _PASSED.errors(check, spec, is_pod)
+
+
+def _pod_spec(spec: Object, path: str, *, is_pod: bool, metadata: Object | None) -> list[FieldError]:
     errors: list[FieldError] = []
     good: dict[str, Object] = {}
     if spec.get("terminationGracePeriodSeconds") is None:
