@@ -1,7 +1,7 @@
 """The straight way of decoding: one walk for what validate, nulls and zeros do one after the other.
 
-Nearly all objects fit their schema and have no null in them; of such a one there is nothing to say, and all that is
-left to do is what `zeros` does. Where anything is out of the ordinary, `read` gives up, and the three have their say.
+Nearly all objects fit their schema, and have nulls in fields at most; of such a one there is nothing to say. Where
+anything is out of the ordinary, `read` gives up, and the three have their say.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Unusual(Exception):
 
 
 def read(obj: Object, shape: Struct) -> Object | None:
-    """Return an object as `zeros.left_out` does; None if it takes a closer look."""
+    """Return an object as `nulls.settled` and `zeros.left_out` do; None if it takes a closer look."""
     try:
         found: Object = _of_struct(shape)(obj)
     except _Unusual:
@@ -47,13 +47,13 @@ def _of_struct(shape: Struct) -> _Look:
                 rule, drop = rules[name]
             except KeyError:
                 rule, drop = rules[name] = _rule(shape, name)
-            if rule is not _TEXT:
-                new = rule(inner)
-            elif type(inner) is str:
+            if rule is _TEXT:
+                if type(inner) is not str and inner is not None:
+                    raise _Unusual
                 new = inner
             else:
-                raise _Unusual
-            if drop and not inner:
+                new = None if inner is None else rule(inner)
+            if inner is None or (drop and not inner):
                 kept = dict(value) if kept is None else kept
                 del kept[name]
             elif new is not inner:
