@@ -12,10 +12,13 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netlab.api.protobuf import varint, wire_fields
 from netlab.apiserver.cel.values import UInt
+
+if TYPE_CHECKING:
+    from netlab.apiserver.cel import deep
 
 LONGEST = 64 * 1024
 ACCU = "@result"
@@ -95,8 +98,26 @@ def parse(text: str) -> Tree:
     Raises:
         CelError: it is none, is too long or too deeply nested.
     """
+    from netlab.apiserver.cel import deep
+
     if len(text) > LONGEST:
         raise CelError(f"the expression is longer than {LONGEST} characters")
+    try:
+        root, places = _read(text)
+    except deep.TooDeep:
+        root, places = deep.parse(text, _read)
+    return Tree(text, root, places)
+
+
+def _read(text: str) -> deep.Tree:
+    """Read an expression, or a piece of one.
+
+    Raises:
+        CelError: it is none.
+        TooDeep: the parser does not go so deep.
+    """
+    from netlab.apiserver.cel import deep
+
     try:
         raw = _parser().compile(text, disable_check=True).serialize()
     except (RuntimeError, ValueError, TypeError) as error:  # the last two: text that is no Unicode
@@ -104,7 +125,7 @@ def parse(text: str) -> Tree:
             raise CelError("ERROR: <input>:1:1: Syntax error: the text is no UTF-8") from None
         said = str(error)
         if "recursion" in said:
-            raise CelError("ERROR: <input>:1:1: expression recursion limit exceeded: 32") from None
+            raise deep.TooDeep from None
         raise CelError(said.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]").strip()) from None
     parts = dict(_fields(dict(_fields(raw))[2]))
     places: dict[int, int] = {}
@@ -113,8 +134,7 @@ def parse(text: str) -> Tree:
             entry = dict(_fields(piece))
             places[entry.get(1, 0)] = entry.get(2, 0)
     reader = _Reader(places)
-    root = reader.node(parts[2])
-    return Tree(text, root, places)
+    return deep.Tree(reader.node(parts[2]), places)
 
 
 # --- protobuf ---------------------------------------------------------------------------------------------------------

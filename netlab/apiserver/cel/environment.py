@@ -32,6 +32,12 @@ class Environment:
         Raises:
             CelError: it is no expression, uses what there is not, its types do not fit, or its value's.
         """
+        try:
+            return self._compiled(words, wanted)
+        except RecursionError:
+            raise CelError("ERROR: <input>:1:1: the expression is nested too deeply") from None
+
+    def _compiled(self, words: str, wanted: tuple[Type, ...]) -> Program:
         tree = parse(words)
         checked = check.check(tree, self.variables, _functions(), structs if self.mutating else lambda _name: None)
         if wanted and checked.type not in wanted:
@@ -74,8 +80,15 @@ class Program:
                 raise OutOfBudget(OUT)  # it counts more than how this one ended
 
     def cost(self) -> int:
-        """Return what it costs at worst."""
-        return self._cost()
+        """Return what it costs at worst.
+
+        Raises:
+            CelError: it is nested too deeply to tell.
+        """
+        try:
+            return self._cost()
+        except RecursionError:
+            raise CelError("ERROR: <input>:1:1: the expression is nested too deeply") from None
 
     def forget(self) -> None:
         """Let the tree go, which only the estimate of costs needs: evaluation is a tenth of it."""
