@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from netlab.api.meta import Object
 from netlab.client import oneshot
@@ -19,13 +21,15 @@ from netlab.lab import fromhost
 from netlab.lab.places import Namespace, Place, Places, closing, enter_lab
 from netlab.lab.state import LabRecord, NodeRecord
 from netlab.runtime.shimclient import ShimClient
-from netlab.trace import foresee, look, run
-from netlab.trace.agree import Agreement
+from netlab.trace import look, run
 from netlab.trace.craft import Craft
 from netlab.trace.event import Trace
 from netlab.trace.packet import join
 from netlab.trace.send import Protocol
 from netlab.trace.target import Objects, Target, names, resolve
+
+if TYPE_CHECKING:
+    from netlab.trace.agree import Agreement
 
 BARE = ("outside", "fabric", "host")
 """Places that have no files of their own, and so no resolver: names of the cluster come from the API there."""
@@ -94,6 +98,9 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
         family = look.family_of(target.address) if target.address else 6 if wish.ipv6 else 4
         world = (await asyncio.to_thread(look.world, taps, names(known), family=family, lazy=True)
                  if wish.predict and not own and wish.craft is None else None)
+        # It takes as long to import as the packet takes there and back: most of a trace is waiting.
+        foresight = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "netlab.trace.foresee")) \
+            if world else None
         if target.name and not (source.name in BARE and target.address):
             from netlab.trace import byname  # with a DNS library, which other traces do without
             from netlab.trace import resolve as resolvers
@@ -105,7 +112,7 @@ async def trace(lab: LabRecord, wish: Wish) -> Traced:
                                              target=target.label, ipv6=six)
         else:
             traced = await asyncio.to_thread(run.trace, request, taps, names(known), target=target.label)
-        agreement = foresee.compared(world, request, traced) if world else None
+        agreement = (await foresight).compared(world, request, traced) if foresight else None
         return Traced(traced, on, far_ends(namespaces, on), agreement)
 
 
