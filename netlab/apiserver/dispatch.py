@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import orjson
 
-from netlab.apiserver import audit, health, negotiate, openapi, reviews, status, version
+from netlab.apiserver import audit, deadline, health, negotiate, openapi, reviews, status, version
 from netlab.apiserver.api import Api
 from netlab.apiserver.auth.authenticate import ANONYMOUS, NOBODY, attempted, authenticate
 from netlab.apiserver.auth.authorize import Attributes
@@ -81,7 +81,10 @@ class Dispatcher:
         response: Response | None = None
         failed: ApiError | None = None
         try:
-            response = await self._answer(request, asked, started)
+            limit = deadline.seconds(request, asked) if "timeout" in request.query else 0.0
+            work = self._answer(request, asked, started)
+            response = await (work if not limit else deadline.within(
+                limit, request, work, whole=request.method not in _READING))
             code = 101 if isinstance(response, Upgrade) else response.status
             return response
         except ApiError as error:

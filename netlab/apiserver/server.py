@@ -144,15 +144,18 @@ def error_reply(error: ApiError, request: Request) -> Reply:
 class _Body:
     """Reads a request's body when first asked for it."""
 
-    __slots__ = ("_data", "_raw")
+    __slots__ = ("_data", "_raw", "waiting")
 
     def __init__(self, raw: web.BaseRequest) -> None:
         self._raw = raw
         self._data: bytes | None = None
+        self.waiting = False
 
     async def __call__(self) -> bytes:
         if self._data is None:
+            self.waiting = True
             self._data = await _body(self._raw)
+            self.waiting = False
         return self._data
 
 

@@ -56,6 +56,25 @@ def test_unknown_and_doubled_fields_of_a_typed_object(client: Client, ns: str) -
     assert 'strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas"' in answer.json["message"]
 
 
+@pytest.mark.parametrize(("text", "status"), [("invalid", 400), ("3m", 200), ("0s", 200), ("", 200), ("2.5s", 200), ("1x", 400)])
+def test_a_request_says_how_long_it_may_take(client: Client, text: str, status: int) -> None:
+    answer = client.get(f"/version?timeout={text}")
+    assert answer.status == status
+    if status == 400:
+        assert answer.json["message"] == f'invalid timeout specified in the request URL - time: invalid duration "{text}"'
+
+
+def test_a_write_that_is_not_done_in_time_is_answered_all_the_same(client: Client, ns: str) -> None:
+    connection = client.connect()
+    connection.putrequest("POST", f"/api/v1/namespaces/{ns}/configmaps?timeout=100ms")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 504
+    assert json.loads(answer.read())["reason"] == "Timeout"
+    connection.close()
+
+
 def test_a_job_that_is_resumed_starts_anew(client: Client, ns: str) -> None:
     path = f"/apis/batch/v1/namespaces/{ns}/jobs"
     client.post(path, {"metadata": {"name": "j"}, "spec": {"suspend": True, "template": {"spec": {

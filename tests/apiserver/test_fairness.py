@@ -218,6 +218,10 @@ def test_who_fills_a_level_waits_alone(server: Server) -> None:
         labels = 'flow_schema="global-default",priority_level="global-default"'
         assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} 1" in text
         assert f"apiserver_flowcontrol_current_executing_requests{{{labels}}} {seats}" in text
+        late = jane.again().get("/api/v1/namespaces/default?timeout=100ms")
+        assert (late.status, late.json["reason"], late.json["message"]) == (
+            504, "Timeout", "Timeout: request did not complete within requested timeout - context deadline exceeded")
+        until(lambda: level(admin, "global-default")["CancelledRequests"] == "1")
         node = server.client(user="node")
         assert node.get("/api/v1/nodes/n1").status == 404
         assert node.get("/api/v1/pods").status == 200
