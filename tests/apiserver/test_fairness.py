@@ -139,13 +139,17 @@ def test_who_can_not_wait_is_refused() -> None:
         waiting = [late.wait("a") for _ in range(2)]
         await asyncio.sleep(0)
         late.now += 14.0
-        late.gate.expire()
+        late.gate.expire([late.level])
         late.now += 2.0
-        late.gate.expire()
+        late.gate.expire([late.level])
         for task in waiting:
             with pytest.raises(Refused, match="time-out"):
                 await task
         assert (late.level.waiting, late.level.timed_out) == (0, 2)
+        late.now += 50.0
+        late.gate.expire([late.level])
+        await asyncio.sleep(0)
+        assert late.level.executing == 0, "who still has not done is served without a seat"
         wide = Scene(limited(1, 1, 1, 2), 1)
         assert wide.enter("a", width=5), "alone it fits always"
 

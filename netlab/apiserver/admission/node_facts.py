@@ -60,6 +60,7 @@ class NodeDeclaredFeatureValidator(Step):
     """Upstream's plugin of the same name: a Pod may not be changed into what its node has not declared that it can."""
 
     name = "NodeDeclaredFeatureValidator"
+    kinds = frozenset(("Pod",))
 
     async def validate(self, attempt: Attempt) -> None:
         """Refuse such a change."""

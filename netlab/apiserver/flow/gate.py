@@ -20,6 +20,8 @@ _SLICE = 0.020
 _SEATS_A_TURN = 32
 WAIT_SECONDS = 15.0
 """How long a request may wait: a quarter of upstream's --request-timeout."""
+HOLD_SECONDS = 60.0
+"""How long a request may hold its seat: upstream's --request-timeout."""
 
 
 class Refused(Exception):
@@ -104,9 +106,18 @@ class Gate:
             raise self._refuse(flow, "time-out")
         return seat
 
-    def expire(self) -> None:
-        """Send away who has waited too long; for somebody to call every second or so."""
-        late = self._monotonic() - WAIT_SECONDS
+    def expire(self, levels: Iterable[Level]) -> None:
+        """Send away who has waited too long, and take seats back from who has had them too long.
+
+        For somebody to call every second or so. A client that takes its answer a byte at a time has it, but no seat.
+        """
+        now = self._monotonic()
+        for level in levels:
+            for seat in tuple(level.seats):
+                if seat.since > now - HOLD_SECONDS:
+                    break
+                seat.leave()
+        late = now - WAIT_SECONDS
         for level in tuple(self._busy):
             for queue in tuple(level.busy):
                 while queue.requests and queue.requests[0].arrived < late:

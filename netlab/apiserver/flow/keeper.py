@@ -181,7 +181,7 @@ class Flows:
         while True:
             for _ in range(_ADJUST_SECONDS):
                 await asyncio.sleep(1.0)
-                self._gate.expire()
+                self._gate.expire(self._sorted())
             self._gate.adjust(self._sorted(), self._total)
             await self._sizes.measure()
 
