@@ -18,8 +18,10 @@ from netlab.handshake import TlsProtocol
 
 log = logging.getLogger(__name__)
 
-_THRIFT_SECONDS = 10.0
-_THRIFT_BYTES = 8 << 20
+_THRIFT_SECONDS = 2.0
+_TRIM_BYTES = 2 << 20
+_COLLECT_BYTES = 8 << 20
+"""What a process has to grow by for it to be worth a millisecond (to trim), or tens of them (to look for garbage)."""
 SILENCE: tuple[int, int, int] = (30, 10, 3)
 """Seconds of silence before the other end of a connection is asked for a sign, seconds between questions, how many."""
 
@@ -59,17 +61,19 @@ async def thrifty() -> None:
     malloc keeps it: a thousand connections that have ended are 30 MB that lie between what is still in use.
     """
     trim = None
-    kept = _resident()
+    kept = collected = _resident()
     while True:
         await asyncio.sleep(_THRIFT_SECONDS)
-        if _resident() > kept + _THRIFT_BYTES:
+        if (now := _resident()) > kept + _TRIM_BYTES:
             if trim is None:
                 import ctypes  # where a program has no burst, it does without
 
                 trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # glibc's
-            gc.collect()
+            if now > collected + _COLLECT_BYTES:
+                gc.collect()
             trim(0)
             kept = _resident()
+            collected = kept if now > collected + _COLLECT_BYTES else min(collected, kept)
 
 
 def _resident() -> int:

@@ -65,3 +65,10 @@ def test_who_looks_for_no_garbage_does_not_begin_to_after_an_import() -> None:
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def test_an_api_server_imports_nothing_that_only_few_of_them_need() -> None:
+    code = ("import sys, netlab.apiserver.main\n"
+            "print([name for name in ('yaml', 'zoneinfo', 'sysconfig', 'ctypes', 'grpclib', 're2') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

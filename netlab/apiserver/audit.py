@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from netlab.api import meta, protobuf
 from netlab.api.meta import Object
@@ -54,6 +53,8 @@ def read(path: str) -> Policy:
     Raises:
         UsageError: it is none; the text names the field.
     """
+    import yaml  # most servers have no policy
+
     try:
         found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -26,7 +26,7 @@ class Decoded:
     `limit` is in bytes of encoded values; what is decoded takes about eight times as much.
     """
 
-    def __init__(self, limit: int = 1 << 19) -> None:
+    def __init__(self, limit: int = 1 << 18) -> None:
         self._limit, self._size = limit, 0
         self._kept: deque[KeyValue] = deque()
 

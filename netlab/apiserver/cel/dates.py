@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from netlab.apiserver.cel.declarations import Does
 from netlab.apiserver.cel.standard import quotient
@@ -21,6 +20,8 @@ def _zone(name: str) -> tzinfo:
     if offset is not None and int(offset.group(2)) < 24 and int(offset.group(3)) < 60:
         span = timedelta(hours=int(offset.group(2)), minutes=int(offset.group(3)))
         return timezone(-span if offset.group(1) == "-" else span)
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # half a megabyte, for those who ask for one
+
     try:
         return ZoneInfo(name) if name and len(name) < 80 else UTC
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Collection
 from typing import Any
 
@@ -357,6 +356,8 @@ def _zone(zone: str, path: str) -> list[FieldError]:
                       "https://www.iana.org/time-zones")] if zone.lower() == "local" else []
     if zone == "Local":
         return errors
+    import zoneinfo  # half a megabyte, for those who ask for one
+
     try:
         zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
