@@ -16,7 +16,7 @@ from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
 from netlab.apiserver.subresources.kinds import kind_of
-from netlab.apiserver.validation.errors import invalid, invalid_object
+from netlab.apiserver.validation.errors import invalid, invalid_object, quoted
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -73,12 +73,19 @@ class Call:
         """Return the field manager: the parameter, or the user agent's first word, as upstream.
 
         Raises:
-            ApiError: 400 for one that is too long.
+            ApiError: 422 for one that is too long, or can't be printed.
         """
         given = self.request.arg("fieldManager")
-        if len(given) > 128:
-            raise status.bad_request("metadata.fieldManager: Too long: may not be more than 128 bytes")
         if given:
+            kind = _OPTIONS.get(self.request.method, "CreateOptions")
+            if len(given.encode()) > 128:
+                raise status.bad_options(kind, "fieldManager", "FieldValueTooLong",
+                                         "Too long: may not be more than 128 bytes")
+            for at, one in enumerate(given):
+                if not one.isprintable():
+                    raise status.bad_options(kind, "fieldManager", "FieldValueInvalid", (
+                        f"Invalid value: {quoted(given)}: invalid character U+{ord(one):04X} (at position "
+                        f"{len(given[:at].encode())})"))
             return given
         match = _AGENT.match(self.request.headers.get("User-Agent", ""))
         return match.group()[:128] if match else "unknown"
@@ -91,8 +98,9 @@ class Call:
         """
         given = self.request.arg("fieldValidation")
         if given not in _VALIDATION:
-            raise status.bad_request(f'fieldValidation: Unsupported value: "{given}": supported values: "Ignore", '
-                                     '"Strict", "Warn"')
+            raise status.bad_options(_OPTIONS.get(self.request.method, "CreateOptions"), "fieldValidation",
+                                     "FieldValueNotSupported", f"Unsupported value: {quoted(given)}: supported values: "
+                                     '"Ignore", "Strict", "Warn"')
         return _VALIDATION[given]
 
     async def read_object(self) -> Object:

@@ -31,13 +31,14 @@ DEFINITIONS, DEFINITIONS_SYNCED = "start-apiextensions-controllers", "crd-inform
 ADDRESSES, RANGES = "start-service-ip-repair-controllers", "start-kubernetes-service-cidr-controller"
 PRIORITIES, OWN_SERVICE = "scheduling/bootstrap-system-priority-classes", "bootstrap-controller"
 FLOWS, FLOWS_MADE = "priority-and-fairness-config-consumer", "priority-and-fairness-config-producer"
+FILTER, PLAIN, SIZES = "priority-and-fairness-filter", "max-in-flight-filter", "storage-object-count-tracker-hook"
 PROXY_CLIENT = "aggregator-reload-proxy-client-cert"
 REGISTRATION = ("start-kube-aggregator-informers", "apiservice-status-local-available-controller",
                 "apiservice-status-remote-available-controller", "apiservice-registration-controller",
                 "apiservice-discovery-controller", "kube-apiserver-autoregistration")
-HOOKS = (ADMISSION, INFORMERS[0], FLOWS, INFORMERS[1], DEFINITIONS, DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST,
-         TRACKING, ADDRESSES, ROLES, PRIORITIES, FLOWS_MADE, OWN_SERVICE, RANGES, PROXY_CLIENT, *REGISTRATION,
-         *INFORMERS[2:])
+HOOKS = (ADMISSION, INFORMERS[0], FLOWS, FILTER, PLAIN, SIZES, INFORMERS[1], DEFINITIONS,
+         DEFINITIONS_SYNCED, NAMESPACES_MADE, TRUST, TRACKING, ADDRESSES, ROLES, PRIORITIES, FLOWS_MADE, OWN_SERVICE,
+         RANGES, PROXY_CLIENT, *REGISTRATION, *INFORMERS[2:])
 """What has to be done once after the start; `Api.ready` has the names of what is done."""
 _REGISTERED = "autoregister-completion"
 _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
@@ -45,7 +46,9 @@ _COMPONENTS = (("controller-manager", 10257), ("scheduler", 10259))
 
 def hooks(api: Api) -> list[str]:
     """Return what this server has to do after its start, in order."""
-    absent = set() if api.rbac is not None else {ROLES}
+    absent = {PLAIN if api.options.fair else FILTER}
+    if api.rbac is None:
+        absent.add(ROLES)
     if not api.options.proxy_certificate:
         absent.add(PROXY_CLIENT)
     return [hook for hook in HOOKS if hook not in absent]

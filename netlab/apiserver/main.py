@@ -85,7 +85,7 @@ async def serve(chosen: Options, stop: asyncio.Event) -> int:
                        files.keep(serving.refresh, to_kubelets.refresh, api.to_backends.refresh))]
         if api.rbac is not None:
             keepers.append(asyncio.create_task(aggregate.keep(api)))
-        api.ready.update((*health.INFORMERS, health.PROXY_CLIENT))
+        api.ready.update((*health.INFORMERS, health.PROXY_CLIENT, health.FILTER, health.PLAIN, health.SIZES))
         try:
             await daemon.first(stop.wait(), _settled(api))
             if chosen.ready_file:

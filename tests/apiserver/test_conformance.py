@@ -56,6 +56,40 @@ def test_unknown_and_doubled_fields_of_a_typed_object(client: Client, ns: str) -
     assert 'strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas"' in answer.json["message"]
 
 
+MATCH, OPTIONS = "resourceVersionMatch: Forbidden: ", 'ListOptions.meta.k8s.io "" is invalid: '
+
+
+@pytest.mark.parametrize(("query", "said"), [
+    ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", OPTIONS + "[" + MATCH + "resourceVersionMatch is forbidden unless "
+     "resourceVersion is provided, sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]"),
+    ("watch=1&sendInitialEvents=true&resourceVersionMatch=Exact", OPTIONS + "[" + MATCH + "sendInitialEvents requires setting "
+     'resourceVersionMatch to NotOlderThan, resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]'),
+    ("resourceVersion=1&resourceVersionMatch=x", OPTIONS + 'resourceVersionMatch: Unsupported value: "x": supported values: "Exact", '
+     '"NotOlderThan", ""'),
+    ("timeoutSeconds=abc", 'strconv.ParseInt: parsing "abc": invalid syntax'),
+    ("watch=1&timeoutSeconds=abc", 'strconv.ParseInt: parsing "abc": invalid syntax'),
+])
+def test_options_of_lists_that_do_not_go_together(client: Client, ns: str, query: str, said: str) -> None:
+    answer = client.get(f"/api/v1/namespaces/{ns}/configmaps?{query}")
+    assert (answer.status, answer.json["message"]) == (422 if said.startswith("List") else 400, said)
+
+
+@pytest.mark.parametrize(("query", "said"), [
+    ("fieldManager=" + "x" * 129, "fieldManager: Too long: may not be more than 128 bytes"),
+    ("fieldManager=a%07b", 'fieldManager: Invalid value: "a\\ab": invalid character U+0007 (at position 1)'),
+    ("fieldValidation=x", 'fieldValidation: Unsupported value: "x": supported values: "Ignore", "Strict", "Warn"'),
+])
+def test_options_of_writes_that_are_none(client: Client, ns: str, query: str, said: str) -> None:
+    path = f"/api/v1/namespaces/{ns}/configmaps"
+    made = client.post(f"{path}?{query}", {"metadata": {"name": "a"}})
+    assert (made.status, made.json["message"]) == (422, f'CreateOptions.meta.k8s.io "" is invalid: {said}')
+    client.post(path, {"metadata": {"name": "a"}})
+    changed = client.patch(f"{path}/a?{query}", {"data": {"a": "b"}})
+    assert (changed.status, changed.json["message"]) == (422, f'PatchOptions.meta.k8s.io "" is invalid: {said}')
+    assert client.request("DELETE", f"{path}/a?gracePeriodSeconds=abc").json["message"] == (
+        'strconv.ParseInt: parsing "abc": invalid syntax')
+
+
 @pytest.mark.parametrize(("text", "status"), [("invalid", 400), ("3m", 200), ("0s", 200), ("", 200), ("2.5s", 200), ("1x", 400)])
 def test_a_request_says_how_long_it_may_take(client: Client, text: str, status: int) -> None:
     answer = client.get(f"/version?timeout={text}")

@@ -13,6 +13,7 @@ from netlab.apiserver.audit import REVISION
 from netlab.apiserver.call import Call, encoded, is_dry_run
 from netlab.apiserver.http import Reply
 from netlab.apiserver.strategies.base import Strategy
+from netlab.apiserver.verbs import listing
 from netlab.apiserver.verbs.update import copy_of
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyMissing, KeyValue
@@ -70,12 +71,8 @@ async def options_of(call: Call) -> Options:
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
             raise status.bad_request(f"decoded object cannot be converted to DeleteOptions: {body.get('kind')}")
     grace = body.get("gracePeriodSeconds")
-    asked = call.request.arg("gracePeriodSeconds")
-    if grace is None and asked:
-        try:
-            grace = int(asked)
-        except ValueError:
-            raise status.bad_request(f'gracePeriodSeconds: Invalid value: "{asked}"') from None
+    if grace is None:
+        grace = listing.number(call.request, "gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
         raise status.bad_request("gracePeriodSeconds: Invalid value: want a number")
     propagation = body.get("propagationPolicy") or call.request.arg("propagationPolicy") or None

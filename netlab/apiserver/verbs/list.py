@@ -13,6 +13,7 @@ from netlab.apiserver import render, status
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.selection import Selection, key_prefix, selection
+from netlab.apiserver.verbs import listing
 from netlab.errors import ApiError
 from netlab.store import Compacted, KeyValue
 
@@ -60,19 +61,11 @@ async def page_of(call: Call) -> Page:
     Raises:
         ApiError: 400; 504 for a revision that is not reached yet.
     """
+    listing.check(call.request, watch=False)
     wanted, match = call.request.arg("resourceVersion"), call.request.arg("resourceVersionMatch")
     token = call.request.arg("continue")
     limit = _limit(call.request.arg("limit"))
     revision = _number(wanted, "resourceVersion")
-    if match:
-        if token:
-            raise _match_error("resourceVersionMatch is forbidden when continue is provided", forbidden=True)
-        if not wanted:
-            raise _match_error("resourceVersionMatch is forbidden unless resourceVersion is provided", forbidden=True)
-        if match not in ("Exact", "NotOlderThan"):
-            raise _match_error(f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""')
-        if match == "Exact" and revision == 0:
-            raise _match_error('resourceVersionMatch "exact" is forbidden for resourceVersion "0"', forbidden=True)
     if token:
         if wanted not in ("", "0"):
             raise status.bad_request("specifying resource version is not allowed when using continue")
@@ -130,14 +123,6 @@ def _number(text: str, name: str) -> int:
         raise status.bad_request(f'{name}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid '
                                  'syntax')
     return int(text)
-
-
-def _match_error(text: str, *, forbidden: bool = False) -> ApiError:
-    said = f"Forbidden: {text}" if forbidden else text
-    return ApiError(422, "Invalid", f"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {said}", details={
-        "group": "meta.k8s.io", "kind": "ListOptions", "causes": [
-            {"reason": "FieldValueForbidden" if forbidden else "FieldValueNotSupported", "message": said,
-             "field": "resourceVersionMatch"}]})
 
 
 def _token(revision: int, prefix: bytes, last: bytes) -> str:

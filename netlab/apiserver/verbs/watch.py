@@ -16,7 +16,7 @@ from netlab.apiserver.call import Call
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Response, Sink, Stream
 from netlab.apiserver.selection import Selection, key_prefix, selection
-from netlab.apiserver.validation.errors import forbidden
+from netlab.apiserver.verbs import listing
 from netlab.errors import ApiError
 from netlab.store import Compacted, Event, KeyValue, Range, Watch, WatchCut
 
@@ -49,8 +49,8 @@ async def watch(call: Call) -> Response:
     store = call.endpoint.folder.store
     initial = call.request.flag("sendInitialEvents") if "sendInitialEvents" in call.request.query else None
     bookmarks = call.request.flag("allowWatchBookmarks")
-    wanted = _options(call, initial=initial)
-    seconds = _seconds(call.request.arg("timeoutSeconds"))
+    wanted = _options(call)
+    seconds = _seconds(listing.number(call.request, "timeoutSeconds"))
     snapshot: Range | None = None
     if initial or (initial is None and wanted == 0):
         if not await store.reach(wanted):
@@ -261,27 +261,15 @@ def _event(call: Call, kind: str, obj: Object) -> bytes:
     return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
 
-def _seconds(text: str) -> float:
-    if not text or text == "0":
-        return random.uniform(_SHORTEST, _LONGEST)
-    if not (text.isascii() and text.isdigit()):
-        raise status.bad_request(f'timeoutSeconds: Invalid value: "{text}"')
-    return min(float(text), 86_400.0)
+def _seconds(asked: int | None) -> float:
+    """Return how long a watch lasts: one without a wish an hour or less, one that wishes less than nothing no time."""
+    return min(float(asked), 86_400.0) if asked else random.uniform(_SHORTEST, _LONGEST)
 
 
-def _options(call: Call, *, initial: bool | None) -> int:
-    wanted, match = call.request.arg("resourceVersion"), call.request.arg("resourceVersionMatch")
+def _options(call: Call) -> int:
+    listing.check(call.request, watch=True)
+    wanted = call.request.arg("resourceVersion")
     if wanted and not (wanted.isascii() and wanted.isdigit()):
         raise status.bad_request(f'resourceVersion: Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": '
                                  "invalid syntax")
-    said = ""
-    if initial is None and match:
-        said = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-    elif initial is not None and match != "NotOlderThan":
-        said = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    if said:
-        error = forbidden("resourceVersionMatch", said)
-        raise ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {error}', details={
-            "group": "meta.k8s.io", "kind": "ListOptions",
-            "causes": [{"reason": error.reason, "message": error.body, "field": error.field}]})
     return int(wanted or 0)
