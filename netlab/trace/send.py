@@ -23,6 +23,7 @@ _KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": so
                  "icmp": socket.SOCK_RAW}
 _ERRORS: Final = (3, 11)
 _ERRORS_V6: Final = (1, 2, 3)
+_IPV6_RECVERR: Final = 25
 _REFUSED: Final = (errno.ECONNREFUSED, errno.ECONNRESET)
 
 
@@ -69,6 +70,8 @@ class Sender:
         try:
             self._socket = socket_in(netns, self.family, _KINDS[protocol], self.number)
             self._socket.setblocking(False)
+            if self.stream and self.family == socket.AF_INET6:  # IPv4 wakes who connects for an error in any case
+                self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
             with inside(netns):
                 if source:
                     self._socket.bind((source, 0))

@@ -7,6 +7,7 @@ questions to the kernel (`Ask`). Where BPF told of the packet's end, its words a
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -183,6 +184,7 @@ def _mend(hop: Hop) -> str:
         return "a NetworkPolicy selects that Pod and none of its rules lets this in: kubectl describe networkpolicy"
     if hop.chain.startswith("KUBE-") or hop.table == "kube-proxy":
         return "the rule is kube-proxy's: look at the Service that its comment names"
-    how = f"iptables -t {hop.table} -D {hop.chain} {hop.rule}" if hop.rule.startswith("-") else \
+    tool = "iptables" if hop.packet.family == socket.AF_INET else "ip6tables"
+    how = f"{tool} -t {hop.table} -D {hop.chain} {hop.rule}" if hop.rule.startswith("-") else \
         f"nft -a list ruleset shows its handle, in table {hop.table}, chain {hop.chain}"
     return f"Kubernetes did not write this rule: delete it ({how}), or accept the packet before it"

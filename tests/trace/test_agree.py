@@ -200,6 +200,17 @@ def test_a_program_that_does_not_answer_is_no_difference(net: Network) -> None:
     assert "did not answer" in found.words
 
 
+def test_who_is_refused_by_a_rule_hears_of_it_at_once_in_either_family(net: Network) -> None:
+    prepare(net, PLAIN)
+    for port, status in ((80, "refused"), (81, "timeout")):
+        if port == 81:
+            net.sh("node/node1", f"{net.tool} -I FORWARD -p tcp --dport 81 -j DROP")
+        outcome = sent(net, asked(net, Try("pod/default/client", "10.96.0.10", port, "tcp")))[1].outcome
+        assert outcome.status == status, outcome
+    net.sh("node/node1", f"{net.tool} -F FORWARD")
+    assert f"({net.tool.partition('-')[0]} -t filter -D FORWARD " in outcome.fix
+
+
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable", ""])
 def test_a_rules_reset_goes_back_by_the_bridges_port_where_a_route_leads_back(net: Network, kind: str) -> None:
     prepare(net, {**PLAIN, "foreign": FOREIGN[2], "kernel": f"ip route add {kind} 10.244.2.3/32" if kind else ""})
