@@ -139,7 +139,8 @@ def check(selector: FieldSelector, api_version: str, kind: str) -> None:
     for field, _, _ in selector.requirements:
         if field not in known:
             text = f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-            raise ValueError(f"field label not supported: {field}" if (api_version, kind) in FIELDS else text)
+            told = (api_version, kind) in FIELDS or (api_version, kind) in _DEFINED
+            raise ValueError(f"field label not supported: {field}" if told else text)
 
 
 def value(obj: Object, field: str) -> str:

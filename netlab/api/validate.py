@@ -244,17 +244,24 @@ def handle_patch(patch: bytes, obj: Object, api_version: str, kind: str, mode: M
     """
     findings = check(obj, api_version, kind)
     if findings.errors:
-        raise _invalid_patch(shown or json.dumps(obj, ensure_ascii=False, separators=(",", ":")), findings.errors[0])
+        raise invalid_patch(shown or as_json(obj), findings.errors[0])
     if mode == "Ignore":
         return ()
     problems = [f'duplicate field "{path}"' for path in duplicates(patch)]
     problems += [f'unknown field "{path}"' for path in findings.unknown]
     if problems and mode == "Strict":
-        raise _invalid_patch(shown or patch.decode("utf-8", "replace"), "strict decoding error: " + ", ".join(problems))
+        raise invalid_patch(shown or (as_json(obj) if findings.unknown else patch.decode("utf-8", "replace")),
+                            "strict decoding error: " + ", ".join(problems))
     return tuple(problems)
 
 
-def _invalid_patch(value: str, why: str) -> ApiError:
+def as_json(obj: Object) -> str:
+    """Return an object as error texts show it."""
+    return json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+
+
+def invalid_patch(value: str, why: str) -> ApiError:
+    """422: what a patch makes cannot be taken; `value` is shown."""
     said = f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {why}"
     return ApiError(422, "Invalid", f' "" is invalid: patch: {said}',
                     details={"causes": [{"reason": "FieldValueInvalid", "field": "patch", "message": said}]})

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import orjson
 
 from netlab.api import doubles, meta, schema, validate
 from netlab.api.meta import Object
-from netlab.apiserver import negotiate, nulls, status, straight, zeros
+from netlab.apiserver import negotiate, nulls, status, straight, write_options, zeros
 from netlab.apiserver.crd import structural
 from netlab.apiserver.endpoint import Endpoint
 from netlab.apiserver.http import Request, User
 from netlab.apiserver.route import Target
 from netlab.apiserver.subresources.kinds import kind_of
-from netlab.apiserver.validation.errors import invalid, invalid_object, quoted
+from netlab.apiserver.validation.errors import invalid, invalid_object
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
@@ -70,52 +70,31 @@ class Call:
         return is_dry_run(values, _OPTIONS.get(self.request.method, "CreateOptions"))
 
     def manager(self) -> str:
-        """Return the field manager: the parameter, or the user agent's first word, as upstream.
-
-        Raises:
-            ApiError: 422 for one that is too long, or can't be printed.
-        """
+        """Return the field manager: the parameter, or the user agent's first word, as upstream."""
         given = self.request.arg("fieldManager")
         if given:
-            kind = _OPTIONS.get(self.request.method, "CreateOptions")
-            if len(given.encode()) > 128:
-                raise status.bad_options(kind, "fieldManager", "FieldValueTooLong",
-                                         "Too long: may not be more than 128 bytes")
-            for at, one in enumerate(given):
-                if not one.isprintable():
-                    raise status.bad_options(kind, "fieldManager", "FieldValueInvalid", (
-                        f"Invalid value: {quoted(given)}: invalid character U+{ord(one):04X} (at position "
-                        f"{len(given[:at].encode())})"))
             return given
         match = _AGENT.match(self.request.headers.get("User-Agent", ""))
         return match.group()[:128] if match else "unknown"
 
     def strictness(self) -> Strictness:
-        """Return how unknown and double fields are taken: Strict, Warn or Ignore.
-
-        Raises:
-            ApiError: 422 for another word.
-        """
-        given = self.request.arg("fieldValidation")
-        if given not in _VALIDATION:
-            raise status.bad_options(_OPTIONS.get(self.request.method, "CreateOptions"), "fieldValidation",
-                                     "FieldValueNotSupported", f"Unsupported value: {quoted(given)}: supported values: "
-                                     '"Ignore", "Strict", "Warn"')
-        return _VALIDATION[given]
+        """Return how unknown and double fields are taken: Strict, Warn or Ignore."""
+        return _VALIDATION.get(self.request.arg("fieldValidation"), "Warn")
 
     async def read_object(self) -> Object:
         """Return the object in the body, checked against the kind's table; unknown fields are dropped or refused.
 
         Raises:
-            ApiError: 400 for another kind, a wrong type, or (Strict) an unknown field; 415.
+            ApiError: 400 for another kind, a wrong type, or (Strict) an unknown field; 415; 422 for a parameter.
         """
         raw = await self.request.body()
+        write_options.check(self.request, _OPTIONS.get(self.request.method, "CreateOptions"))
         resource = self.endpoint.resource
         obj = negotiate.decode(raw, self.request.headers, kind=resource.kind)
         text = raw if negotiate.is_json(raw, self.request.headers) and not _once(raw, obj) else b""
         kind, version = obj.get("kind") or resource.kind, obj.get("apiVersion") or resource.api_version
         if (kind, version) != (resource.kind, resource.api_version):
-            self._other_kind(str(kind), str(version))
+            self._other_kind(str(kind), str(version), str((obj.get("metadata") or {}).get("name") or ""))
         obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
         if "yaml" in self.request.headers.get("Content-Type", ""):
             said = self.doubled(raw)
@@ -137,8 +116,9 @@ class Call:
         """Return what was sent to a subresource that takes a kind of its own, such as an Eviction, checked likewise.
 
         Raises:
-            ApiError: 400 for a wrong type or (Strict) an unknown field; 415.
+            ApiError: 400 for a wrong type or (Strict) an unknown field; 415; 422 for a parameter.
         """
+        write_options.check(self.request, _OPTIONS.get(self.request.method, "CreateOptions"))
         group, version, kind = kind_of(self.endpoint.resource, self.target.subresource)
         api_version = f"{group}/{version}" if group else version
         raw = await self.request.body()
@@ -155,7 +135,7 @@ class Call:
         obj.setdefault("apiVersion", api_version)
         return obj
 
-    def _other_kind(self, kind: str, version: str) -> NoReturn:
+    def _other_kind(self, kind: str, version: str, name: str) -> NoReturn:
         resource = self.endpoint.resource
         known = self.endpoint.custom is not None or self.api.catalog.by_kind(version, kind) is not None
         if not known or (kind != resource.kind and self.endpoint.custom is None):
@@ -163,7 +143,7 @@ class Call:
         if version != resource.api_version:
             raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
                                      f"version ({resource.api_version})")
-        raise invalid_object(resource, "", [invalid("kind", kind, f"must be {resource.kind}")])
+        raise invalid_object(replace(resource, kind=kind), name, [invalid("kind", kind, f"must be {resource.kind}")])
 
     def checked(self, text: bytes, obj: Object, *, patched: bool = False, shown: str = "") -> Object:
         """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.
@@ -210,7 +190,8 @@ class Call:
         """Return an object as Go writes what it has decoded: without nulls, and the zeros that it leaves out."""
         resource = self.endpoint.resource
         if self.endpoint.custom is not None:
-            obj = {**obj, "metadata": nulls.settled(obj["metadata"], schema.table().struct(_METADATA))}
+            metadata = nulls.settled(obj["metadata"], schema.table().struct(_METADATA))
+            obj = {**structural.as_written(obj), "metadata": metadata}
         else:
             shape = schema.table().kind(resource.api_version, resource.kind)
             plain = straight.read(obj, shape) if shape is not None else None
@@ -225,20 +206,27 @@ class Call:
         """Check a custom resource: its metadata as everybody's, the rest is pruned by the definition's schema."""
         resource = self.endpoint.resource
         obj.setdefault("metadata", {})
-        envelope: Object = {part: obj[part] for part in ("kind", "apiVersion", "metadata") if part in obj}
-        validate.handle(b"", envelope, "v1", "PartialObjectMetadata", mode="Ignore")
+        envelope: Object = {"metadata": obj["metadata"]}
+        strange = validate.handle(b"", envelope, "v1", "PartialObjectMetadata")
         metadata = nulls.settled(validate.prune(envelope, "v1", "PartialObjectMetadata"), None)["metadata"]
         nulls.tidy(metadata)
-        obj, unknown = structural.prune({**obj, "metadata": metadata}, schema)
+        obj, unknown = structural.prune({**structural.as_written(obj), "metadata": metadata}, schema)
+        if self.endpoint.custom is not None and self.endpoint.custom.embeds:
+            for path, inner in structural.embedded(obj, schema):
+                found = validate.handle(b"", {"metadata": inner["metadata"]}, "v1", "PartialObjectMetadata")
+                strange += tuple(text.replace('"metadata', f'"{path}metadata') for text in found)
+                inner |= validate.prune({"metadata": inner["metadata"]}, "v1", "PartialObjectMetadata")
         try:
             problems = [f'duplicate field "{path}"' for path in validate.duplicates(text)]
         except ValueError as error:
             raise status.bad_request(f"json parse error: {error}") from None
-        problems += [f'unknown field "{path}"' for path in unknown]
+        problems += [*strange, *(f'unknown field "{path}"' for path in unknown)]
         if problems and mode == "Strict":
             said = "strict decoding error: " + ", ".join(problems)
-            raise status.bad_request(said if patched else f'{resource.kind} in version "{resource.version}" cannot be '
-                                                          f"handled as a {resource.kind}: {said}")
+            if patched:
+                raise validate.invalid_patch(validate.as_json(obj) if unknown or strange else text.decode(), said)
+            raise status.bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                                     f"{resource.kind}: {said}")
         if mode == "Warn":
             self.request.warnings += [said for said in problems if said not in self.request.warnings]
         return obj

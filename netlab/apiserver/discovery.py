@@ -33,7 +33,7 @@ def _aggregated(rows: list[Resource]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "resource": row.plural, "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
             "scope": "Namespaced" if row.namespaced else "Cluster", "singularResource": row.singular,
-            "verbs": sorted(row.verbs)}
+            "verbs": list(row.verbs)}
         if row.short_names:
             entry["shortNames"] = list(row.short_names)
         if row.categories:
@@ -63,13 +63,14 @@ class Discovery:
         return _page(self, request, address)
 
     def nothing(self, path: str) -> Reply:
-        """Answer a path that leads nowhere: text, unless it is below a version that has other resources.
+        """Answer a path that leads nowhere: text, unless it is below a version that has other built-in resources.
 
         Raises:
             ApiError: 404, in the latter case.
         """
         group, version = ([*path.strip("/").split("/"), "", ""])[1:3] if path.startswith("/apis/") else ("", "v1")
-        if path.startswith(("/api/v1/", "/apis/")) and version in self.groups().get(group, ()):
+        rows = self._catalog.group_versions().get((group, version), ())
+        if path.startswith(("/api/v1/", "/apis/")) and any(self._catalog.schema(row) is None for row in rows):
             raise status.no_such_path()
         return Reply(b"404 page not found\n", 404, "text/plain; charset=utf-8", {"X-Content-Type-Options": "nosniff"})
 
@@ -177,7 +178,7 @@ def _resources(catalog: Catalog, group: str, version: str) -> Reply | None:
     entries: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: row.plural):
         entry: dict[str, Any] = {"name": row.plural, "singularName": row.singular, "namespaced": row.namespaced,
-                                 "kind": row.kind, "verbs": sorted(row.verbs)}
+                                 "kind": row.kind, "verbs": list(row.verbs)}
         if row.short_names:
             entry["shortNames"] = list(row.short_names)
         if row.categories:

@@ -30,12 +30,15 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """What a definition tells of a custom resource's version. `converter` asks its webhook, if it has one."""
+    """What a definition tells of a custom resource's version. `converter` asks its webhook, if it has one; `embeds`
+    says that its objects have other objects in them.
+    """
 
     schema: Mapping[str, Any]
     columns: Columns
     warning: str = ""
     terminating: bool = False
+    embeds: bool = False
     converter: Converter | None = None
 
 

@@ -28,7 +28,8 @@ def track(call: Call, old: Object | None, new: Object, *, subresource: str = "")
         return _replica(call, new)
     return apply.track(call.endpoint.nothing if old is None else old, new, manager=call.manager(),
                        operation="Update", api_version=resource.api_version, kind=resource.kind,
-                       subresource=subresource, now=call.time())
+                       subresource=subresource, now=call.time(),
+                       ignored=call.endpoint.strategy.resets(subresource))
 
 
 def _replica(call: Call, pod: Object) -> Object:

@@ -264,7 +264,7 @@ def test_rules_hold(client: Client, ns: str) -> None:
     bad = client.post(path, {"metadata": {"name": "l"}, "spec": {"min": 3, "max": 2}})
     assert bad.status == 422
     assert bad.json["details"]["causes"] == [{"reason": "FieldValueInvalid", "field": "spec.min",
-                                              "message": 'Invalid value: "object": min must not be above max'}]
+                                              "message": "Invalid value: min must not be above max"}]
     assert client.post(path, {"metadata": {"name": "l"}, "spec": {"min": 1, "max": 2, "name": "a"}}).status == 201
     moved = client.patch(f"{path}/l", {"spec": {"name": "b"}})
     assert 'name stays a' in moved.json["message"]
@@ -421,7 +421,7 @@ def test_escaped_names_and_times() -> None:
     ({"type": "string"}, None, False), ({"enum": [1, "a"]}, True, False), ({"type": "integer", "format": "int32"}, 2**31, False),
 ])
 def test_values(schema: dict, value: Any, good: bool) -> None:
-    assert (not values.check(value, schema, "x")) == good
+    assert (not values.check(value, schema)) == good
 
 
 def test_nulls() -> None:

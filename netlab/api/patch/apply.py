@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from netlab.api.meta import Object
-from netlab.api.patch import fieldset, typed
+from netlab.api.patch import fieldset, typed, typed_check
 from netlab.api.patch import shape as shapes
 from netlab.api.patch.fieldset import Set
 from netlab.api.patch.prune import prune
@@ -26,8 +26,11 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _UNMANAGED: Set = {"f:apiVersion": {}, "f:kind": {}, "f:metadata": {".": {}, **{f"f:{name}": {} for name in (
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
     "resourceVersion")}}}
-_RESET: Mapping[str, Set] = {"": {"f:status": {}}, "status": {"f:spec": {}}}
-"""What a write to the object, or to a subresource, can't change and so never owns."""
+RESET: Mapping[str, Set] = {"": {"f:status": {}}, "status": {"f:spec": {}}}
+"""What a write to the object, or to a subresource, can't change and so never owns (of most kinds)."""
+
+
+_BEFORE = "before-first-apply"
 
 
 class Manager(NamedTuple):
@@ -53,7 +56,7 @@ class Owned:
 
 
 def apply(live: Object | None, applied: Object, *, manager: str, force: bool, api_version: str, kind: str,
-          subresource: str = "", now: str) -> Object:
+          subresource: str = "", now: str, ignored: Set | None = None) -> Object:
     """Return the object after a server-side apply, with its managedFields.
 
     Args:
@@ -65,6 +68,7 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, ap
         kind: of the object.
         subresource: "" or the one that is written.
         now: RFC 3339 time.
+        ignored: what such a write can't change, and so never owns.
 
     Raises:
         ApiError: 409 with the conflicts as causes; 400 if the applied object is malformed.
@@ -75,12 +79,15 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, ap
     if applied.get("apiVersion", api_version) != api_version:
         raise ApiError(400, "BadRequest", "Incorrect version specified in apply patch. Specified patch version: "
                        f"{applied['apiVersion']}, expected: {api_version}")
-    if problems := typed.problems(applied, shape):
+    if problems := typed_check.problems(applied, shape):
         text = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
         raise ApiError(400, "BadRequest", f"failed to create typed patch object: {text}")
     managers, before = decode(before), _without_managers(before)
+    if not managers and live is not None:
+        managers = decode(track(None, before, manager=_BEFORE, api_version=api_version, kind=kind, now=now,
+                                subresource=subresource, ignored=ignored))
     me = Manager(manager, "Apply", "", subresource)
-    ignored = _RESET.get(subresource, {})
+    ignored = RESET.get(subresource, {}) if ignored is None else ignored
     last = managers.get(me)
     mine = Owned(fieldset.without(typed.fields(applied, shape), ignored), api_version, now)
     claims = managers | {me: mine}
@@ -97,14 +104,13 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, ap
     claims = _give_way(claims, changes, me)
     if manager == "kubectl" and LAST_APPLIED in (merged.get("metadata", {}).get("annotations") or {}):
         merged = _note_last_applied(merged, applied)
-    unchanged = last is not None and _stripped(mine).fields == last.fields and _same(before, merged)
-    if unchanged and last is not None:
-        claims[me] = Owned(mine.fields, api_version, last.time)
+    if _same(before, merged):  # who changes nothing gets no new time, and who comes new none
+        claims[me] = Owned(mine.fields, api_version, last.time if last is not None else "")
     return _encode(merged, claims)
 
 
 def track(old: Object | None, new: Object, *, manager: str, operation: str = "Update", api_version: str, kind: str,
-          subresource: str = "", now: str) -> Object:
+          subresource: str = "", now: str, ignored: Set | None = None) -> Object:
     """Return the new object with managedFields that tell what this write changed.
 
     managedFields in `new` replace the old ones if they hold anything that can be read (a client may edit them; `[{}]`
@@ -120,6 +126,7 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
         kind: of the object.
         subresource: "" or the one that is written.
         now: RFC 3339 time.
+        ignored: what such a write can't change, and so never owns.
     """
     shape, before = shapes.root(api_version, kind), old or {}
     given = (new.get("metadata") or {}).get("managedFields")
@@ -128,7 +135,10 @@ def track(old: Object | None, new: Object, *, manager: str, operation: str = "Up
     known = given == (before.get("metadata") or {}).get("managedFields")  # nearly always: those need no second look
     managers = (decode(new) if given and not subresource and (known or _are_sets(given)) else {}) or decode(before)
     after = _without_managers(new)
-    changes = _changes(_without_managers(before), after, shape, _RESET.get(subresource, {}))
+    if not managers and (before.get("metadata") or {}).get("uid"):
+        return _encode(after, {})  # of what nobody owns nobody becomes the owner before the first apply
+    ignored = RESET.get(subresource, {}) if ignored is None else ignored
+    changes = _changes(_without_managers(before), after, shape, ignored)
     me = Manager(manager, operation, api_version, subresource)
     changed = fieldset.union(changes.added, changes.modified)
     claims = _give_way(managers, changes, None)
@@ -148,7 +158,7 @@ def owned_by_creator(nothing: Object, new: Object, *, api_version: str, kind: st
         api_version: of the object.
         kind: of the object.
     """
-    changes = _changes(nothing, new, shapes.root(api_version, kind), _RESET[""])
+    changes = _changes(nothing, new, shapes.root(api_version, kind), RESET[""])
     return fieldset.difference(fieldset.union(changes.added, changes.modified), _UNMANAGED)
 
 

@@ -14,20 +14,25 @@ _PLAIN = re.compile(r"[-A-Za-z0-9_./]*").fullmatch  # what JSON writes as it is
 _ENVELOPE = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"
 """Stands for the kinds that nobody told of."""
 Kind: TypeAlias = Literal["leaf", "struct", "map", "keyed", "set", "untyped"]
+Form: TypeAlias = Literal["", "numeric", "string", "boolean", "scalar", "list", "map"]
 
 
 class Shape:
     """How a value is owned: a leaf as a whole, a struct or map by field, a keyed list by item, a set by value.
 
     `untyped` is what no schema tells about: maps are owned by field, lists and scalars as a whole. `item` is the shape
-    of a list's items or a map's values, `keys` what a keyed list knows its items by.
+    of a list's items or a map's values, `keys` what a keyed list knows its items by. `form` is what a value has to be
+    (`Form`; "" where nothing tells); a leaf that is a list or a map has its `inner` shape, which no owner sees.
     """
 
-    __slots__ = ("_absent", "_entries", "_given", "defaults", "item", "keys", "kind", "quoted", "struct")
+    __slots__ = ("_absent", "_entries", "_given", "defaults", "form", "inner", "item", "keys", "kind", "quoted",
+                 "struct")
 
     def __init__(self, kind: Kind, struct: Struct | None = None, *, item: Shape | None = None,
-                 keys: tuple[str, ...] = (), children: Mapping[str, Shape] | None = None) -> None:
+                 keys: tuple[str, ...] = (), children: Mapping[str, Shape] | None = None, form: Form = "",
+                 inner: Shape | None = None) -> None:
         self.kind, self.struct, self.item, self.keys = kind, struct, item, keys
+        self.form, self.inner = form, inner
         self.quoted = tuple((name, f"{json.dumps(name)}:") for name in keys)
         self._given: Mapping[str, Shape] = dict(children or {})
         self._entries = {name: (f"f:{name}", child) for name, child in self._given.items()}

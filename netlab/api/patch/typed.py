@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from netlab.api.meta import Object
-from netlab.api.patch.fieldset import MEMBER, Set, spell, with_member
+from netlab.api.patch.fieldset import MEMBER, Set, with_member
 from netlab.api.patch.shape import LEAF, Kind, Shape, by_element, element
 
 _CONTAINERS = (dict, list)
@@ -30,65 +30,6 @@ def shown(value: Any, shape: Shape) -> Kind:
     if not isinstance(value, dict):
         return "leaf"
     return "map" if kind == "untyped" else kind
-
-
-def problems(value: Any, shape: Shape) -> list[str]:
-    """Return what is wrong with an object to be applied: unknown fields, items without a key, or with the same one."""
-    return [] if _sound(value, shape) else list(_check(value, shape, ""))
-
-
-def _sound(value: Any, shape: Shape) -> bool:
-    """Tell whether there is nothing wrong, as nearly always: that takes no paths to be spelled."""
-    kind = shown(value, shape)
-    if kind == "struct":
-        closed = shape.closed
-        for name, inner in value.items():
-            if closed and not shape.declares(name):
-                return False
-            if isinstance(inner, _CONTAINERS) and not _sound(inner, shape.entry(name)[1]):
-                return False
-    elif kind == "map":
-        item = shape.item
-        return item is None or item is LEAF or all(_sound(inner, item) for inner in value.values())
-    elif kind in {"keyed", "set"}:
-        elements = [element(item, shape) for item in value]
-        if len(set(elements)) != len(elements) or any(map(_unlisted, value, elements, [shape] * len(value))):
-            return False
-        return shape.item is None or all(_sound(item, shape.item) for item in value)
-    return True
-
-
-def _check(value: Any, shape: Shape, path: str) -> Iterator[str]:
-    kind = shown(value, shape)
-    if kind in {"struct", "map"}:
-        for name, inner in value.items():
-            if shape.closed and not shape.declares(name):
-                yield f"{path}.{name}: field not declared in schema"
-            yield from _check(inner, shape.child(name), f"{path}.{name}")
-    elif kind in {"keyed", "set"}:
-        seen: set[str] = set()
-        for at, item in enumerate(value):
-            pe = element(item, shape)
-            if problem := _unlisted(item, pe, shape):
-                yield f"{path}: element {at}: {problem}"
-            elif pe in seen:
-                yield f"{path}: duplicate entries for key {spell(pe)}"
-            seen.add(pe)
-            if shape.item is not None:
-                yield from _check(item, shape.item, f"{path}{spell(pe)}")
-
-
-def _unlisted(item: Any, pe: str, shape: Shape) -> str:
-    """Return why something can't be an item of a list whose items have owners; "" if it can."""
-    if shape.kind == "set":
-        return "associative list without keys has an element that's an explicit null" if item is None else ""
-    if not isinstance(item, dict):
-        return f"associative list with keys may not have {'a null element' if item is None else 'non-map elements'}"
-    if pe != "k:{}":
-        return ""
-    names = " ".join(f'"{name}"' for name in shape.keys)
-    return (f"associative list with keys has an element that omits all key fields [{names}] (and doesn't have default "
-            "values for any key fields)")
 
 
 def fields(value: Any, shape: Shape) -> Set:

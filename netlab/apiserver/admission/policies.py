@@ -17,7 +17,7 @@ from typing import Any
 from netlab.api import selector
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.api.patch import jsonpatch, typed
+from netlab.api.patch import jsonpatch, typed, typed_check
 from netlab.api.patch import shape as shapes
 from netlab.apiserver import status
 from netlab.apiserver.admission import conditions, matching
@@ -355,7 +355,7 @@ def _mutated(mutation: Mapping[str, Any], obj: Object, found: Bound) -> Any:
         raise CelError("expected an Object")
     api_version, kind = str(obj["apiVersion"]), str(obj["kind"])  # a subresource's may be another than the resource's
     shape = shapes.root(api_version, kind)
-    problems = typed.problems(wanted, shape)
+    problems = typed_check.problems(wanted, shape)
     if problems:
         raise CelError(problems[0])
     return typed.merge(obj, {**wanted, "kind": kind, "apiVersion": api_version}, shape)

@@ -11,6 +11,7 @@ from netlab.apiserver.table.columns import Cell, Columns, age, name, since
 
 _STEP = re.compile(r"\.([A-Za-z0-9_$@\0\-/]*?)(?=[.\[]|\Z)|\['((?:[^'\\]|\\.)*)'\]|\[(\*|-?\d+)\]|"
                    r"\[\?\(@\.([\w.]+)\s*==\s*[\"']([^\"']*)[\"']\)\]")
+_DESCRIPTION = "Custom resource definition column (in JSONPath format): "
 _TYPES = {"integer": int, "number": float, "boolean": bool}
 
 
@@ -76,7 +77,8 @@ def columns(version: Mapping[str, Any]) -> Columns:
     readers = []
     for column in given:
         definitions.append({"name": column["name"], "type": column["type"], "format": column.get("format", ""),
-                            "description": column.get("description", ""), "priority": column.get("priority", 0)})
+                            "description": column.get("description") or _DESCRIPTION + column["jsonPath"],
+                            "priority": column.get("priority", 0)})
         readers.append((column["type"], parse(column["jsonPath"]), column["jsonPath"]))
 
     def cells(obj: Object, now: float) -> list[Cell]:
@@ -95,10 +97,10 @@ def _cell(obj: Object, kind: str, steps: Sequence[tuple[str, Any]], path: str, n
     if kind == "date":
         return since(value, now)
     if kind == "string":
-        return _text(found) if len(found) > 1 else _one(value)
+        return _one(value)
     wanted = _TYPES.get(kind)
-    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value) if float(value).is_integer() else str(value)
+    if wanted in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return int(value) if wanted is int or float(value).is_integer() else value
     fits: bool = wanted is not None and type(value) is wanted
     cell: Cell = value if fits else None
     return cell
@@ -118,5 +120,3 @@ def _quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else _one(value)
 
 
-def _text(values: list[Any]) -> str:
-    return ",".join(_one(value) for value in values)

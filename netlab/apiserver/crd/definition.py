@@ -310,7 +310,7 @@ def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
             yield invalid(f"{path}.pattern", part["pattern"], f"must be a valid regular expression, but isn't: {error}")
     yield from _list(part, path)
     if "default" in part:
-        problems = values.check(part["default"], part, f"{path}.default")
+        problems = values.check(part["default"], part, base=f"{path}.default")
         yield from problems
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from netlab.api import meta
 from netlab.api.meta import Object
+from netlab.api.patch import apply
 from netlab.apiserver.crd import serve
 from netlab.apiserver.crd.strategy import FINALIZER
 from netlab.apiserver.following import forever
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _KEY = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _LATER_SECONDS = 0.2
+_MANAGER = "kube-apiserver"
+"""Who owns what this writes, as upstream's part of that name does."""
 
 
 class Keeper:
@@ -86,8 +90,9 @@ class Keeper:
         state = self._status(obj)
         if state != obj.get("status"):
             try:
-                kv = await self._api.store.update(kv.key, self._endpoint.encode({**obj, "status": state}),
-                                                  kv.mod_revision)
+                new = apply.track(obj, {**obj, "status": state}, manager=_MANAGER, subresource="status",
+                                  api_version=obj["apiVersion"], kind=obj["kind"], now=meta.timestamp(time.time()))
+                kv = await self._api.store.update(kv.key, self._endpoint.encode(new), kv.mod_revision)
             except (Conflict, KeyMissing):
                 return  # changed meanwhile: that change comes by, too
             obj = self._endpoint.view(kv)

@@ -36,10 +36,10 @@ class _Total:
         if self.cost <= _PER_SCHEMA:
             return
         for _, place in sorted(self.parts, key=lambda one: -one[0])[:_MOST_NAMED]:
-            yield forbidden(place, "contributed to estimated rule & messageExpression cost total exceeding cost limit "
-                                   "for entire OpenAPIv3 schema")
-        yield forbidden(path, _exceeded("x-kubernetes-validations estimated rule & messageExpression cost total for "
-                                        "entire OpenAPIv3 schema", self.cost, _PER_SCHEMA))
+            yield forbidden(place, "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 "
+                                   "schema")
+        yield forbidden(path, _exceeded(f"{RULES} estimated rule cost total for entire OpenAPIv3 schema", self.cost,
+                                        _PER_SCHEMA))
 
 
 def check(schema: Schema, path: str, patience: Patience | None = None) -> Iterator[FieldError]:
@@ -116,7 +116,7 @@ def _expression(rule: Mapping[str, Any], word: str, wanted: Type, said: str, var
     elif word == "rule" and rule.get("optionalOldSelf") is not None and not program.uses("oldSelf"):
         yield invalid(f"{place}.optionalOldSelf", rule["optionalOldSelf"],
                       "may not be set if oldSelf is not used in rule")
-    cost = min(_MANY, program.cost() * count)
+    cost = min(_MANY, program.cost() * (count if word == "rule" else 1))  # a message is made once
     if cost > _PER_RULE:
         yield forbidden(path, _exceeded(f"estimated {word} cost", cost, _PER_RULE))
     total.add(path, cost)
@@ -145,7 +145,7 @@ def _broken(text: str) -> bool:
 def _exceeded(what: str, cost: int, limit: int) -> str:
     times = cost / limit
     factor = "more than 100x" if times > 100 else f"{times:f}x" if times < 1.5 else f"{times:.1f}x"
-    return (f"{what} exceeds budget by factor of {factor} (try simplifying the rule(s), or adding maxItems, "
+    return (f"{what} exceeds budget by factor of {factor} (try simplifying the rule, or adding maxItems, "
             "maxProperties, and maxLength where arrays, maps, and strings are declared)")
 
 

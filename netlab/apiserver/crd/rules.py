@@ -26,10 +26,10 @@ from netlab.apiserver.cel import (
 from netlab.apiserver.crd.declared import escaped
 from netlab.apiserver.crd.rule_checks import RULES
 from netlab.apiserver.crd.structural import INT_OR_STRING, PRESERVE, Schema
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, required, shown
+from netlab.apiserver.crd.values import ABSENT, counterpart
+from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, required, without_value
 
 _NAMES = ("self", "oldSelf")
-_NOTHING: Any = object()
 _BUDGET, _SECONDS = 10_000_000, 1.0
 """What the rules of one write may cost, as upstream has it, and the processor time that they may take besides."""
 _MOST_MESSAGE = 5 * 1024
@@ -69,7 +69,7 @@ def check(value: Any, old: Any, schema: Schema, path: str = "", *, updating: boo
     left = _Left(Budget(_BUDGET, _SECONDS), Patience(_SECONDS))
     errors: list[FieldError] = []
     try:
-        for error in _ask(value, old if updating else _NOTHING, schema, path, left):
+        for error in _ask(value, old if updating else ABSENT, schema, path, left):
             errors.append(error)  # noqa: PERF402 - those before the budget ran out are told, too
     except _Stopped as stopped:
         errors.append(stopped.error)
@@ -81,7 +81,7 @@ def _ask(value: Any, old: Any, schema: Schema, path: str, left: _Left) -> Iterat
         return
     asked = schema.get(RULES) or ()
     seen = to_cel(value, schema) if asked else None
-    before = to_cel(old, schema) if asked and old is not _NOTHING else _NOTHING
+    before = to_cel(old, schema) if asked and old is not ABSENT else ABSENT
     for rule in asked:
         said = _one(rule, value, seen, before, path, left)
         if said is not None:
@@ -91,21 +91,12 @@ def _ask(value: Any, old: Any, schema: Schema, path: str, left: _Left) -> Iterat
         for name, inner in value.items():
             below = properties.get(name) or (extra if isinstance(extra, dict) else None)
             if below is not None:
-                before = old.get(name, _NOTHING) if isinstance(old, dict) else _NOTHING
+                before = old.get(name, ABSENT) if isinstance(old, dict) else ABSENT
                 place = f"{path}[{name}]" if name not in properties and path else f"{path}.{name}" if path else name
                 yield from _ask(inner, before, below, place, left)
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for at, item in enumerate(value):
-            yield from _ask(item, _counterpart(item, old, schema), schema["items"], f"{path}[{at}]", left)
-
-
-def _counterpart(item: Any, old: Any, schema: Schema) -> Any:
-    """Return what a list's item was before: only lists that are maps say which one that is."""
-    if schema.get("x-kubernetes-list-type") != "map" or not isinstance(old, list) or not isinstance(item, dict):
-        return _NOTHING
-    keys = schema.get("x-kubernetes-list-map-keys") or ()
-    return next((one for one in old if isinstance(one, dict)
-                 and all(one.get(key) == item.get(key) for key in keys)), _NOTHING)
+            yield from _ask(item, counterpart(item, old, schema), schema["items"], f"{path}[{at}]", left)
 
 
 def _one(rule: Mapping[str, Any], value: Any, seen: Any, old: Any, path: str, left: _Left) -> FieldError | None:
@@ -113,10 +104,10 @@ def _one(rule: Mapping[str, Any], value: Any, seen: Any, old: Any, path: str, le
     text, optional = str(rule.get("rule", "")), bool(rule.get("optionalOldSelf"))
     try:
         program = compiled(text)
-        if old is _NOTHING and not optional and program.uses("oldSelf"):
+        if old is ABSENT and not optional and program.uses("oldSelf"):
             return None
-        before = None if old is _NOTHING else old
-        values = {"self": seen, "oldSelf": Optional(before, there=old is not _NOTHING) if optional else before}
+        before = None if old is ABSENT else old
+        values = {"self": seen, "oldSelf": Optional(before, there=old is not ABSENT) if optional else before}
         if left.patience.spent():
             raise OutOfBudget(OUT)
         if program.evaluate(values, left.budget) is True:
@@ -150,16 +141,19 @@ def _refusal(rule: Mapping[str, Any], value: Any, values: Mapping[str, Any], pat
     said = _message(rule, values, left)
     field = path + str(rule.get("fieldPath") or "") if path else str(rule.get("fieldPath") or "").lstrip(".")
     field = field or "<nil>"
-    plain = _kind(value) if isinstance(value, (dict, list)) else value
     match rule.get("reason"):
         case "FieldValueForbidden":
             return forbidden(field, said)
         case "FieldValueRequired":
             return required(field, said)
+        case "FieldValueDuplicate" if isinstance(value, (dict, list)):
+            return FieldError("FieldValueDuplicate", field, "Duplicate value")
         case "FieldValueDuplicate":
-            return FieldError("FieldValueDuplicate", field, f"Duplicate value: {shown(plain)}")
+            return duplicate(field, value)
+        case _ if isinstance(value, (dict, list)):
+            return without_value(field, said)
         case _:
-            return invalid(field, plain, said)
+            return invalid(field, value, said)
 
 
 def _message(rule: Mapping[str, Any], values: Mapping[str, Any], left: _Left) -> str:

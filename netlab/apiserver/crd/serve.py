@@ -10,13 +10,17 @@ from netlab.api import fields
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
 from netlab.api.patch import shape
-from netlab.apiserver.crd import columns, shapes
+from netlab.apiserver.catalog import version_order
+from netlab.apiserver.crd import columns, shapes, structural
 from netlab.apiserver.crd.conversion import Converter
 from netlab.apiserver.crd.strategy import CustomStrategy
 from netlab.apiserver.endpoint import Conversion, Custom, Endpoint
 from netlab.apiserver.folder import Decoded, Folder
 from netlab.apiserver.hooks import Hooks
 from netlab.store import Store
+
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+"""In upstream's order."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,16 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
         if not version.get("served"):
             continue
         row = _row(definition, version["name"])
-        strategy = CustomStrategy(row, version)
+        strategy = CustomStrategy(row, version, _successor(spec["versions"], row.version))
         converter = None
         if hook is not None:
             converter = Converter(hooks, hook, row.kind, row.api_version, f"{group}/{stored}")
         custom = Custom(schema=strategy.schema, columns=columns.columns(version), warning=strategy.deprecation,
-                        terminating="deletionTimestamp" in definition["metadata"], converter=converter)
+                        terminating="deletionTimestamp" in definition["metadata"], converter=converter,
+                        embeds=any(part.get(structural.EMBEDDED) for _, part in structural.walk(strategy.schema, "")))
         conversion = None
         if version["name"] != stored and converter is None:
-            conversion = Conversion(_moved(row.api_version), _moved(f"{group}/{stored}"))
+            conversion = Conversion(_moved(row.api_version), first.settled)
         rows.append(row)
         found.append(Endpoint(row, folder, strategy, conversion, custom))
         schemas[version["name"]] = strategy.schema
@@ -73,12 +78,19 @@ def forget(rows: tuple[Resource, ...]) -> None:
         fields.define(row.api_version, row.kind, None)
 
 
+def _successor(versions: list[Object], version: str) -> str:
+    """Return the newest version that is served and not deprecated, "" where none is newer than this one."""
+    order = sorted((version_order(one["name"]), one["name"]) for one in versions
+                   if one.get("served") and not one.get("deprecated"))
+    return order[0][1] if order and order[0][0] < version_order(version) else ""
+
+
 def _row(definition: Object, version: str) -> Resource:
     spec, called = definition["spec"], definition["spec"]["names"]
     found = next(one for one in spec["versions"] if one["name"] == version)
     subresources = tuple(name for name in ("status", "scale") if name in (found.get("subresources") or {}))
     return Resource(spec["group"], version, called["kind"], called["plural"], spec["scope"] == "Namespaced",
-                    tuple(called.get("shortNames") or ()), tuple(called.get("categories") or ()), subresources,
+                    tuple(called.get("shortNames") or ()), tuple(called.get("categories") or ()), subresources, _VERBS,
                     prefix=f"{spec['group']}/{called['plural']}", singular_name=called.get("singular", ""),
                     list_kind=called.get("listKind", ""), stored=next(
                         f"{spec['group']}/{one['name']}" for one in spec["versions"] if one["storage"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netlab.api.patch.shape import LEAF, METADATA, UNTYPED, Shape
+from netlab.api.patch.shape import LEAF, METADATA, UNTYPED, Form, Shape
 from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
 
 
@@ -19,32 +19,41 @@ def shape(schema: Schema) -> Shape:
     """Return the shape of the values that a schema describes."""
     kind = schema.get("type", "")
     if kind == "object":
-        return _object(schema)
+        found = _object(schema)
+        return Shape("leaf", form="map", inner=found) if schema.get("x-kubernetes-map-type") == "atomic" else found
     if kind == "array":
         return _list(schema)
-    return UNTYPED if not kind and schema.get(PRESERVE) and not schema.get(INT_OR_STRING) else LEAF
+    if not kind and schema.get(PRESERVE) and not schema.get(INT_OR_STRING):
+        return UNTYPED
+    return Shape("leaf", form=_form(kind, schema.get("format", "")))
+
+
+def _form(kind: str, form: str) -> Form:
+    if kind == "string":  # one with a format is any scalar, but for bytes
+        return "string" if form in ("", "byte") else "scalar"
+    return "numeric" if kind in ("integer", "number") else "boolean" if kind == "boolean" else "scalar"
 
 
 def _object(schema: Schema) -> Shape:
-    if schema.get("x-kubernetes-map-type") == "atomic":
-        return LEAF
     extra = schema.get("additionalProperties")
     if extra not in (None, False):
-        return Shape("map", item=shape(extra) if isinstance(extra, dict) else UNTYPED)
+        return Shape("map", item=shape(extra) if isinstance(extra, dict) else UNTYPED, form="map")
     children = {name: shape(part) for name, part in (schema.get("properties") or {}).items()}
     if schema.get(EMBEDDED):
         children |= {"metadata": METADATA, "apiVersion": LEAF, "kind": LEAF}
     if not children:
-        return UNTYPED
-    return Shape("struct", children=children, item=UNTYPED if schema.get(PRESERVE) else None)
+        return Shape("untyped", form="map")
+    return Shape("struct", children=children, item=UNTYPED if schema.get(PRESERVE) else None, form="map")
 
 
 def _list(schema: Schema) -> Shape:
     items = schema.get("items") or {}
     style, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys") or ()
+    inner = shape(items)
     if style == "map" and keys:
-        inner = shape(items)
         inner.defaults = {name: part["default"] for name, part in (items.get("properties") or {}).items()
                           if "default" in part}
-        return Shape("keyed", item=inner, keys=tuple(sorted(keys)))
-    return Shape("set", item=LEAF) if style == "set" else LEAF
+        return Shape("keyed", item=inner, keys=tuple(sorted(keys)), form="list")
+    if style == "set":
+        return Shape("set", item=inner if inner.kind == "leaf" else LEAF, form="list")
+    return Shape("leaf", item=inner, form="list")

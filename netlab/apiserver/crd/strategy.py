@@ -7,13 +7,17 @@ from typing import Any
 
 from netlab.api.kinds import Resource
 from netlab.api.meta import Object
-from netlab.apiserver.crd import definition, rules, structural, values
+from netlab.api.patch.fieldset import Set
+from netlab.apiserver.crd import definition, embedded, lists, rules, scales, structural, values
 from netlab.apiserver.strategies.base import ScalePaths, Strategy
 from netlab.apiserver.validation import meta
 from netlab.apiserver.validation.errors import FieldError
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
-_SKIPPED = FieldError("FieldValueInvalid", "<nil>", 'Invalid value: "null": some validation rules were not checked '
+_BLOCKING = ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+             "FieldValueTypeInvalid")
+"""Errors of which rules could be surprised."""
+_SKIPPED = FieldError("FieldValueInvalid", "<nil>", 'Invalid value: null: some validation rules were not checked '
                       "because the object was invalid; correct the existing errors to complete validation")
 
 
@@ -68,7 +72,8 @@ class CustomStrategy(Strategy):
     unconditional_update = False
     prefixed_finalizers = False
 
-    def __init__(self, resource: Resource, version: Mapping[str, Any]) -> None:
+    def __init__(self, resource: Resource, version: Mapping[str, Any], successor: str = "") -> None:
+        """Take the version, and the name of the one to use instead where it is deprecated."""
         super().__init__(resource)
         self.generation = True
         self.schema: structural.Schema = (version.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
@@ -79,8 +84,9 @@ class CustomStrategy(Strategy):
                                           _names(scale.get("labelSelectorPath") or ""))
         self._warning = ""
         if version.get("deprecated"):
+            newer = f"; use {resource.group}/{successor} {resource.kind}" if successor else ""
             self._warning = version.get("deprecationWarning") or (
-                f"{resource.api_version} {resource.kind} is deprecated")
+                f"{resource.api_version} {resource.kind} is deprecated{newer}")
 
     def default(self, obj: Object) -> None:
         """Fill in the schema's defaults."""
@@ -101,51 +107,64 @@ class CustomStrategy(Strategy):
         skip = ("kind", "apiVersion", "metadata", *(("status",) if self.has_status else ()))
         return any(obj.get(part) != old.get(part) for part in set(obj) | set(old) if part not in skip)
 
+    def resets(self, subresource: str) -> Set:
+        """Return what a write can't change: of an object without a status subresource that is nothing."""
+        return {"f:metadata": {}, "f:spec": {}} if subresource else {"f:status": {}} if self.has_status else {}
+
+    def prepare_status(self, obj: Object, old: Object) -> None:
+        """Keep everything but the status, and who manages what."""
+        status, managed = obj.get("status", values.ABSENT), obj["metadata"].get("managedFields")
+        obj.clear()
+        obj |= {**old, "metadata": {**old["metadata"], "managedFields": managed}}
+        obj.pop("status", None)
+        if status is not values.ABSENT:
+            obj["status"] = status
+
     def validate(self, obj: Object) -> list[FieldError]:
         """Check the object against schema and rules."""
-        return [*super().validate(obj), *self._judge(obj, None)]
+        return self._ruled_by([*super().validate(obj), *values.check(obj, self.schema),
+                               *scales.check(obj, self.scale_paths), *embedded.check(obj, self.schema),
+                               *lists.check(obj, self.schema)], obj, None)
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the object; what was wrong before and did not change is let be (ratcheting)."""
-        return [*self.meta_update(obj, old), *super().validate(obj), *self._judge(obj, old)]
+        return self._ruled_by([*self.meta_update(obj, old), *super().validate(obj),
+                               *values.check(obj, self.schema, old=old),
+                               *scales.check(obj, self.scale_paths), *embedded.check(obj, self.schema),
+                               *self._lists(obj, old)], obj, old)
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         """Check the object with its new status."""
-        return [*super().validate_status(obj, old), *self._judge(obj, old)]
+        schema, errors = (self.schema.get("properties") or {}).get("status"), super().validate_status(obj, old)
+        if "status" in obj and schema is not None:
+            errors += values.check(obj["status"], schema, base="status", old=old.get("status", values.ABSENT))
+        return self._ruled_by([*errors, *scales.check(obj, self.scale_paths, status_only=True),
+                               *self._lists(obj, old)], obj, old)
 
-    def warnings(self, obj: Object) -> list[str]:
-        """Tell that the version is deprecated, and which finalizers might be somebody else's as well."""
-        return [*([self._warning] if self._warning else []),
-                *(f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to '
-                  "avoid accidental conflicts with other finalizer writers"
-                  for name in obj["metadata"].get("finalizers") or [] if meta.bare(name))]
+    def _lists(self, obj: Object, old: Object) -> list[FieldError]:
+        errors = [*lists.check(obj, self.schema)]
+        return [] if errors and any(lists.check(old, self.schema)) else errors
+
+    def _ruled_by(self, errors: list[FieldError], obj: Object, old: Object | None) -> list[FieldError]:
+        """Add what the rules say, where the object is such that they can be asked."""
+        if not self._ruled:
+            return errors
+        if any(error.reason in _BLOCKING for error in errors):
+            return [*errors, _SKIPPED]
+        return [*errors, *rules.check(obj, old, self.schema, updating=old is not None)]
+
+    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
+        """Tell which new finalizers might be somebody else's as well."""
+        known = old["metadata"].get("finalizers") or () if old is not None else ()
+        added = sorted(set(obj["metadata"].get("finalizers") or ()) - set(known))
+        return [f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name '
+                f'{"including a path (/) " if "." in name else ""}to avoid accidental conflicts with other finalizer '
+                "writers" for name in added if meta.bare(name)]
 
     @property
     def deprecation(self) -> str:
         """Return what to tell who uses this version, "" for nothing."""
         return self._warning
-
-    def _judge(self, obj: Object, old: Object | None) -> list[FieldError]:
-        errors = values.check(obj, self.schema)
-        if old is not None and errors:
-            known = {(error.field, error.body) for error in values.check(old, self.schema)}
-            errors = [error for error in errors if (error.field, error.body) not in known
-                      or _at(obj, error.field) != _at(old, error.field)]
-        if not self._ruled:
-            return errors
-        if errors:
-            return [*errors, _SKIPPED]
-        return rules.check(obj, old, self.schema, updating=old is not None)
-
-
-def _at(obj: Any, field: str) -> Any:
-    """Return the value at a plain path such as spec.a.b; what stands in lists is told apart by the whole list."""
-    for name in field.split("."):
-        name, bracket, _ = name.partition("[")
-        obj = obj.get(name) if isinstance(obj, dict) else None
-        if bracket:
-            return obj
-    return obj
 
 
 def _names(path: str) -> tuple[str, ...]:

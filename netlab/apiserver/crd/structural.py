@@ -14,6 +14,7 @@ from netlab.api.meta import Object
 Schema = Mapping[str, Any]
 PRESERVE, EMBEDDED, INT_OR_STRING = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
                                      "x-kubernetes-int-or-string")
+_EXACT = 1e15
 _ENVELOPE = ("kind", "apiVersion", "metadata")
 
 
@@ -43,6 +44,29 @@ def _pruned(value: Any, schema: Schema, path: str, dropped: list[str], *, root: 
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [_pruned(item, schema["items"], f"{path[:-1]}[{at}].", dropped) for at, item in enumerate(value)]
     return value
+
+
+def as_written(value: Any) -> Any:
+    """Return a value whose numbers without a fraction are integers, as they are once Go has written them."""
+    if isinstance(value, dict):
+        return {name: as_written(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [as_written(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
+
+
+def embedded(value: Any, schema: Schema, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Yield the objects in an object that have metadata, each with its path (and a dot)."""
+    if isinstance(value, dict):
+        if path and schema.get(EMBEDDED) and isinstance(value.get("metadata"), dict):
+            yield path, value
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        for name, inner in value.items():
+            if isinstance(part := properties.get(name, extra), dict):
+                yield from embedded(inner, part, f"{path}{name}.")
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for at, item in enumerate(value):
+            yield from embedded(item, schema["items"], f"{path[:-1]}[{at}].")
 
 
 def default(value: Any, schema: Schema) -> None:

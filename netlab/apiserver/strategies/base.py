@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from netlab.api.meta import Object
+from netlab.api.patch import apply
 from netlab.apiserver.validation import meta as meta_checks
 from netlab.apiserver.validation import names
 from netlab.apiserver.validation.errors import FieldError
 
 if TYPE_CHECKING:
     from netlab.api.kinds import Resource
+    from netlab.api.patch.fieldset import Set
     from netlab.apiserver.http import User
 
 
@@ -80,6 +82,10 @@ class Strategy:
         for part in ("ownerReferences", "finalizers", *(("labels",) if self.status_keeps_labels else ())):
             _keep(obj["metadata"], old["metadata"], part)
 
+    def resets(self, subresource: str) -> Set:
+        """Return what a write of the object ("") or of a subresource can't change, so that it never owns it."""
+        return apply.RESET.get(subresource, {})
+
     def prepare_part(self, part: str, obj: Object, old: Object) -> None:
         """Keep from the old object what a write of this subresource (neither status nor scale) may not touch."""
 
@@ -109,7 +115,7 @@ class Strategy:
         """Return what is wrong with changed metadata."""
         return meta_checks.object_meta_update(obj["metadata"], old["metadata"], prefixed=self.prefixed_finalizers)
 
-    def warnings(self, obj: Object) -> list[str]:  # noqa: ARG002 - for subclasses
+    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:  # noqa: ARG002 - for subclasses
         """Return what the client should be warned of."""
         return []
 

@@ -66,7 +66,7 @@ class JobStrategy(WorkloadStrategy):
         """Check how the Job goes on."""
         return [*super().validate_status(obj, old), *job_status.job_status(obj, old)]
 
-    def warnings(self, obj: Object) -> list[str]:
+    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:  # noqa: ARG002 - as for new ones
         """Return what is unwise: a name that no Pod's host name can be made of."""
         return _surprising(obj)
 
@@ -103,7 +103,7 @@ class CronJobStrategy(Strategy):
         """Check the CronJob; what it was before decides whether a zone may stand in its schedule."""
         return [*meta_checks.object_meta_update(obj["metadata"], old["metadata"]), *checks.cronjob(obj, old)]
 
-    def warnings(self, obj: Object) -> list[str]:
+    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:  # noqa: ARG002 - as for new ones
         """Return what is unwise: such a name, a zone in the schedule."""
         zoned = "TZ" in (obj.get("spec") or {}).get("schedule", "")
         return _surprising(obj) + (["cannot use TZ or CRON_TZ in spec.schedule, use timeZone field instead"]

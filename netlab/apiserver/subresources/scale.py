@@ -37,7 +37,7 @@ def scale_of(obj: Object, paths: ScalePaths | None = None) -> Object:
     scale_status: Object = {"replicas": _at(obj, where.present) or 0}
     chosen = _at(obj, ("spec", "selector")) if paths is None else None
     if where.selector:
-        scale_status["selector"] = str(_at(obj, where.selector) or "")
+        scale_status |= {"selector": str(found)} if (found := _at(obj, where.selector)) else {}
     elif chosen:
         is_map = "matchLabels" not in chosen and "matchExpressions" not in chosen
         scale_status["selector"] = str(selector.from_object({"matchLabels": chosen} if is_map else chosen))
@@ -114,7 +114,7 @@ async def _write(call: Call, change: Callable[[Object], Any]) -> Reply:
         await call.api.admission.admit(Attempt(call, "UPDATE", scale, before, resource, call.namespace, call.name,
                                                "scale"))
         replicas = (scale.get("spec") or {}).get("replicas") or 0
-        if replicas < 0:
+        if replicas < 0 and paths is None:
             raise _invalid_scale(call.name, invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
         metadata = scale["metadata"]
         status.check_name(metadata.get("name", call.name), call.name)

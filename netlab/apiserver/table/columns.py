@@ -9,7 +9,7 @@ from typing import Any
 from netlab.api import meta
 from netlab.api.meta import Object
 
-Cell = str | int | bool | None
+Cell = str | int | float | bool | None
 Cells = Callable[[Object, float], list[Cell]]
 """(object, now in Unix seconds) → one cell per column, wide ones included."""
 

@@ -59,6 +59,11 @@ def duplicate(field: str, value: Any, detail: str = "") -> FieldError:
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {shown(value)}{_more(detail)}")
 
 
+def type_invalid(field: str, value: Any, detail: str) -> FieldError:
+    """The field's value is of another type or format."""
+    return FieldError("FieldValueTypeInvalid", field, f"Invalid value: {shown(value)}: {detail}")
+
+
 def without_value(field: str, detail: str) -> FieldError:
     """The field's value, which would say nothing, is wrong."""
     return FieldError("FieldValueInvalid", field, f"Invalid value: {detail}")
@@ -71,7 +76,7 @@ def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldErro
 
 def unsupported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
     """The value is none of the known ones, which are told in this order (upstream's own is not always sorted)."""
-    words = ", ".join(f'"{word}"' for word in supported)
+    words = ", ".join(quoted(word) for word in supported)
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {shown(value)}: supported values: {words}")
 
 

@@ -8,8 +8,8 @@ import orjson
 
 from netlab.api import schema, validate
 from netlab.api.meta import Object
-from netlab.api.patch import apply, jsonpatch, merge, shape, strategic, typed
-from netlab.apiserver import negotiate, render, status
+from netlab.api.patch import apply, jsonpatch, merge, shape, strategic, typed_check
+from netlab.apiserver import negotiate, render, status, write_options
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.verbs.create import must_create, place, store_new
@@ -32,6 +32,7 @@ async def patch(call: Call) -> Reply:
         ApiError: 400, 403, 404, 409, 415, 422.
     """
     if _content_type(call) == APPLY:
+        write_options.check(call.request, "PatchOptions", applying=True)
         return await _apply(call, await call.request.body())
     kind, body = await read(call)
     return await modify(call, patcher(call, kind, body, await call.request.body()))
@@ -44,14 +45,10 @@ async def read(call: Call) -> tuple[str, Any]:
         ApiError: 400, 415, 422.
     """
     kind = _content_type(call)
-    if call.request.arg("force"):
-        raise ApiError(422, "Invalid", 'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified '
-                       "for non-apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
-                           {"reason": "FieldValueForbidden", "message": "Forbidden: may not be specified for non-apply "
-                            "patch", "field": "force"}]})
     taken = _KINDS if call.endpoint.custom is None else _CUSTOM
     if kind not in taken:
         raise status.unsupported_media_type(taken)
+    write_options.check(call.request, "PatchOptions")
     return kind, negotiate.load_json(await call.request.body())
 
 
@@ -130,11 +127,6 @@ def accept(call: Call, raw: bytes, new: Object, shown: str = "") -> Object:
 async def _apply(call: Call, raw: bytes) -> Reply:
     resource = call.endpoint.resource
     manager, force = call.request.arg("fieldManager"), call.request.flag("force")
-    if not manager:
-        raise ApiError(422, "Invalid", 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is '
-                       "required for apply patch", details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
-                           {"reason": "FieldValueRequired", "message": "Required value: is required for apply patch",
-                            "field": "fieldManager"}]})
     applied = negotiate.load_yaml(raw) if raw[:1] != b"{" else negotiate.load_json(raw)
     if not isinstance(applied, dict):
         raise status.bad_request("error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
@@ -150,22 +142,22 @@ async def _apply(call: Call, raw: bytes) -> Reply:
         raise status.bad_request("metadata: expected an object")
     if metadata.get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
-    named = "name" in metadata
+    named, where = "name" in metadata, metadata.get("namespace") or ""
     status.check_name(metadata.setdefault("name", call.name), call.name)
     place(call, applied)
-    # Whatever fieldValidation says: nobody could own an unknown field.
-    if problems := typed.problems(applied, shape.root(resource.api_version, resource.kind)):
-        which = f"{call.namespace}/{call.name}; {resource.api_version}, Kind={resource.kind}"
-        said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
-        raise status.bad_request(f"failed to create typed patch object ({which}): {said}")
     said = call.doubled(raw, "error converting YAML to JSON: ") if raw[:1] != b"{" or validate.duplicates(raw) else ""
     if said and call.strictness() == "Strict":
         raise status.bad_request(f"error strict decoding YAML: {said}")
-    call.checked(b"", copy_of(applied))  # whose nulls and zeros are its manager's, too
 
     def merged(live: Object | None) -> Object:
+        if problems := typed_check.problems(applied, shape.root(resource.api_version, resource.kind)):
+            which = f"{where}/{call.name}; {resource.api_version}, Kind={resource.kind}"
+            said = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {problem}" for problem in problems)
+            raise status.bad_request(f"failed to create typed patch object ({which}): {said}")
+        call.checked(b"", copy_of(applied))  # whose nulls and zeros are its manager's, too
         made = apply.apply(live, applied, manager=manager, force=force, api_version=resource.api_version,
-                           kind=resource.kind, subresource=call.target.subresource, now=call.time())
+                           kind=resource.kind, subresource=call.target.subresource, now=call.time(),
+                           ignored=call.endpoint.strategy.resets(call.target.subresource))
         return call.as_written(copy_of(made))
 
     async def change(old: Object) -> tuple[Object, bool]:

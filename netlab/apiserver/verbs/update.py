@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from netlab.apiserver.audit import REVISION
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
 from netlab.apiserver.managed import track
-from netlab.apiserver.validation.errors import FieldError, invalid, invalid_object
+from netlab.apiserver.validation.errors import invalid, invalid_object
 from netlab.apiserver.verbs.create import must_create, place, store_new
 from netlab.errors import ApiError
 from netlab.store import Conflict, KeyExists, KeyMissing, KeyValue
@@ -40,14 +41,15 @@ async def update(call: Call) -> Reply:
     status.check_name(metadata.get("name", ""), call.name)
     place(call, obj)
     strategy = call.endpoint.strategy
-    if not metadata.get("resourceVersion") and not strategy.unconditional_update:
-        raise invalid_object(resource, call.name, [FieldError(
-            "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")])
+    unconditional = not metadata.get("resourceVersion")
 
     sent, uid = orjson.dumps(obj), metadata.get("uid")
     unused = [obj]
 
     async def change(_old: Object) -> tuple[Object, bool]:
+        if unconditional and not strategy.unconditional_update:
+            raise invalid_object(replace(resource, kind=resource.plural), call.name, [  # upstream has no better word
+                invalid("metadata.resourceVersion", 0, "must be specified for an update")])
         return unused.pop() if unused else orjson.loads(sent), False  # each try changes what it works on
 
     try:
@@ -202,7 +204,7 @@ async def _prepare(call: Call, obj: Object, old: Object, *, tracked: bool) -> Ob
         if strategy.generation and strategy.changed(obj, old):
             metadata["generation"] = before.get("generation", 0) + 1
         errors = strategy.validate_update(obj, old)
-        call.request.warnings += strategy.warnings(obj)
+        call.request.warnings += strategy.warnings(obj, old)
     if errors:
         raise invalid_object(endpoint.resource, call.name, errors)
     if asked:
