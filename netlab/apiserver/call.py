@@ -211,6 +211,7 @@ class Call:
         metadata = nulls.settled(validate.prune(envelope, "v1", "PartialObjectMetadata"), None)["metadata"]
         nulls.tidy(metadata)
         obj, unknown = structural.prune({**structural.as_written(obj), "metadata": metadata}, schema)
+        structural.drop_nulls(obj, schema)
         if self.endpoint.custom is not None and self.endpoint.custom.embeds:
             for path, inner in structural.embedded(obj, schema):
                 found = validate.handle(b"", {"metadata": inner["metadata"]}, "v1", "PartialObjectMetadata")

@@ -25,7 +25,7 @@ def problems(value: Any, shape: Shape) -> list[str]:
 
 
 def _sound(value: Any, shape: Shape) -> bool:
-    """Tell whether nothing is wrong with an object of a built-in kind, as nearly always: no paths are spelled for that."""
+    """Tell whether nothing is wrong with an object of a built-in kind, as nearly always: no path is spelled for it."""
     kind = shown(value, shape)
     if kind == "struct":
         closed = shape.closed

@@ -90,7 +90,6 @@ class CustomStrategy(Strategy):
 
     def default(self, obj: Object) -> None:
         """Fill in the schema's defaults."""
-        structural.drop_nulls(obj, self.schema)
         structural.default(obj, {**self.schema, "properties": {
             name: part for name, part in (self.schema.get("properties") or {}).items() if name != "metadata"}})
 
@@ -99,6 +98,7 @@ class CustomStrategy(Strategy):
         if obj.get("apiVersion") != self.resource.api_version:
             obj = {**obj, "apiVersion": self.resource.api_version}
         pruned, _ = structural.prune(obj, self.schema)
+        structural.drop_nulls(pruned, self.schema)
         self.default(pruned)
         return pruned
 

@@ -72,40 +72,42 @@ def embedded(value: Any, schema: Schema, path: str = "") -> Iterator[tuple[str, 
 def default(value: Any, schema: Schema) -> None:
     """Fill in what the schema has defaults for, in place; a null where null is not allowed counts as absent."""
     if isinstance(value, dict):
-        properties = schema.get("properties") or {}
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
         for name, inner in properties.items():
-            if name in value and value[name] is None and not inner.get("nullable") and "default" in inner:
-                del value[name]
-            if name not in value and "default" in inner:
+            if "default" in inner and (name not in value or _is_stray_null(value[name], inner)):
                 value[name] = _copy(inner["default"])
-        extra = schema.get("additionalProperties")
         for name, inner in value.items():
-            if name in properties:
-                default(inner, properties[name])
-            elif isinstance(extra, dict):
-                default(inner, extra)
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
-        for item in value:
-            default(item, schema["items"])
+            part = properties.get(name, extra)
+            if isinstance(part, dict):
+                if "default" in part and _is_stray_null(inner, part):
+                    value[name] = _copy(part["default"])
+                default(value[name], part)
+    elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
+        for at, item in enumerate(value):
+            if "default" in items and _is_stray_null(item, items):
+                value[at] = _copy(items["default"])
+            default(value[at], items)
 
 
 def drop_nulls(value: Any, schema: Schema) -> None:
-    """Take away nulls that the schema does not allow and that are not required, in place."""
+    """Take away nulls that the schema does not allow and has no default for, in place (those of lists stay)."""
     if isinstance(value, dict):
-        properties = schema.get("properties") or {}
-        required = schema.get("required") or ()
-        for name in [name for name, inner in value.items() if inner is None and name in properties
-                     and not properties[name].get("nullable") and name not in required
-                     and properties[name].get("type")]:
-            del value[name]
-        for name, inner in value.items():
-            if name in properties:
-                drop_nulls(inner, properties[name])
-            elif isinstance(schema.get("additionalProperties"), dict):
-                drop_nulls(inner, schema["additionalProperties"])
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        for name, inner in list(value.items()):
+            part = properties.get(name, extra)
+            if not isinstance(part, dict):
+                continue
+            if "default" not in part and _is_stray_null(inner, part):
+                del value[name]
+            else:
+                drop_nulls(inner, part)
+    elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
         for item in value:
-            drop_nulls(item, schema["items"])
+            drop_nulls(item, items)
+
+
+def _is_stray_null(value: Any, schema: Schema) -> bool:
+    return value is None and not schema.get("nullable")
 
 
 def _copy(value: Any) -> Any:
