@@ -9,6 +9,14 @@ from typing import Any
 _MEMORY = 1 << 20
 """Bytes that one expression may take once compiled; `(((a{100}){100}){100})` would take gigabytes."""
 
+_WORDS = {"missing ]": "missing closing ]", "missing )": "missing closing )",
+          "no argument for repetition operator": "missing argument to repetition operator",
+          "bad repetition operator": "invalid nested repetition operator",
+          "invalid repetition size": "invalid repeat count",
+          "invalid perl operator": "invalid or unsupported Perl syntax",
+          "trailing \\": "trailing backslash at end of expression"}
+"""What Go calls what RE2 calls otherwise."""
+
 
 @lru_cache(maxsize=512)
 def compile_(text: str) -> Any:
@@ -24,8 +32,10 @@ def compile_(text: str) -> Any:
     try:
         return re2.compile(text, options)
     except re2.error as error:
-        said = error.args[0] if error.args else "invalid"
-        raise ValueError(f"error parsing regexp: {said.decode() if isinstance(said, bytes) else said}") from None
+        said = error.args[0] if error.args else b"invalid"
+        what, _, where = (said.decode(errors="replace") if isinstance(said, bytes) else str(said)).partition(": ")
+        shown = f": `{where}`" if where else ""
+        raise ValueError(f"error parsing regexp: {_WORDS.get(what, what)}{shown}") from None
 
 
 def find(text: str, form: str) -> str:

@@ -220,3 +220,49 @@ def test_finalizers_that_may_be_somebody_elses_are_told_of_once(client: Client, 
 def test_formats(name: str, good: str, bad: str) -> None:
     assert formats.FORMATS[name](good)
     assert not formats.FORMATS[name](bad)
+
+
+@pytest.mark.parametrize(("spec", "wanted"), [
+    ({"type": "null"}, {("type", "FieldValueForbidden", "Forbidden: type cannot be set to null, use nullable as an alternative"),
+                        ("type", "FieldValueNotSupported", ('Unsupported value: "null": supported values: "array", "boolean", '
+                         '"integer", "number", "object", "string"'))}),
+    ({"type": "string", "not": {"type": "string", "nullable": True}}, {
+        ("not.type", "FieldValueForbidden", "Forbidden: must be empty to be structural"),
+        ("not.nullable", "FieldValueForbidden", "Forbidden: must be false to be structural")}),
+    ({"type": "array", "items": {}}, {("items.type", "FieldValueRequired",
+                                       "Required value: must not be empty for specified array items")}),
+    ({"type": "string", "pattern": "["}, {("pattern", "FieldValueInvalid", ('Invalid value: "[": must be a valid regular '
+                                           "expression, but isn't: error parsing regexp: missing closing ]: `[`"))}),
+    ({"type": "object", "default": {"zz": 1}, "properties": {"a": {"type": "string"}}}, {
+        ("default", "FieldValueInvalid", 'Invalid value: {"zz":1}: must not have unknown fields')}),
+    ({"type": "object", "x-kubernetes-map-type": "odd"}, {
+        ("x-kubernetes-map-type", "FieldValueNotSupported", 'Unsupported value: "odd": supported values: "atomic", "granular"')}),
+    ({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string", "nullable": True}}, {
+        ("items.nullable", "FieldValueForbidden", "Forbidden: cannot be nullable when x-kubernetes-list-type is set")}),
+    ({"type": "object", "properties": {"a": {"type": "string"}}, "x-kubernetes-validations": [
+        {"rule": "self.a < 5"}, {"rule": "true", "fieldPath": ".zz"}]}, {
+        ("x-kubernetes-validations[1].fieldPath", "FieldValueInvalid", 'Invalid value: ".zz": must be a valid path')}),
+    ({"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}, set()),
+])
+def test_definitions_are_judged_in_upstreams_words(client: Client, spec: dict[str, Any], wanted: set[tuple[str, str, str]]) -> None:
+    made = definition("doubtfuls", version(schema={"type": "object", "properties": {"spec": spec}}))
+    answer = client.post(f"{CRDS}?dryRun=All", made)
+    place = "spec.validation.openAPIV3Schema.properties[spec]."
+    assert (causes(answer) if wanted else answer.status) == ({(place + where, *rest) for where, *rest in wanted} or 201)
+
+
+def test_conditions_speak_of_what_is_there_and_selectable_fields_too(client: Client) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}},
+              "anyOf": [{"properties": {"other": {"minimum": 1}}}]}
+    root = "spec.validation.openAPIV3Schema"
+    fields = [{"jsonPath": path} for path in ("spec.a", ".spec.zz", ".spec", ".spec.a", ".spec.a")]
+    assert causes(client.post(CRDS, definition("doubtfuls", version(schema=schema, selectableFields=fields)))) == {
+        (f"{root}.properties[other]", "FieldValueRequired",
+         f"Required value: because it is defined in {root}.anyOf[0].properties[other]"),
+        ("spec.selectableFields[0].jsonPath", "FieldValueInvalid",
+         'Invalid value: "spec.a": is an invalid path: expected [ or . but got: spec'),
+        ("spec.selectableFields[1].jsonPath", "FieldValueInvalid",
+         'Invalid value: ".spec.zz": is an invalid path: does not refer to a valid field'),
+        ("spec.selectableFields[2].jsonPath", "FieldValueInvalid", ('Invalid value: ".spec": must point to a field of type string, '
+         "boolean or integer. Enum string fields and strings with formats are allowed.")),
+        ("spec.selectableFields[4].jsonPath", "FieldValueDuplicate", 'Duplicate value: ".spec.a"')}

@@ -76,10 +76,14 @@ def columns(version: Mapping[str, Any]) -> Columns:
                                   "description": "Name must be unique within a namespace."}]
     readers = []
     for column in given:
+        try:
+            steps = parse(column["jsonPath"])
+        except BadPath:  # as upstream: those before it are shown
+            break
         definitions.append({"name": column["name"], "type": column["type"], "format": column.get("format", ""),
                             "description": column.get("description") or _DESCRIPTION + column["jsonPath"],
                             "priority": column.get("priority", 0)})
-        readers.append((column["type"], parse(column["jsonPath"]), column["jsonPath"]))
+        readers.append((column["type"], steps, column["jsonPath"]))
 
     def cells(obj: Object, now: float) -> list[Cell]:
         return [name(obj), *(_cell(obj, kind, steps, path, now) for kind, steps, path in readers)]

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from netlab.api.meta import Object
-from netlab.apiserver import regular
-from netlab.apiserver.crd import columns, rule_checks, structural, values
-from netlab.apiserver.crd.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
+from netlab.apiserver.crd import places, schema_checks
+from netlab.apiserver.crd.structural import PRESERVE
 from netlab.apiserver.validation import names
-from netlab.apiserver.validation.errors import FieldError, forbidden, invalid, not_supported, required, unsupported
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    duplicate,
+    forbidden,
+    invalid,
+    listed,
+    not_supported,
+    required,
+    too_many,
+    unsupported,
+)
 from netlab.apiserver.validation.registration import client_config, review_versions
 
-_TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
-_FORBIDDEN = ("definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly",
-              "writeOnly", "xml", "$ref")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+_MOST_SELECTABLE = 8
+_AT_THE_ROOT = ("description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum",
+                "maxLength", "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "required",
+                "items", "properties", "externalDocs", "example", PRESERVE, "x-kubernetes-validations")
+"""What the root of a schema may say when its status has a schema of its own."""
 _PROTECTED = re.compile(r"(^|\.)(k8s|kubernetes)\.io$")
 _APPROVED = "api-approved.kubernetes.io"
-_LISTS = ("atomic", "set", "map")
 _MIXED = "may have mixed case, but should otherwise match: "
 _SIMPLE = "must be a simple json path starting with ."
 _WARNING_LIMIT = 256
@@ -114,7 +125,7 @@ def _versions(spec: Object) -> Iterator[FieldError]:
     versions = spec.get("versions") or []
     for at, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
-            yield required(f"spec.versions[{at}].schema.openAPIV3Schema", "schemas are required")
+            yield required(f"spec.versions[{at}].schema.openAPIV3Schema")
     for at, version in enumerate(versions):
         path, name = f"spec.versions[{at}]", version.get("name", "")
         if wrong := names.dns_1035_label(name):
@@ -127,6 +138,8 @@ def _versions(spec: Object) -> Iterator[FieldError]:
             yield from _subresources(version.get("subresources") or {}, f"{path}.subresources")
         if not _same(versions, "additionalPrinterColumns"):
             yield from _columns(version.get("additionalPrinterColumns") or [], f"{path}.additionalPrinterColumns")
+        if not _same(versions, "selectableFields"):
+            yield from _selectable(version, f"{path}.selectableFields")
     called = [version.get("name", "") for version in versions]
     if len(set(called)) < len(called):
         yield invalid("spec.versions", versions, "must contain unique version names")
@@ -147,6 +160,8 @@ def _shared(spec: Object) -> Iterator[FieldError]:
         yield from _subresources(versions[0].get("subresources") or {}, "spec.subresources")
     if _same(versions, "additionalPrinterColumns"):
         yield from _columns(versions[0].get("additionalPrinterColumns") or [], "spec.additionalPrinterColumns")
+    if _same(versions, "selectableFields"):
+        yield from _selectable(versions[0], "spec.selectableFields")
 
 
 def _has_status(version: Object) -> bool:
@@ -178,16 +193,20 @@ def _schema_of(version: Object, path: str, *, status: bool) -> Iterator[FieldErr
     if status and schema.get("type", "") not in ("", "object"):
         yield invalid(f"{path}.openAPIV3Schema.type", schema["type"], 'only "object" is allowed as the type at the '
                       "root of the schema if the status subresource is enabled")
-    yield from _schema(schema, f"{path}.openAPIV3Schema")
+    elif status and (other := next((word for word in schema if word not in _AT_THE_ROOT and schema[word]), "")):
+        yield forbidden(f"{path}.openAPIV3Schema.{other}", "is not allowed at the root of the schema if the status "
+                                                           "subresource is enabled")
+    yield from schema_checks.check(schema, f"{path}.openAPIV3Schema")
 
 
 def _stored(spec: Object) -> Iterator[FieldError]:
     """Check that there is a version to store: what is said when there is not exactly one."""
     stored = [version for version in spec.get("versions") or [] if version.get("storage")]
     if not stored:
-        yield invalid("status.storedVersions", [], "must have at least one stored version")
+        yield invalid("status.storedVersions", listed(None), "must have at least one stored version")
     for version in stored[1:]:
-        yield invalid("status.storedVersions", version, f"must have the storage version {version.get('name', '')}")
+        yield invalid("status.storedVersions", [stored[0].get("name", "")],
+                      f"must have the storage version {version.get('name', '')}")
 
 
 def _columns(found: list[Any], path: str) -> Iterator[FieldError]:
@@ -199,16 +218,41 @@ def _columns(found: list[Any], path: str) -> Iterator[FieldError]:
             yield required(f"{field}.type", f"must be one of {','.join(_COLUMN_TYPES)}")
         elif column["type"] not in _COLUMN_TYPES:
             yield invalid(f"{field}.type", column["type"], f"must be one of {','.join(_COLUMN_TYPES)}")
+        if column.get("format") and column["format"] not in _COLUMN_FORMATS:
+            yield invalid(f"{field}.format", column["format"], f"must be one of {','.join(_COLUMN_FORMATS)}")
         if not column.get("jsonPath"):
             yield required(f"{field}.JSONPath")
             continue
         if not column["jsonPath"].startswith("."):
             yield invalid(f"{field}.JSONPath", column["jsonPath"], _SIMPLE)
+
+
+def _selectable(version: Object, path: str) -> Iterator[FieldError]:
+    """Check by which fields of its own a kind can be selected: scalars that the schema has."""
+    schema, seen = (version.get("schema") or {}).get("openAPIV3Schema"), set[tuple[str, ...]]()
+    if version.get("selectableFields") and schema is None:
+        yield invalid(path, "", "may only be set when validations.schema is included")
+        return
+    for at, entry in enumerate(version.get("selectableFields") or ()):
+        field, text = f"{path}[{at}].jsonPath", entry.get("jsonPath", "")
+        if not text:
+            yield required(field)
             continue
         try:
-            columns.parse(column["jsonPath"])
-        except columns.BadPath as error:
-            yield invalid(f"{field}.JSONPath", column["jsonPath"], str(error))
+            names_, part = places.find(text, schema or {}, brackets=False)
+        except places.NoPlace as error:
+            yield invalid(field, text, f"is an invalid path: {error}")
+            continue
+        if names_[0] == "metadata":
+            yield invalid(field, text, "must not point to fields in metadata")
+        if part.get("type") not in ("string", "boolean", "integer"):
+            yield invalid(field, text, "must point to a field of type string, boolean or integer. Enum string fields "
+                                       "and strings with formats are allowed.")
+        if names_ in seen:
+            yield duplicate(field, text)
+        seen.add(names_)
+    if len(seen) > _MOST_SELECTABLE:
+        yield too_many(path, len(seen), _MOST_SELECTABLE)
 
 
 def _subresources(found: Object, path: str) -> Iterator[FieldError]:
@@ -259,104 +303,3 @@ def _approval(obj: Object) -> Iterator[FieldError]:
     if _PROTECTED.search(group) and not note.startswith(("unapproved", "https://")):
         yield required(f"metadata.annotations[{_APPROVED}]", "protected groups must have approval annotation "
                        f'"{_APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111')
-
-
-def _schema(schema: Schema, path: str) -> Iterator[FieldError]:
-    """Check that a schema is structural, that its defaults fit it, and that its rules compile."""
-    if schema.get("type") != "object":
-        if schema.get("type"):
-            yield invalid(f"{path}.type", schema["type"], "must be object at the root")
-        elif not schema.get(PRESERVE) and not schema.get(INT_OR_STRING):
-            yield required(f"{path}.type", "must not be empty at the root")
-    wrong = [error for place, part in structural.walk(schema, path) for error in _part(part, place, root=place == path)]
-    yield from wrong or rule_checks.check(schema, path)
-
-
-def _part(part: Schema, path: str, *, root: bool) -> Iterator[FieldError]:
-    kind = part.get("type", "")
-    if not kind and not part.get(INT_OR_STRING) and not part.get(PRESERVE) and not root:
-        yield required(f"{path}.type", "must not be empty for specified object fields")
-    elif kind and kind not in _TYPES:
-        yield not_supported(f"{path}.type", kind, _TYPES)
-    if part.get(INT_OR_STRING) and kind:
-        yield invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true")
-    yield from (forbidden(f"{path}.{word}", f"{word} is not supported") for word in _FORBIDDEN if part.get(word))
-    if isinstance(part.get("items"), list):
-        yield forbidden(f"{path}.items", "items must be a schema object and not an array")
-    elif not isinstance(part.get("items") or {}, dict):
-        yield invalid(f"{path}.items", part["items"], "must be a schema object")
-    elif kind == "array" and part.get("items") is None:
-        yield required(f"{path}.items", "must be specified")
-    if part.get("additionalProperties") is not None and part.get("properties"):
-        yield forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
-    if not isinstance(part.get("additionalProperties") or False, (bool, dict)):
-        yield invalid(f"{path}.additionalProperties", part["additionalProperties"],
-                      "must be true, false or a schema object")
-    if part.get("uniqueItems"):
-        yield forbidden(f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes "
-                                               "quadratic")
-    if part.get(EMBEDDED) and kind != "object":
-        said = "must be object if x-kubernetes-embedded-resource is true"
-        yield invalid(f"{path}.type", kind, said) if kind else required(f"{path}.type", said)
-    if part.get(PRESERVE) is False:
-        yield invalid(f"{path}.{PRESERVE}", False, "must be true or undefined")
-    if part.get(EMBEDDED) and not part.get("properties") and PRESERVE not in part:
-        yield required(f"{path}.properties", "must not be empty if x-kubernetes-embedded-resource is true without "
-                                             "x-kubernetes-preserve-unknown-fields")
-    if part.get("pattern"):
-        try:
-            regular.compile_(str(part["pattern"]))
-        except ValueError as error:
-            yield invalid(f"{path}.pattern", part["pattern"], f"must be a valid regular expression, but isn't: {error}")
-    yield from _list(part, path)
-    if "default" in part:
-        problems = values.check(part["default"], part, base=f"{path}.default")
-        yield from problems
-
-
-def _list(part: Schema, path: str) -> Iterator[FieldError]:
-    style, keys = part.get("x-kubernetes-list-type"), part.get("x-kubernetes-list-map-keys") or []
-    if style is not None and part.get("type") != "array":
-        said = "must be array if x-kubernetes-list-type is specified"
-        yield invalid(f"{path}.type", part["type"], said) if part.get("type") else required(f"{path}.type", said)
-    if style is not None and style not in _LISTS:
-        yield unsupported(f"{path}.x-kubernetes-list-type", style, _LISTS)
-    if keys and style != "map":
-        said = "must be map if x-kubernetes-list-map-keys is non-empty"
-        yield required(f"{path}.x-kubernetes-list-type", said) if style is None else \
-            invalid(f"{path}.x-kubernetes-list-type", style, said)
-    if style == "map":
-        yield from _map(part.get("items"), keys, path)
-
-
-def _map(items: Any, keys: list[str], path: str) -> Iterator[FieldError]:
-    """Check a list that is a map: of objects, by fields that each of them has."""
-    if not keys:
-        yield required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
-    if items is None:
-        yield required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
-        return
-    if not isinstance(items, dict):
-        yield invalid(f"{path}.items", items, "must only have a single schema if x-kubernetes-list-type is map")
-        return
-    if items.get("type") != "object":
-        yield invalid(f"{path}.items.type", items.get("type", ""),
-                      "must be object if parent array's x-kubernetes-list-type is map")
-        return
-    fields: Mapping[str, Any] = items.get("properties") or {}
-    for at, key in enumerate(keys):
-        field = f"{path}.items.properties[{key}]"
-        if key in keys[:at]:
-            yield invalid(f"{path}.x-kubernetes-list-map-keys", keys, "must not contain duplicate entries")
-        if key not in fields:
-            yield invalid(f"{path}.x-kubernetes-list-map-keys", keys, "entries must all be names of item properties")
-            continue
-        if fields[key].get("type") in ("array", "object"):
-            yield invalid(f"{field}.type", items["type"],
-                          "must be a scalar type if parent array's x-kubernetes-list-type is map")
-        if key not in (items.get("required") or ()) and "default" not in fields[key]:
-            yield required(f"{field}.default", "this property is in x-kubernetes-list-map-keys, so it must have a "
-                                               "default or be a required property")
-        if fields[key].get("nullable"):
-            yield forbidden(f"{field}.nullable", "this property is in x-kubernetes-list-map-keys, so it cannot be "
-                                                 "nullable")

@@ -8,14 +8,24 @@ from typing import Any
 
 from netlab.apiserver.cel import CelError, Environment, Patience, WrongType, types
 from netlab.apiserver.cel.types import Type
+from netlab.apiserver.crd import places
 from netlab.apiserver.crd.declared import cardinality, declared
 from netlab.apiserver.crd.structural import EMBEDDED, Schema
-from netlab.apiserver.validation.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
+from netlab.apiserver.validation.errors import (
+    FieldError,
+    as_struct,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 
 RULES = "x-kubernetes-validations"
 _PER_RULE, _PER_SCHEMA = 10_000_000, 100_000_000
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _MOST_NAMED = 4
+_RULE = {"Rule": "", "Message": "", "MessageExpression": "", "Reason": None, "FieldPath": "", "OptionalOldSelf": None}
 _MANY = 2**64 - 1
 
 
@@ -80,7 +90,6 @@ def _part(schema: Schema, path: str, times: int | None, total: _Total, *, root: 
             yield forbidden(f"{path}.{RULES}[{at}]", said)
             return
         place, text = f"{path}.{RULES}[{at}]", str(rule.get("rule", "")).strip()
-        yield from _texts(rule, place, text)
         if not text:
             continue
         if text in seen:
@@ -101,15 +110,15 @@ def _part(schema: Schema, path: str, times: int | None, total: _Total, *, root: 
 
 def _expression(rule: Mapping[str, Any], word: str, wanted: Type, said: str, variables: Mapping[str, Type], place: str,
                 count: int, total: _Total, known: str | None) -> Iterator[FieldError]:
-    path, text = f"{place}.{word}", str(rule[word])
+    path, text, whole = f"{place}.{word}", str(rule[word]), as_struct(dict(rule), _RULE)
     try:
         program = Environment(variables).compile(text.strip(), wanted=(wanted,))
     except WrongType:
-        yield invalid(path, text, said)
+        yield invalid(path, whole, said)
         return
     except CelError as error:
         prefix = "messageExpression " if word == "messageExpression" else ""
-        yield invalid(path, text, f"{prefix}compilation failed: {error}")
+        yield invalid(path, whole, f"{prefix}compilation failed: {error}")
         return
     if word == "rule" and program.uses("oldSelf") and known and not rule.get("optionalOldSelf"):
         yield invalid(path, text, f"oldSelf cannot be used on the uncorrelatable portion of the schema within {known}")
@@ -122,20 +131,32 @@ def _expression(rule: Mapping[str, Any], word: str, wanted: Type, said: str, var
     total.add(path, cost)
 
 
-def _texts(rule: Mapping[str, Any], place: str, text: str) -> Iterator[FieldError]:
-    if not text:
-        yield required(f"{place}.rule", "rule is not specified")
-    message = rule.get("message")
-    if message is not None and not str(message).strip():
-        yield invalid(f"{place}.message", message, "message must be non-empty if specified")
-    elif message and _broken(str(message).strip()):
-        yield invalid(f"{place}.message", message, "message must not contain line breaks")
-    elif not message and _broken(text):
-        yield required(f"{place}.message", "message must be specified if rule contains line breaks")
-    if "messageExpression" in rule and not str(rule["messageExpression"] or "").strip():
-        yield required(f"{place}.messageExpression", "must be non-empty if specified")
-    if rule.get("reason") is not None and rule["reason"] not in _REASONS:
-        yield not_supported(f"{place}.reason", rule["reason"], _REASONS)
+def texts(schema: Schema, path: str, *, convertible: bool) -> Iterator[FieldError]:
+    """Yield what is wrong with the texts of a part's rules; their places are looked up if the schema can be."""
+    for at, rule in enumerate(schema.get(RULES) or ()):
+        place, text = f"{path}.{RULES}[{at}]", str(rule.get("rule", "")).strip()
+        message, where = rule.get("message"), str(rule.get("fieldPath") or "")
+        if not text:
+            yield required(f"{place}.rule", "rule is not specified")
+        elif message and not str(message).strip():
+            yield invalid(f"{place}.message", message, "must be non-empty if specified")
+        elif message and _broken(str(message).strip()):
+            yield invalid(f"{place}.message", message, "must not contain line breaks")
+        elif not message and _broken(text):
+            yield required(f"{place}.message", "message must be specified if rule contains line breaks")
+        if rule.get("messageExpression") and not str(rule["messageExpression"]).strip():
+            yield required(f"{place}.messageExpression", "messageExpression must be non-empty if specified")
+        if rule.get("reason") is not None and rule["reason"] not in _REASONS:
+            yield not_supported(f"{place}.reason", rule["reason"], _REASONS)
+        if where and not where.strip():
+            yield invalid(f"{place}.fieldPath", where, "must be non-empty if specified")
+        if _broken(where):
+            yield invalid(f"{place}.fieldPath", where, "must not contain line breaks")
+        if where and convertible:
+            try:
+                places.find(where, schema)
+            except places.NoPlace:
+                yield invalid(f"{place}.fieldPath", where, "must be a valid path")
 
 
 def _broken(text: str) -> bool:

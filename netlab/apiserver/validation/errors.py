@@ -13,6 +13,8 @@ from netlab.api.meta import Object
 from netlab.errors import ApiError
 
 _NIL = object()
+_HTML = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
+"""Go writes JSON so that it may stand in a page."""
 _ESCAPES = {
     "\a": r"\a",
     "\b": r"\b",
@@ -123,7 +125,7 @@ def shown(value: Any) -> str:
     if value is None:
         return '"null"'
     if isinstance(value, (dict, list)):
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value).decode().translate(_HTML)
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, bool):

@@ -96,7 +96,7 @@ def client_config(config: Object, path: str) -> list[FieldError]:
         return [required(path, "exactly one of url or service is required")]
     if service is None:
         return _url(str(url), f"{path}.url")
-    errors = [required(f"{path}.service.{said}", f"service {said} is required") for part, said in (
+    errors = [required(f"{path}.service.{said}") for part, said in (
         ("name", "namespace"), ("namespace", "name")) if not service.get(part)]  # upstream takes one for the other
     errors += [invalid(f"{path}.service.port", service.get("port", 443), f"port is not valid: {said}")
                for said in names.port_number(service.get("port", 443))]

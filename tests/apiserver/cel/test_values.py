@@ -36,7 +36,7 @@ def test_comprehensions_of_two_variables(text: str, wanted: Any) -> None:
     ("[1, 2, 1].indexOf(1)", 0), ("[1, 2, 1].lastIndexOf(1)", 2), ("[1].indexOf(5)", -1), ("[b'a', b'b'].max() == b'b'", True),
     # regular expressions
     ("'abc 123'.find('[0-9]*')", ""), ("'abc 123'.find('[0-9]+')", "123"), ("'123 abc 456'.findAll('[0-9]+')", ["123", "456"]),
-    ("'123 abc 456'.findAll('[0-9]+', 1)", ["123"]), ("self.s.matches('^a.c$')", True), ("self.s.matches('(' + '')", "error parsing regexp: missing ): ("),
+    ("'123 abc 456'.findAll('[0-9]+', 1)", ["123"]), ("self.s.matches('^a.c$')", True), ("self.s.matches('(' + '')", "error parsing regexp: missing closing ): `(`"),
     # URLs
     ("isURL('https://user:pass@example.com:80/path?query=val#fragment')", True), ("isURL('../relative-path')", False),
     ("url('https://example.com:80/').getHost()", "example.com:80"), ("url('https://[::1]:80/').getHostname()", "::1"), ("url('/path').getScheme()", ""),

@@ -260,7 +260,7 @@ def test_autoscalers(found: list[str], wanted: list[str]) -> None:
     (registration.client_config({"url": "https://a/%zz"}, "p"), [
         ("p.url: Required value: url must be a valid URL: parse 'https://a/%zz': invalid URL escape '%zz'; desired format: "
          "https://host[/path]")]),
-    (registration.client_config({"service": {"name": "s", "port": 443}}, "p"), ["p.service.name: Required value: service name is required"]),
+    (registration.client_config({"service": {"name": "s", "port": 443}}, "p"), ["p.service.name: Required value"]),
     (registration.api_service({"version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1, "insecureSkipTLSVerify": True,
                                "caBundle": "AAAA"}, "v1."), [
         "spec.caBundle: Invalid value: '3 bytes': local APIServices may not have a caBundle",
@@ -304,7 +304,7 @@ LIST = {"type": "array", "items": {"type": "object", "required": ["k"], "propert
         "spec.subresources.scale.statusReplicasPath: Invalid value: '.spec.x': should be a json path under .status"]),
     (defined({"deprecationWarning": "w"}), [
         "spec.versions[0].deprecationWarning: Invalid value: 'w': can only be set for deprecated versions"]),
-    (defined({"storage": False})[-1:], ["status.storedVersions: Invalid value: []: must have at least one stored version"]),
+    (defined({"storage": False})[-1:], ["status.storedVersions: Invalid value: null: must have at least one stored version"]),
     (defined({}, conversion={}), ["spec.conversion.strategy: Required value"]),
     (defined({}, conversion={"strategy": "None", "webhook": {"conversionReviewVersions": ["v1"]}}), [
         "spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook"]),
