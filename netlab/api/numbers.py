@@ -67,8 +67,9 @@ _ROWS: dict[str, dict[str, str]] = {
         "PodCertificateProjection": "userAnnotations=7",
         "PodSchedulingGroup": "podGroupName=1*",
         "PodSpec": "schedulingGroup=43*",
-        "PodStatus": "allocatedResources=19 resources=20*",
-        "ResourceHealth": "message=3*",
+        "NodeAllocatableResourceClaimStatus": "resourceClaimName=1 containers=2 resources=3",
+        "PodStatus": "allocatedResources=19 resources=20* nodeAllocatableResourceClaimStatuses=21",
+        "ResourceHealth": "message=6*",
         "VolumeMountStatus": "volumeStatus=5*", "VolumeStatus": "image=1*",
     },
     "io.k8s.api.resource.v1": {

@@ -223,9 +223,10 @@ def _listed(kind: Type) -> Pack:
 def _map(kind: Type, number: int) -> Pack:
     value_of = _behind(2, _listed(kind.item)) if kind.item is not None else _one(kind, 2)
     key_of, entry_of = _one(Type("string"), 1), _behind(number, lambda data: data)
+    nothing = _tag(2, 2) + b"\0" if kind.code in {"struct", "time", "micro-time"} else b""  # null is a message, too
 
     def pack(value: Mapping[str, Any]) -> bytes:
-        return b"".join([entry_of(key_of(key) + (value_of(value[key]) if value[key] is not None else b""))
+        return b"".join([entry_of(key_of(key) + (value_of(value[key]) if value[key] is not None else nothing))
                          for key in sorted(value)])
 
     return pack

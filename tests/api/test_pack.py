@@ -127,6 +127,19 @@ def test_upstreams_descriptors_read_and_write_the_same_bytes(upstream):
     assert compared > 3000
 
 
+@pytest.mark.parametrize(("kind", "status", "wire"), [
+    ("v1.Pod", {"containerStatuses": [{"allocatedResourcesStatus": [{"name": "n", "resources": [{"message": "m"}]}]}]},
+     b"\x0a\x01n\x12\x07\x0a\x00\x12\x00\x32\x01m"),
+    ("v1.Pod", {"nodeAllocatableResourceClaimStatuses": [{"resourceClaimName": "c", "containers": ["x"]}]},
+     b"\xaa\x01\x06\x0a\x01c\x12\x01x"),
+    ("policy/v1.PodDisruptionBudget", {"disruptedPods": {"p": None}}, b"\x12\x05\x0a\x01p\x12\x00"),
+])
+def test_bytes_of_newer_fields(kind: str, status: dict, wire: bytes) -> None:
+    """As in the fixtures of k8s.io/api v0.36."""
+    api_version, _, name = kind.rpartition(".")
+    assert wire in pack.encode({"apiVersion": api_version, "kind": name, "status": status})
+
+
 NEWER = numbers.rows()
 """Fields that kubectl 1.34 does not know."""
 

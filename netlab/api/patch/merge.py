@@ -8,7 +8,7 @@ from typing import Any
 def apply(target: Any, patch: Any) -> Any:
     """Return the target with the patch merged in: a null deletes a key, a list or scalar replaces."""
     if not isinstance(patch, dict):
-        return patch if isinstance(target, dict) else _without_nulls(patch)
+        return _without_nulls(patch)
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
