@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netlab.inspect.check import Finding
     from netlab.inspect.opinion import Written
 
+_DELETES = ("iptables -t ", "ip6tables -t ")
 _FEW = 2000
 """Rules up to which libiptc is asked as well: it takes 1 ms for each."""
 
@@ -146,7 +147,7 @@ def _findings(source: Source, asked: Asked, mine: Sequence[Written], nodes: list
                 changed = replace(held, rules=opinion.with_rules(held.rules, mine))
                 before = {(each.kind, each.words) for each in now}
                 # They are not there yet: nothing is to be deleted.
-                now = tuple(replace(each, hint="" if each.hint.startswith("iptables -t ") else each.hint)
+                now = tuple(replace(each, hint="" if each.hint.startswith(_DELETES) else each.hint)
                             for each in node_check.findings(changed, *worlds)
                             if (each.kind, each.words) not in before)
             for each in now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from netlab.inspect import check, nft_check, user_mode
@@ -53,6 +54,9 @@ def findings(held: Holding, world: World | None, nft_world: NftWorld | None, *, 
     found += _settings(held)
     if masquerade and held.mode and not held.ipv6 and not _ipv6_only(world):
         found += _masquerade(held)
+    if held.ipv6:
+        found = [replace(each, hint=f"ip6{each.hint.removeprefix('ip')}") if each.hint.startswith("iptables") else each
+                 for each in found]
     unique = {(each.kind, each.table, each.chain, each.number, each.text, each.words): each for each in found}
     return tuple(sorted(unique.values(), key=lambda each: (not each.service, each.service)))
 
@@ -61,6 +65,8 @@ def _second_backend(held: Holding) -> Iterator[Finding]:
     """Yield what refuses packets among the rules of the other backend: the kernel asks both."""
     if held.other is not None:
         tool = _TOOLS[check.backends(held.rules, held.other)[1]]
+        if held.ipv6:
+            tool = tool.replace("iptables", "ip6tables")
         yield from check.foreign_drops(held.other, everywhere=f"among the rules of {tool}", tool=tool)
         yield from check.policies(held.other, tool=tool)
 

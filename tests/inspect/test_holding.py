@@ -34,6 +34,16 @@ def test_rules_by_table_and_chain():
         listing.chosen(HELD, "nat", "NOPE")
 
 
+@pytest.mark.parametrize(("ipv6", "tool"), [(False, "iptables"), (True, "ip6tables")])
+def test_remedies_name_the_program_of_their_family(ipv6: bool, tool: str):
+    rules = parse.parse(
+        "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -p tcp -m tcp --dport 9 -j DROP\n-A FORWARD -j KUBE-FORWARD\n:KUBE-FORWARD - [0:0]\nCOMMIT\n")
+    found = node_check.findings(Holding("node1", rules=rules, other=rules, ipv6=ipv6, native=()), world(TWO), None)
+    hints = [each.hint.partition(" -")[0] for each in found if each.kind in ("foreign-drop", "policy-drop")]
+    assert hints
+    assert {hint.partition("-")[0] for hint in hints} == {tool}, hints
+
+
 @pytest.mark.parametrize(("text", "chains"), [
     ("WEB-0", {row.chain for row in listing.rows(HELD) if "10.244.1.5" in row.text}),
     ("192.0.2.1", {"in"}), ("has no endpoints", {"KUBE-SERVICES"}), ("nothing at all", set())])
