@@ -210,6 +210,7 @@ class Call:
         strange = validate.handle(b"", envelope, "v1", "PartialObjectMetadata")
         metadata = nulls.settled(validate.prune(envelope, "v1", "PartialObjectMetadata"), None)["metadata"]
         nulls.tidy(metadata)
+        sent = obj
         obj, unknown = structural.prune({**structural.as_written(obj), "metadata": metadata}, schema)
         structural.drop_nulls(obj, schema)
         if self.endpoint.custom is not None and self.endpoint.custom.embeds:
@@ -225,7 +226,7 @@ class Call:
         if problems and mode == "Strict":
             said = "strict decoding error: " + ", ".join(problems)
             if patched:
-                raise validate.invalid_patch(validate.as_json(obj) if unknown or strange else text.decode(), said)
+                raise validate.invalid_patch(validate.as_json(sent) if unknown or strange else text.decode(), said)
             raise status.bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a '
                                      f"{resource.kind}: {said}")
         if mode == "Warn":

@@ -125,6 +125,10 @@ def test_unknown_fields_of_metadata_are_told(client: Client, ns: str, gadgets: s
     strict = client.post(f"{gadgets.format(ns)}?fieldValidation=Strict", sent).json
     assert strict["message"] == ('Gadget in version "v1" cannot be handled as a Gadget: strict decoding error: unknown field '
                                  '"metadata.bogus", unknown field "spec.emb.metadata.odd"')
+    patched = client.patch(f"{gadgets.format(ns)}/m?fieldValidation=Strict", {"spec": {"nope": 1}})
+    assert (patched.status, patched.json["details"]["causes"][0]["field"]) == (422, "patch")
+    assert '\\"nope\\":1' in patched.json["message"], "what the patch made is shown, with what is wrong in it"
+    assert patched.json["message"].endswith('strict decoding error: unknown field "spec.nope"')
 
 
 @pytest.mark.parametrize(("spec", "said"), [
