@@ -211,10 +211,11 @@ def _show_overview(held: Sequence[Holding], output: str) -> None:
     if output in ("json", "yaml"):
         emit(show.overview_data(found, rows), output)
         return
-    click.echo(table(_NODE_HEADERS, show.overview_rows(found)))
+    blind = {each.node for each in held if each.mode == holding.USERSPACE}
+    click.echo(table(_NODE_HEADERS, show.overview_rows(found, blind)))
     if rows:
         click.echo()
-        click.echo(table(_SERVICE_HEADERS, show.service_rows(rows, list(tables))))
+        click.echo(table(_SERVICE_HEADERS, show.service_rows(rows, list(tables), blind)))
     lines = show.foreign_lines(found, wide=output == "wide")
     if lines:
         click.echo("\nNot kube-proxy's:")

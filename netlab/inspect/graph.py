@@ -9,8 +9,10 @@ from netlab.inspect.names import Names
 from netlab.inspect.service import CHAINS, belongs, service_of
 from netlab.netfilter.model import HOOKS, Chain, Rule, Ruleset
 from netlab.netfilter.terms import comment
+from netlab.proxy import user_rules
 
-_SHARED = frozenset({"KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL"})
+_SHARED = frozenset({"KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL",
+                     *(chain for _, chain in user_rules.CHAINS)})
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class _Builder:
 
     def name_of(self, table: str, rule: Rule) -> str:
         """Return the name of the node that a rule leads to."""
+        if rule.jump in ("REDIRECT", "DNAT"):  # userspace mode: to a port of kube-proxy's own, of each Service port
+            return f"{table} {words.action(rule)}"
         return f"{table} {rule.jump}" if rule.jump else f"{table} {rule.chain} (counts)"
 
     def edge(self, source: str, target: str, rule: Rule, label: str = "") -> None:

@@ -10,7 +10,7 @@ The data of one Service, the schema of `netlab rules svc/NAME -o json`:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from netlab.api.meta import Object
@@ -134,25 +134,32 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 2)
 
 
-def overview_rows(found: Sequence[Overview]) -> list[tuple[object, ...]]:
-    """Return a row per node: NODE, BACKEND, SERVICES, PORTS, ENDPOINTS, CHAINS, RULES, OTHER RULES."""
-    return [(each.node, each.backend, each.services, each.ports, each.endpoints, each.chains, each.rules,
-             len(each.foreign)) for each in found]
+def overview_rows(found: Sequence[Overview], blind: Container[str] = ()) -> list[tuple[object, ...]]:
+    """Return a row per node: NODE, BACKEND, SERVICES, PORTS, ENDPOINTS, CHAINS, RULES, OTHER RULES.
+
+    `blind`: nodes whose kernel knows no endpoint (userspace mode).
+    """
+    return [(each.node, each.backend, each.services, each.ports, "-" if each.node in blind else each.endpoints,
+             each.chains, each.rules, len(each.foreign)) for each in found]
 
 
-def service_rows(rows: Sequence[Row], nodes: Sequence[str]) -> list[tuple[object, ...]]:
-    """Return a row per Service port: SERVICE, PROTOCOL, ADDRESSES, ENDPOINTS, NOTE."""
+def service_rows(rows: Sequence[Row], nodes: Sequence[str], blind: Container[str] = ()) -> list[tuple[object, ...]]:
+    """Return a row per Service port: SERVICE, PROTOCOL, ADDRESSES, ENDPOINTS, NOTE; `blind` as of `overview_rows`."""
     result: list[tuple[object, ...]] = []
     for row in rows:
         counts = set(row.endpoints.values())
         text = str(next(iter(counts))) if len(counts) == 1 else " ".join(
             f"{node}:{count}" for node, count in row.endpoints.items())
+        chosen = all(node in blind for node in row.endpoints)
         missing = [node for node in nodes if node not in row.endpoints]
         notes = [f"missing on {', '.join(missing)}"] if missing else []
         if row.refused:
             everywhere = len(row.refused) == len(row.endpoints)
             notes.append("refused" if everywhere else f"refused on {', '.join(row.refused)}")
-        result.append((row.name, row.protocol, ",".join(row.addresses), text, "; ".join(notes) or "-"))
+        if chosen:
+            notes.append("kube-proxy itself chooses")
+        result.append((row.name, row.protocol, ",".join(row.addresses), "-" if chosen else text,
+                       "; ".join(notes) or "-"))
     return result
 
 

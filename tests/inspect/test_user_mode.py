@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netlab.inspect import node_check, overview, service, show, whence
+from netlab.inspect import graph, node_check, overview, service, show, whence
 from netlab.inspect.holding import Holding
 from netlab.inspect.nft_diff import sides
 from netlab.netfilter import parse
@@ -24,6 +24,21 @@ def test_the_tree_says_who_chooses():
     assert [entry.chain for entry in http.entries] == ["KUBE-PORTALS-CONTAINER", "KUBE-PORTALS-HOST", "KUBE-NODEPORT-CONTAINER", "KUBE-NODEPORT-HOST"]
     assert "kube-proxy itself takes connections" in show.tree(["node1"], "nf_tables", [http])
     assert {row.name: row.addresses for row in overview.table({"node1": RULES})}["default/web:http"] == ("10.96.0.10:80", "node:30080")
+
+
+def test_the_graph_ends_at_the_ports_that_kube_proxy_listens_on():
+    found = graph.graph(RULES, "default/web")
+    assert [node.label for node in found.nodes if node.kind == "hook"] == ["nat PREROUTING", "nat OUTPUT", "filter INPUT"]
+    aside = {port.name: at for port, at in PORTS if port.service == "default/web"}
+    ends = {node.label for node in found.nodes if node.kind == "verdict"}
+    assert ends >= {f"redirect to the node's own port {at}" for at in aside.values()}
+    assert {edge.source for edge in found.edges} >= {"nat KUBE-PORTALS-CONTAINER", "nat KUBE-NODEPORT-HOST"}
+
+
+def test_the_overview_claims_no_number_of_endpoints():
+    rows = show.service_rows(overview.table({"node1": RULES}), ["node1"], {"node1"})
+    assert {row[3:] for row in rows} == {("-", "kube-proxy itself chooses")}
+    assert show.overview_rows([overview.overview("node1", RULES)], {"node1"})[0][4] == "-"
 
 
 def test_where_its_rules_come_from():
