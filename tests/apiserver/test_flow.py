@@ -180,6 +180,7 @@ def test_the_health_pages_list_upstreams_hooks(client: Client) -> None:
              if "poststarthook" in line]
     assert hooks == [
         "start-apiserver-admission-initializer", "generic-apiserver-start-informers", "priority-and-fairness-config-consumer",
+        "priority-and-fairness-filter", "storage-object-count-tracker-hook",
         "start-apiextensions-informers", "start-apiextensions-controllers", "crd-informer-synced",
         "start-system-namespaces-controller", "start-cluster-authentication-info-controller",
         "start-legacy-token-tracking-controller", "start-service-ip-repair-controllers", "rbac/bootstrap-roles",
