@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from netlab.apiserver.verbs.update import same
 from tests.apiserver.conftest import Client, config_map, pod
 
 
@@ -179,6 +180,16 @@ def test_zeros_nulls_and_empty_maps_in_an_apply_are_owned_although_go_does_not_w
     assert owned["f:metadata"] == {"f:labels": {}}
     assert {"f:hostNetwork": {}, "f:nodeSelector": {}}.items() <= owned["f:spec"].items()
     assert owned["f:spec"]["f:containers"]['k:{"name":"c"}']["f:command"] == {}
+
+
+def test_a_write_after_which_only_times_differ_is_none() -> None:
+    """A manager that applies the same again comes last in managedFields, which are in the order of time."""
+    one, two = ({"manager": name, "operation": "Apply", "time": f"2026-01-01T00:00:0{at}Z", "fieldsV1": {f"f:{name}": {}}}
+                for at, name in enumerate(("one", "two")))
+    old = {"metadata": {"name": "a", "managedFields": [one, two]}}
+    assert same({"metadata": {"name": "a", "managedFields": [two, one | {"time": "2026-01-01T00:00:09Z"}]}}, old)
+    assert not same({"metadata": {"name": "a", "managedFields": [two, one | {"fieldsV1": {}}]}}, old)
+    assert not same({"metadata": {"name": "a", "managedFields": [two]}}, old)
 
 
 @pytest.mark.parametrize(("spec", "said"), [
@@ -426,7 +437,7 @@ def test_apply_takes_no_unknown_field(client: Client, ns: str) -> None:
     body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"sandwich": 1}}
     refused = client.patch(f"/apis/apps/v1/namespaces/{ns}/deployments/d?fieldManager=m&fieldValidation=Ignore", body, "apply")
     assert (refused.status, refused.json["message"]) == (400, (
-        f"failed to create typed patch object ({ns}/d; apps/v1, Kind=Deployment): .spec.sandwich: field not declared in schema"))
+        "failed to create typed patch object (/d; apps/v1, Kind=Deployment): .spec.sandwich: field not declared in schema"))
 
 
 @pytest.mark.parametrize(("method", "query", "body", "message"), [

@@ -233,11 +233,18 @@ def same(obj: Object, old: Object) -> bool:
     skip = ("managedFields", "resourceVersion")
     if {k: v for k, v in new_meta.items() if k not in skip} != {k: v for k, v in old_meta.items() if k not in skip}:
         return False
-    return _untimed(new_meta) == _untimed(old_meta)
+    new_owners, old_owners = _untimed(new_meta), _untimed(old_meta)
+    return new_owners == old_owners or (
+        len(new_owners) == len(old_owners) and sorted(new_owners, key=_who) == sorted(old_owners, key=_who))
 
 
 def _untimed(metadata: Object) -> list[Object]:
     return [{k: v for k, v in entry.items() if k != "time"} for entry in metadata.get("managedFields") or []]
+
+
+def _who(entry: Object) -> tuple[str, ...]:
+    """Return whose entry it is: a later time alone puts it behind the others."""
+    return tuple(str(entry.get(part, "")) for part in ("manager", "operation", "apiVersion", "subresource"))
 
 
 def copy_of(value: Any) -> Any:
