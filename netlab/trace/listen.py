@@ -21,7 +21,7 @@ from netlab.kernel.netns import inside
 from netlab.kernel.rtnl import Rtnl
 from netlab.kernel.taps import LegacyTrace, NftTrace, PacketTap, RuleHit
 from netlab.trace.correlate import Seen
-from netlab.trace.packet import Key, Packet, parse, parse_headers
+from netlab.trace.packet import TCP, Key, Packet, parse, parse_headers
 from netlab.trace.reasons import FATAL, Death
 
 ARM_ALL: Final = 48
@@ -65,6 +65,21 @@ class Heard:
         return any(death.reason in FATAL and (death.packet.key == self._first or is_first(death.packet))
                    for death in self.deaths)
 
+
+    def awaits_a_proxy(self) -> bool:
+        """Tell whether a place turned TCP aside to a userspace proxy of its own that has opened nothing yet."""
+        asked = {place for place, hits in self.hits.items() if any(
+            hit.kind == "rule" and hit.verdict == "ACCEPT" and hit.chain.startswith(_TURNED_ASIDE) for hit in hits)}
+        came = {(event.place, event.packet.key) for event in self.seen if event.place in asked and (
+            not event.outgoing or event.interface == "lo")}
+        opened = {event.place for event in self.seen if event.place in asked and event.outgoing
+                  and event.packet.protocol == TCP and event.packet.flags & 18 == 2
+                  and (event.place, event.packet.key) not in came}
+        return bool(asked - opened)
+
+
+_TURNED_ASIDE: Final = ("KUBE-PORTALS-", "KUBE-NODEPORT-")
+"""What the chains of kube-proxy's userspace mode begin with."""
 
 Source = PacketTap | NftTrace | LegacyTrace | NewFlows | DropTrace
 

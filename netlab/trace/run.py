@@ -30,6 +30,8 @@ asked about, unless these ports are what is traced. (Whether they are is seen to
 
 QUIET: Final = 0.03
 """Seconds without an event after the answer, until the trace is over: events come out of order by far less."""
+PROXY: Final = 0.5
+"""Seconds that a userspace proxy may take until it opens a connection of its own, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
     sender.start()
     loop, waits_for = ears.loop, 0
     end = time.monotonic() + request.timeout
+    patience = 0.0
     quiet_until = time.monotonic() + QUIET
     while True:
         if sender.events != waits_for:
@@ -152,7 +155,9 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
         now = time.monotonic()
         if sender.answered and now >= quiet_until:
             if not sender.proceed():
-                break
+                patience = patience or now + PROXY
+                if request.protocol != "tcp" or now >= patience or not ears.heard.awaits_a_proxy():
+                    break
             quiet_until = now + QUIET
             continue
         if now >= end:

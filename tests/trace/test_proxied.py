@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from importlib import resources
 
 import jsonschema
@@ -24,8 +25,8 @@ PORTALS = ("iptables -t nat -N KUBE-PORTALS-CONTAINER; iptables -t nat -I PREROU
            "-d 10.96.0.30 -j REDIRECT --to-ports 40000")
 
 
-def relay(network: Network, endpoint: tuple[str, int]) -> None:
-    """Accept one connection on node1 and carry its bytes to an endpoint, as the userspace mode does."""
+def relay(network: Network, endpoint: tuple[str, int], *, after: float = 0) -> None:
+    """Accept one connection on node1 and, after some seconds, carry its bytes to an endpoint, as the userspace mode does."""
     listener = netns.socket_in(network.places["node/node1"])
     listener.bind(("0.0.0.0", 40000))
     listener.listen()
@@ -36,6 +37,7 @@ def relay(network: Network, endpoint: tuple[str, int]) -> None:
             client, _ = listener.accept()
         except OSError:  # shut down
             return
+        time.sleep(after)
         with client, netns.socket_in(network.places["node/node1"]) as backend:
             if backend.connect_ex(endpoint) == 0:
                 client.recv(100)
@@ -45,11 +47,12 @@ def relay(network: Network, endpoint: tuple[str, int]) -> None:
     network.threads.append(thread)
 
 
-def test_the_proxys_connection_is_linked(network: Network) -> None:
+@pytest.mark.parametrize("after", [0, 0.2])
+def test_the_proxys_connection_is_linked(network: Network, after: float) -> None:
     network.serve("pod/default/web-2", 8080)
     network.sh("node/node1", PORTALS)
     network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
-    relay(network, ("10.244.2.3", 8080))
+    relay(network, ("10.244.2.3", 8080), after=after)
     result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
     assert [hop.text.split(" ")[0] for hop in result.request if hop.kind == "nat"] == ["DNAT"]
     assert (result.request[-1].kind, result.request[-1].place) == ("deliver", "node/node1")
