@@ -66,8 +66,12 @@ class Heard:
                    for death in self.deaths)
 
 
-    def awaits_a_proxy(self) -> bool:
-        """Tell whether a place turned TCP aside to a userspace proxy of its own that has opened nothing yet."""
+    def awaits_a_proxy(self, is_first: Callable[[Packet], bool]) -> bool:
+        """Tell whether TCP was turned aside to a userspace proxy, which has neither opened nor ended one of its own."""
+        first = next((event.packet for event in self.seen if is_first(event.packet)), None)
+        if first is None or any((event.packet.sport, event.packet.dport) == (first.dport, first.sport) and
+                                event.packet.flags & 5 for event in self.seen):  # FIN or RST
+            return False
         asked = {place for place, hits in self.hits.items() if any(
             hit.kind == "rule" and hit.verdict == "ACCEPT" and hit.chain.startswith(_TURNED_ASIDE) for hit in hits)}
         came = {(event.place, event.packet.key) for event in self.seen if event.place in asked and (

@@ -30,6 +30,8 @@ def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequenc
     accepted = _accepted(first, passages, request[-1].place)
     if accepted is None:
         return None
+    ended = min((passage.at for passage in passages if passage.direction == "reply"
+                 and ("FIN" in passage.what or "RST" in passage.what)), default=0)
     mine = {(crossing.packet.key, crossing.packet.addresses) for passage in passages for crossing in passage.crossed}
     mine.add((first.key, first.addresses))  # nat OUTPUT may have rewritten it before any interface saw it
     found: list[tuple[int, Packet]] = []
@@ -39,7 +41,7 @@ def first_packet(first: Packet | None, request: Sequence[Hop], passages: Sequenc
                 (packet.key, packet.addresses) not in mine:
             left = [event.at for event in seen if event.place == place and event.outgoing and event.at > accepted
                     and event.packet.key == packet.key]
-            found += [(min(left), packet)] if left else []
+            found += [(min(left), packet)] if left and not (ended and min(left) > ended) else []
     return min(found, key=lambda entry: entry[0])[1] if found else None
 
 

@@ -156,7 +156,7 @@ def _listen(ears: Ears, request: Request, sender: Sender | Crafted, taps: Sequen
         if sender.answered and now >= quiet_until:
             if not sender.proceed():
                 patience = patience or now + PROXY
-                if request.protocol != "tcp" or now >= patience or not ears.heard.awaits_a_proxy():
+                if request.protocol != "tcp" or now >= patience or not ears.heard.awaits_a_proxy(sender.is_first):
                     break
             quiet_until = now + QUIET
             continue

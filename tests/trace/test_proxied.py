@@ -101,6 +101,30 @@ def test_a_connection_that_the_proxy_never_had_is_linked_to_none(network: Networ
     assert (result.request[-1].place, result.parts) == ("node/node1", ())
 
 
+def test_what_a_node_asks_after_the_proxy_ended_the_connection_is_its_own(network: Network) -> None:
+    """A kubelet's probe of another Service's Pod, say, while a Service without endpoints is asked."""
+    network.serve("pod/default/web-2", 8080)
+    network.sh("node/node1", PORTALS)
+    network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
+    listener = netns.socket_in(network.places["node/node1"])
+    listener.bind(("0.0.0.0", 40000))
+    listener.listen()
+    network.stops.append(listener)
+
+    def end() -> None:
+        client, _ = listener.accept()
+        client.close()
+        time.sleep(0.01)
+        with netns.socket_in(network.places["node/node1"]) as probe:
+            probe.connect_ex(("10.244.2.3", 8080))
+
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    network.threads.append(thread)
+    result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
+    assert (result.outcome.status, result.parts) == ("connected", ())
+
+
 def test_a_proxy_that_ends_the_connection_without_one_of_its_own_is_told(network: Network) -> None:
     network.sh("node/node1", PORTALS)
     listener = netns.socket_in(network.places["node/node1"])
