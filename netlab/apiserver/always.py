@@ -7,8 +7,9 @@ there and is empty is null: upstream stores protobuf, which knows no empty lists
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from operator import is_
 from typing import Any
 
 from netlab.api.meta import Object
@@ -34,37 +35,51 @@ _Inner = Callable[[Any], Any]
 
 def filled(obj: Object, shape: Struct) -> Object:
     """Return an object with such fields: itself if it has them all; parts that are complete are shared with it."""
-    kept: Object | None = None
-    zeros, inners = _plan(shape)
-    for name, zero in zeros:
-        if name not in obj or (zero is None and obj[name] in _EMPTY and not shape.name.startswith(_JSON)):
-            kept = dict(obj) if kept is None else kept
-            kept[name] = zero() if callable(zero) else zero
-    for name, inner in inners:
-        value = obj.get(name)
-        if value is not None:
-            new = inner(value)
-            if new is not value:
-                kept = dict(obj) if kept is None else kept
-                kept[name] = new
-    return obj if kept is None else kept
+    found: Object = _of_struct(shape)(obj)
+    return found
 
 
 @cache
-def _plan(shape: Struct) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, _Inner], ...]]:
+def _of_struct(shape: Struct) -> _Inner:
+    """Return what completes a struct. Its plan is made at the first look: a struct may hold others of its kind."""
+    plan: tuple[Mapping[str, Any], Mapping[str, _Inner]] | None = None
+    json = shape.name.startswith(_JSON)
+
+    def look(value: Any) -> Any:
+        nonlocal plan
+        if not isinstance(value, dict):
+            return value
+        if plan is None:
+            plan = _plan(shape)
+        zeros, inners = plan
+        kept: Object | None = None
+        for name, zero in zeros.items():
+            if name not in value or (zero is None and value[name] in _EMPTY and not json):
+                kept = dict(value) if kept is None else kept
+                kept[name] = zero() if callable(zero) else zero
+        for name, part in value.items():
+            if part is not None and (inner := inners.get(name)) is not None and (new := inner(part)) is not part:
+                kept = dict(value) if kept is None else kept
+                kept[name] = new
+        return value if kept is None else kept
+
+    return look
+
+
+def _plan(shape: Struct) -> tuple[Mapping[str, Any], Mapping[str, _Inner]]:
     """Return what to write for each field that is absent, and what looks into those that are there."""
-    zeros: list[tuple[str, Any]] = []
-    inners: list[tuple[str, _Inner]] = []
+    zeros: dict[str, Any] = {}
+    inners: dict[str, _Inner] = {}
     if shape.name.startswith(_SKIPPED):
-        return (), ()
+        return {}, {}
     for name, field in shape.fields.items():
         inner = _inner(field.type)
         if inner is not None and name != "metadata":
-            inners.append((name, inner))
+            inners[name] = inner
         found = _zero(shape, name, field)
         if found is not ...:
-            zeros.append((name, found))
-    return tuple(zeros), tuple(inners)
+            zeros[name] = found
+    return zeros, inners
 
 
 def _zero(shape: Struct, name: str, field: Field) -> Any:
@@ -95,7 +110,7 @@ def _inner(kind: Type) -> _Inner | None:
         shape = struct_of(kind)
         if shape is None or not _matters(shape):
             return None
-        return lambda value: filled(value, shape) if isinstance(value, dict) else value
+        return _of_struct(shape)
     if kind.item is None or kind.item.code not in ("struct", "list", "map"):
         return None
     item = _inner(kind.item)
@@ -112,7 +127,7 @@ def _matters(shape: Struct) -> bool:
 def _each(value: Any, item: _Inner) -> Any:
     if isinstance(value, list):
         made = [item(one) for one in value]
-        return made if any(new is not one for new, one in zip(made, value, strict=True)) else value
+        return value if all(map(is_, made, value)) else made
     if isinstance(value, dict):
         named = {name: item(one) for name, one in value.items()}
         return named if any(new is not value[name] for name, new in named.items()) else value

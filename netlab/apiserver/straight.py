@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from operator import is_
 from typing import Any
 
 from netlab.api import fits, quantity
@@ -135,4 +136,4 @@ def _each(values: Iterable[Any], item: _Look) -> list[Any] | None:
                 raise _Unusual
         return None
     made = [item(one) for one in values]
-    return made if any(new is not one for new, one in zip(made, values, strict=True)) else None
+    return None if all(map(is_, made, values)) else made
