@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, cast
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
@@ -198,6 +202,42 @@ def _headers(request: Request, headers: dict[str, str], content_type: str) -> di
     return merged
 
 
+class _Whole(web.StreamResponse):
+    """A usual answer, head and body at once: what aiohttp weighs for any kind of answer is known of these."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(status=status)
+        self._fields, self._content = headers, body
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it."""
+        self._keep_alive = request.keep_alive
+        head = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {text}" for name, text in self._fields.items()),
+                f"Content-Length: {len(self._content)}", f"Date: {_date(int(time.time()))}",
+                *(() if request.keep_alive else ("Connection: close",)), "\r\n"]
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        transport.write("\r\n".join(head).encode() + self._content)
+        if transport.get_write_buffer_size():
+            await request.writer.drain()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send no more."""
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def _usual(raw: web.BaseRequest, reply: Reply) -> bool:
+    """Tell whether nothing is special about how an answer is sent."""
+    return (reply.status in (200, 201) and not reply.headers and raw.method != "HEAD"
+            and raw.version == HttpVersion11)
+
+
 def _plain(request: Request, reply: Reply) -> web.Response:
     body = b"" if request.method == "HEAD" else reply.body
     return web.Response(body=body, status=reply.status, headers=_headers(request, reply.headers, reply.content_type))
@@ -229,6 +269,8 @@ async def _send(raw: web.BaseRequest, request: Request, response: Response) -> w
     if isinstance(response, Reply):
         if (isinstance(response, Large) or len(response.body) > 2 * _PORTION) and request.method != "HEAD":
             return await _large(raw, request, response)
+        if _usual(raw, response):
+            return _Whole(response.status, _headers(request, {}, response.content_type), response.body)
         return _plain(request, response)
     if isinstance(response, Upgrade):
         return await _upgrade(raw, response)

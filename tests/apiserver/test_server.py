@@ -185,3 +185,28 @@ def test_a_watcher_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) ->
             assert not FakeApi.watches
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("connection", ["", "Connection: close\r\n", "Connection: keep-alive\r\n"])
+def test_a_usual_answer_is_what_any_other_would_be(monkeypatch: pytest.MonkeyPatch, version: str, method: str, connection: str) -> None:
+    async def answer(request: Request) -> Response:
+        request.flow = ("u", "v")
+        request.warnings += ['a "b"\n', "ü"]
+        return Reply((await request.body() or b"{}") * 1000, 201)
+
+    heard: list[bytes] = []
+    last = "close" in connection or (version == "1.0" and not connection)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        one = f"{method} / HTTP/{version}\r\nHost: x\r\n{connection}".encode() + (
+            b"Content-Length: 3\r\n\r\nabc" if method == "POST" else b"\r\n")
+        writer.write(one if last else one * 2 + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        heard.append(b"\r\n".join(line for line in (await reader.read()).split(b"\r\n") if not line.startswith(b"Date: ")))
+
+    asyncio.run(with_server(answer, talk))
+    monkeypatch.setattr(transport, "_usual", lambda _raw, _reply: False)
+    asyncio.run(with_server(answer, talk))
+    assert heard[0] == heard[1]
+    assert heard[0].count(b"HTTP/1.") == (1 if last else 3)
