@@ -14,6 +14,9 @@ from netlab.store.model import KeyValue
 
 _EXAMPLE = 16 << 10
 """Bytes of an example, at most: deflate takes them in anew for each value, at 2 us a KiB."""
+_WINDOW, _MEMORY = 14, 7
+"""A window of 16 KiB, as much as an example has: with deflate's own 32 KiB its room is so large that malloc may ask the
+kernel for it anew each time, which takes longer than the work."""
 _FOLDERS = 256
 _PATIENCE = 100
 """Values that an example has to serve, well or badly, before another one takes its place: those that are compressed
@@ -51,7 +54,7 @@ class Press:
             return
         value, folder = kv.value, kv.key[:kv.key.rfind(b"/") + 1]
         example, served = self._examples.get(folder, (b"", 0))
-        deflate = zlib.compressobj(1, zdict=example)
+        deflate = zlib.compressobj(1, zlib.DEFLATED, _WINDOW, _MEMORY, zdict=example)
         packed = deflate.compress(value) + deflate.flush()
         if not example or (served >= _PATIENCE and len(packed) > len(value) // 4):
             if len(self._examples) >= _FOLDERS:
