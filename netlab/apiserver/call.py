@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -20,6 +20,7 @@ from netlab.apiserver.validation.errors import invalid, invalid_object
 
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
+    from netlab.errors import ApiError
 
 Strictness = Literal["Strict", "Warn", "Ignore"]
 _VALIDATION: dict[str, Strictness] = {"": "Warn", "Ignore": "Ignore", "Warn": "Warn", "Strict": "Strict"}
@@ -40,6 +41,8 @@ class Call:
     endpoint: Endpoint
     now: float
     form: negotiate.Form = field(default_factory=negotiate.Form)
+    misfit: ApiError | None = None
+    """What was sent is of another kind than the custom resource: said once it is known to be there."""
 
     @property
     def user(self) -> User:
@@ -135,7 +138,7 @@ class Call:
         obj.setdefault("apiVersion", api_version)
         return obj
 
-    def _other_kind(self, kind: str, version: str, name: str) -> NoReturn:
+    def _other_kind(self, kind: str, version: str, name: str) -> None:
         resource = self.endpoint.resource
         known = self.endpoint.custom is not None or self.api.catalog.by_kind(version, kind) is not None
         if not known or (kind != resource.kind and self.endpoint.custom is None):
@@ -143,7 +146,8 @@ class Call:
         if version != resource.api_version:
             raise status.bad_request(f"the API version in the data ({version}) does not match the expected API "
                                      f"version ({resource.api_version})")
-        raise invalid_object(replace(resource, kind=kind), name, [invalid("kind", kind, f"must be {resource.kind}")])
+        self.misfit = invalid_object(replace(resource, kind=kind), name, [
+            invalid("kind", kind, f"must be {resource.kind}")])
 
     def checked(self, text: bytes, obj: Object, *, patched: bool = False, shown: str = "") -> Object:
         """Return the object as Go would have decoded it: known fields only, no nulls, no zeros that Go leaves out.

@@ -46,8 +46,10 @@ def one(call: Call, kv: KeyValue, code: int = 200) -> Reply:
 
 
 def one_object(call: Call, obj: Object, code: int = 200) -> Reply:
-    """Answer one object that need not be stored."""
+    """Answer one object that need not be stored; it is shown as if it had been."""
     form = call.form
+    if call.endpoint.custom is not None and call.endpoint.conversion is not None:
+        obj = call.endpoint.conversion.outward(call.endpoint.conversion.inward(obj))
     if form.shape == "table":
         shown: Object = table_of(call.endpoint, form, [obj], now=call.now, include=include_object(call),
                                  revision=obj["metadata"].get("resourceVersion", ""))

@@ -110,6 +110,8 @@ def test_versions_have_their_defaults(client: Client, ns: str, gadgets: str) -> 
     made = client.post(older, gadget("d", f=3.0) | {"apiVersion": "example.com/v1beta1"})
     assert made.warnings == '299 - "example.com/v1beta1 Gadget is deprecated; use example.com/v1 Gadget"'
     seen = client.get(f"{gadgets.format(ns)}/d")
+    client.patch(f"{gadgets.format(ns)}/d/status", {"status": {"words": "w"}})
+    assert "status" not in client.get(f"{older}/d").json, "the older version's schema has none"
     assert (seen.json["spec"], seen.warnings) == ({"f": 3, "s": "dflt"}, "")
     assert b'"f":3' in seen.body.replace(b" ", b"")
     assert b"3.0" not in seen.body
@@ -155,6 +157,15 @@ def test_a_status_write_leaves_the_rest_alone(client: Client, ns: str, gadgets: 
     assert causes(client.patch(f"{path}/status", {"status": {"words": 5}})) == {
         ("status.words", "FieldValueTypeInvalid", 'Invalid value: "integer": words in body must be of type string: "integer"'),
         SKIPPED}
+
+
+def test_who_scales_owns_the_replicas(client: Client, ns: str, gadgets: str) -> None:
+    path = f"{gadgets.format(ns)}/r"
+    client.patch(f"{path}?fieldManager=m", gadget("r", replicas=1), kind="apply")
+    client.patch(f"{path}/scale?fieldManager=s", {"spec": {"replicas": 5}})
+    owners = client.get(path).json["metadata"]["managedFields"]
+    assert [(one["manager"], one.get("subresource"), one["fieldsV1"]) for one in owners if one["manager"] in "ms"] == [
+        ("s", "scale", {"f:spec": {"f:replicas": {}}})], owners
 
 
 def test_a_null_that_is_applied_is_a_value_and_one_that_is_sent_is_nothing(client: Client, ns: str, gadgets: str) -> None:

@@ -27,7 +27,7 @@ def check(value: Any, schema: Schema, path: str = "") -> Iterator[FieldError]:
 
 
 def _each_once(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
-    style, seen = schema.get("x-kubernetes-list-type"), set[bytes]()
+    style, seen, told = schema.get("x-kubernetes-list-type"), set[bytes](), set[bytes]()
     if style not in ("set", "map"):
         return
     keys = schema.get("x-kubernetes-list-map-keys") or []
@@ -37,6 +37,7 @@ def _each_once(value: list[Any], schema: Schema, path: str) -> Iterator[FieldErr
                 continue
             item = {name: item[name] for name in keys if name in item}
         token = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
-        if token in seen:
+        if token in seen and token not in told:
             yield duplicate(f"{path}[{number}]", item)
+            told.add(token)
         seen.add(token)

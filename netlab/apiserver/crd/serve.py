@@ -61,7 +61,7 @@ def endpoints(definition: Object, store: Store, decoded: Decoded, hooks: Hooks, 
                         embeds=any(part.get(structural.EMBEDDED) for _, part in structural.walk(strategy.schema, "")))
         conversion = None
         if version["name"] != stored and converter is None:
-            conversion = Conversion(_moved(row.api_version), first.settled)
+            conversion = Conversion(strategy.shown, first.settled)
         rows.append(row)
         found.append(Endpoint(row, folder, strategy, conversion, custom))
         schemas[version["name"]] = strategy.schema
@@ -94,9 +94,3 @@ def _row(definition: Object, version: str) -> Resource:
                     prefix=f"{spec['group']}/{called['plural']}", singular_name=called.get("singular", ""),
                     list_kind=called.get("listKind", ""), stored=next(
                         f"{spec['group']}/{one['name']}" for one in spec["versions"] if one["storage"]))
-
-
-def _moved(api_version: str) -> Any:
-    def move(obj: Object) -> Object:
-        return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
-    return move

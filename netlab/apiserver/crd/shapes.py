@@ -23,7 +23,9 @@ def shape(schema: Schema) -> Shape:
         return Shape("leaf", form="map", inner=found) if schema.get("x-kubernetes-map-type") == "atomic" else found
     if kind == "array":
         return _list(schema)
-    if not kind and schema.get(PRESERVE) and not schema.get(INT_OR_STRING):
+    if schema.get(INT_OR_STRING):
+        return LEAF
+    if not kind and schema.get(PRESERVE):
         return UNTYPED
     return Shape("leaf", form=_form(kind, schema.get("format", "")))
 

@@ -93,6 +93,12 @@ class CustomStrategy(Strategy):
         structural.default(obj, {**self.schema, "properties": {
             name: part for name, part in (self.schema.get("properties") or {}).items() if name != "metadata"}})
 
+    def shown(self, obj: Object) -> Object:
+        """Return an object of another version as this one shows it: without what the schema does not name."""
+        pruned, _ = structural.prune({**obj, "apiVersion": self.resource.api_version}, self.schema)
+        structural.drop_nulls(pruned, self.schema)
+        return pruned
+
     def settled(self, obj: Object) -> Object:
         """Return a stored object as this version has it now: without what the schema no longer names, with defaults."""
         if obj.get("apiVersion") != self.resource.api_version:
@@ -109,7 +115,9 @@ class CustomStrategy(Strategy):
 
     def resets(self, subresource: str) -> Set:
         """Return what a write can't change: of an object without a status subresource that is nothing."""
-        return {"f:metadata": {}, "f:spec": {}} if subresource else {"f:status": {}} if self.has_status else {}
+        if subresource == "status":
+            return {"f:metadata": {}, "f:spec": {}}
+        return {"f:status": {}} if self.has_status and not subresource else {}
 
     def prepare_status(self, obj: Object, old: Object) -> None:
         """Keep everything but the status, and who manages what."""

@@ -11,7 +11,7 @@ import orjson
 from netlab.api import schema, selector, validate
 from netlab.api.meta import Object
 from netlab.api.patch import jsonpatch, merge, strategic
-from netlab.apiserver import negotiate, status
+from netlab.apiserver import negotiate, status, write_options
 from netlab.apiserver.admission.base import Attempt
 from netlab.apiserver.call import Call
 from netlab.apiserver.http import Reply
@@ -82,6 +82,7 @@ async def patch(call: Call) -> Reply:
     """
     kind = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     raw = await call.request.body()
+    write_options.check(call.request, "PatchOptions", applying=kind == patches.APPLY)
     if kind == patches.APPLY:
         body = negotiate.load_yaml(raw)
         kind = patches.MERGE

@@ -36,6 +36,8 @@ async def create(call: Call) -> Reply:
     generated = bool(metadata.get("generateName")) and not metadata.get("name")
     if str(metadata.get("resourceVersion") or "").strip("0").isdigit():
         raise status.bad_request("resourceVersion should not be set on objects to be created")
+    if call.misfit is not None:
+        raise call.misfit
     for attempt in range(_TRIES):
         if generated:
             metadata["name"] = metadata["generateName"][:_STEM] + "".join(random.choices(_SUFFIX, k=5))

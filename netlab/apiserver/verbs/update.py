@@ -47,6 +47,8 @@ async def update(call: Call) -> Reply:
     unused = [obj]
 
     async def change(_old: Object) -> tuple[Object, bool]:
+        if call.misfit is not None:
+            raise call.misfit
         if unconditional and not strategy.unconditional_update:
             raise invalid_object(replace(resource, kind=resource.plural), call.name, [  # upstream has no better word
                 invalid("metadata.resourceVersion", 0, "must be specified for an update")])
