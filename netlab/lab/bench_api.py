@@ -118,6 +118,7 @@ async def _measure(modes: list[str], repeat: int, sizes: Sizes) -> list[Row]:
             subject.add("memory at start", subject.server.memory(), "MiB", "proportional set size")
         for clients in CLIENTS:
             await _requests(subjects, clients, sizes)
+        await _unlike(subjects, 8, sizes)
         await _lists(subjects, sizes)
         for subject in subjects:
             subject.add("memory", subject.server.memory(), "MiB",
@@ -148,6 +149,21 @@ async def _requests(subjects: list[Subject], clients: int, sizes: Sizes) -> None
         await it.measured(f"merge patch, {who}", clients, [
             it.target.request("PATCH", f"{_PODS}/{name}", b'{"metadata":{"labels":{"v":"3"}}}',
                               "application/merge-patch+json") for name in names])
+    for it in subjects:
+        await load.run(it.target, 8, [it.target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0")
+                                      for name in names])
+
+
+async def _unlike(subjects: list[Subject], clients: int, sizes: Sizes) -> None:
+    names = [f"u{clients}-{number}" for number in range(sizes.writes)]
+    for it in subjects:
+        await it.measured(f"create, {clients} clients, no two Pods alike", clients, [
+            it.target.request("POST", _PODS, _pod(name, each=name)) for name in names])
+    for it in subjects:
+        found = await load.bodies(it.target, [it.target.request("GET", f"{_PODS}/{name}") for name in names])
+        await it.measured(f"update, {clients} clients, no two Pods alike", clients, [
+            it.target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
+            for name, body in zip(names, found, strict=True)])
     for it in subjects:
         await load.run(it.target, 8, [it.target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0")
                                       for name in names])
@@ -257,16 +273,19 @@ async def _until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         await asyncio.sleep(0.01)
 
 
-def _pod(name: str, version: str = "1") -> bytes:
-    """Return a Pod of 1.7 kB."""
+def _pod(name: str, each: str = "") -> bytes:
+    """Return a Pod of 1.7 kB: a replica of the others, or with values of its own if told what makes it different.
+
+    A server may remember what it found a spec to be, and meet it again in the next replica.
+    """
     container = {
         "name": "app", "image": "registry.example.com/team/app:1.2.3", "args": ["--listen=:8080", "--log-level=info"],
         "ports": [{"containerPort": 8080, "protocol": "TCP"}],
-        "env": [{"name": f"SETTING_{number}", "value": f"value-of-setting-{number}"} for number in range(12)],
+        "env": [{"name": f"SETTING_{number}", "value": f"value-of-setting-{number}{each}"} for number in range(12)],
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {
-        "name": name, "namespace": "default", "labels": {"app": "bench", "v": version},
+        "name": name, "namespace": "default", "labels": {"app": "bench", "v": "1"},
         "annotations": {"note": "x" * 240}}, "spec": {"containers": [container], "nodeSelector": {"disk": "ssd"}}}
     return json.dumps(pod).encode()
 

@@ -22,8 +22,9 @@ ROOT = str(Path(__file__).resolve().parents[2])
 def test_every_figure_is_there():
     rows = list(bench_api.run(repeat=1, modes=("normal", "full"), sizes=Sizes(8, 20, 2, 5, (20, 40), 5, rate=50, seconds=1)))
     what = [(row["what"], row.get("server")) for row in rows]
-    for name in ("time to ready", "create, 1 client", "get, 8 clients", "update, 64 clients", "merge patch, 1 client", "list of 40 Pods",
-                 "POST to watch event", "5 watchers, 50 writes/s wanted", "memory"):
+    for name in ("time to ready", "create, 1 client", "create, 8 clients, no two Pods alike", "get, 8 clients",
+                 "update, 64 clients", "merge patch, 1 client", "list of 40 Pods", "POST to watch event",
+                 "5 watchers, 50 writes/s wanted", "memory"):
         assert what.index((name, "normal")) + 1 == what.index((name, "full"))  # side by side, to be compared
     assert all(row["value"] > 0 for row in rows)
     assert not [row for row in rows if "FAILED" in row["note"]]
