@@ -137,7 +137,7 @@ def _version(url: str, context: ssl.SSLContext | None, target: Target) -> str:
         reason = getattr(error, "reason", "") or str(error).partition(" (_ssl.c")[0]
         if shaken or "ALERT" in reason:  # TLS 1.3: who is turned away hears of it after its own part of the handshake
             raise _turned_away(url, reason, target) from None
-        if isinstance(error, ssl.SSLError):
+        if secure:  # a server of plain HTTP answers a handshake, and may end the connection before that is read
             raise UsageError(f"{SERVERS}: {url}: TLS is not spoken there: {_plain(reason)}",
                              hint=f"is it http{url[5:]}?") from None
         raise UsageError(f"{SERVERS}: {url}: what answers there is no etcd, or one that wants https: "

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -232,11 +233,21 @@ async def pod(api: Api, name: str, *containers: Object, **spec: Any) -> AsyncIte
                 raise
 
 
+def alone() -> None:
+    """Wait for the threads that earlier tests of this process left: a node is forked, and only one thread may fork."""
+    for _ in range(400):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"threads are left: {threading.enumerate()}")
+
+
 @pytest.fixture(scope="session")
 def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose network is not configured yet."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    alone()
     node = Node(tmp_path_factory.mktemp("node"))
     try:
         yield node
