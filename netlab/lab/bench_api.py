@@ -140,18 +140,12 @@ async def _requests(subjects: list[Subject], clients: int, sizes: Sizes) -> None
     for it in subjects:
         await it.measured(f"get, {who}", clients, [it.target.request("GET", f"{_PODS}/{random.choice(names)}")
                                                    for _ in range(sizes.reads)])
-    for it in subjects:
-        found = await load.bodies(it.target, [it.target.request("GET", f"{_PODS}/{name}") for name in names])
-        await it.measured(f"update, {who}", clients, [
-            it.target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
-            for name, body in zip(names, found, strict=True)])
+    await _updates(subjects, f"update, {who}", clients, names)
     for it in subjects:
         await it.measured(f"merge patch, {who}", clients, [
             it.target.request("PATCH", f"{_PODS}/{name}", b'{"metadata":{"labels":{"v":"3"}}}',
                               "application/merge-patch+json") for name in names])
-    for it in subjects:
-        await load.run(it.target, 8, [it.target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0")
-                                      for name in names])
+    await _delete(subjects, names)
 
 
 async def _unlike(subjects: list[Subject], clients: int, sizes: Sizes) -> None:
@@ -159,11 +153,19 @@ async def _unlike(subjects: list[Subject], clients: int, sizes: Sizes) -> None:
     for it in subjects:
         await it.measured(f"create, {clients} clients, no two Pods alike", clients, [
             it.target.request("POST", _PODS, _pod(name, each=name)) for name in names])
+    await _updates(subjects, f"update, {clients} clients, no two Pods alike", clients, names)
+    await _delete(subjects, names)
+
+
+async def _updates(subjects: list[Subject], what: str, clients: int, names: list[str]) -> None:
     for it in subjects:
         found = await load.bodies(it.target, [it.target.request("GET", f"{_PODS}/{name}") for name in names])
-        await it.measured(f"update, {clients} clients, no two Pods alike", clients, [
+        await it.measured(what, clients, [
             it.target.request("PUT", f"{_PODS}/{name}", _relabelled(body))
             for name, body in zip(names, found, strict=True)])
+
+
+async def _delete(subjects: list[Subject], names: list[str]) -> None:
     for it in subjects:
         await load.run(it.target, 8, [it.target.request("DELETE", f"{_PODS}/{name}?gracePeriodSeconds=0")
                                       for name in names])

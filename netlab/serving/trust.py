@@ -101,6 +101,17 @@ class Authorities:
         if len(chain) > 1:
             self._between[leaf] = chain[1:]
 
+    def vouch(self, chain: Chain, now: float) -> None:
+        """Verify the certificate of who would be known by it: what is wrong is told with the certificate's identifier.
+
+        Raises:
+            Untrusted: it is not good.
+        """
+        try:
+            self.verify(chain, now)
+        except Untrusted as error:
+            raise Untrusted(f"verifying certificate {identifier(chain[0])} failed: {error}") from None
+
     def _verify(self, chain: Chain, now: float) -> list[x509.Certificate]:
         store = crypto.X509Store()  # a new one each time: OpenSSL lets a store's time be set only once
         store.set_time(datetime.datetime.fromtimestamp(now, datetime.UTC))

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from importlib import resources
 
 import jsonschema
@@ -25,12 +26,24 @@ PORTALS = ("iptables -t nat -N KUBE-PORTALS-CONTAINER; iptables -t nat -I PREROU
            "-d 10.96.0.30 -j REDIRECT --to-ports 40000")
 
 
-def relay(network: Network, endpoint: tuple[str, int], *, after: float = 0) -> None:
-    """Accept one connection on node1 and, after some seconds, carry its bytes to an endpoint, as the userspace mode does."""
+def _listening(network: Network) -> socket.socket:
+    """Return a listener on the port of node1 that PORTALS sends to."""
     listener = netns.socket_in(network.places["node/node1"])
     listener.bind(("0.0.0.0", 40000))
     listener.listen()
     network.stops.append(listener)
+    return listener
+
+
+def _beside(network: Network, run: Callable[[], None]) -> None:
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    network.threads.append(thread)
+
+
+def relay(network: Network, endpoint: tuple[str, int], *, after: float = 0) -> None:
+    """Accept one connection on node1 and, after some seconds, carry its bytes to an endpoint, as the userspace mode does."""
+    listener = _listening(network)
 
     def serve() -> None:
         try:
@@ -42,9 +55,7 @@ def relay(network: Network, endpoint: tuple[str, int], *, after: float = 0) -> N
             if backend.connect_ex(endpoint) == 0:
                 client.recv(100)
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    network.threads.append(thread)
+    _beside(network, serve)
 
 
 @pytest.mark.parametrize("after", [0, 0.2])
@@ -106,10 +117,7 @@ def test_what_a_node_asks_after_the_proxy_ended_the_connection_is_its_own(networ
     network.serve("pod/default/web-2", 8080)
     network.sh("node/node1", PORTALS)
     network.sh("pod/default/client", "ping -c 1 -W 5 10.244.2.3")
-    listener = netns.socket_in(network.places["node/node1"])
-    listener.bind(("0.0.0.0", 40000))
-    listener.listen()
-    network.stops.append(listener)
+    listener = _listening(network)
 
     def end() -> None:
         client, _ = listener.accept()
@@ -118,28 +126,21 @@ def test_what_a_node_asks_after_the_proxy_ended_the_connection_is_its_own(networ
         with netns.socket_in(network.places["node/node1"]) as probe:
             probe.connect_ex(("10.244.2.3", 8080))
 
-    thread = threading.Thread(target=end, daemon=True)
-    thread.start()
-    network.threads.append(thread)
+    _beside(network, end)
     result = trace(Request("pod/default/client", "10.96.0.30", 80), network.taps(), network.names())
     assert (result.outcome.status, result.parts) == ("connected", ())
 
 
 def test_a_proxy_that_ends_the_connection_without_one_of_its_own_is_told(network: Network) -> None:
     network.sh("node/node1", PORTALS)
-    listener = netns.socket_in(network.places["node/node1"])
-    listener.bind(("0.0.0.0", 40000))
-    listener.listen()
-    network.stops.append(listener)
+    listener = _listening(network)
 
     def end() -> None:
         client, _ = listener.accept()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
 
-    thread = threading.Thread(target=end, daemon=True)
-    thread.start()
-    network.threads.append(thread)
+    _beside(network, end)
     result = trace(Request("pod/default/client", "10.96.0.30", 80, payload=b"hello"), network.taps(), network.names())
     assert result.warnings == (
         "kube-proxy on node/node1 took the connection and ended it: has the Service an endpoint that is ready?",), result
@@ -171,9 +172,7 @@ def test_a_nodes_own_datagram_is_passed_on_once(network: Network) -> None:
             backend.settimeout(5)
             listener.sendto(backend.recv(2048), peer)
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    network.threads.append(thread)
+    _beside(network, serve)
     result = trace(Request("node/node1", "10.96.0.30", 53, "udp", payload=b"hello"), network.taps(), network.names())
     assert result.outcome.status == "replied"
     assert [(part.role, part.trace.destination, part.trace.parts) for part in result.parts] == [
