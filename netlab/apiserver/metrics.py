@@ -6,6 +6,8 @@ import resource
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from netlab.apiserver import histogram
+
 if TYPE_CHECKING:
     from netlab.apiserver.api import Api
 
@@ -31,13 +33,8 @@ class Metrics:
             return
         row = self.seconds.get(key)
         if row is None:
-            row = self.seconds[key] = [0.0] * (len(_BUCKETS) + 2)
-        for at, limit in enumerate(_BUCKETS):
-            if seconds <= limit:
-                row[at] += 1
-                break
-        row[-2] += 1
-        row[-1] += seconds
+            row = self.seconds[key] = histogram.empty(_BUCKETS)
+        histogram.count(row, _BUCKETS, seconds)
 
     def text(self, api: Api) -> str:
         """Return all of it in Prometheus' text form."""
@@ -52,13 +49,7 @@ class Metrics:
                   "# TYPE apiserver_request_duration_seconds histogram"]
         for (verb, group, plural, sub), row in sorted(self.seconds.items()):
             labels = f'group="{group}",resource="{plural}",subresource="{sub}",verb="{verb}"'
-            total = 0.0
-            for limit, number in zip(_BUCKETS, row, strict=False):
-                total += number
-                lines.append(f'apiserver_request_duration_seconds_bucket{{{labels},le="{limit:g}"}} {total:g}')
-            lines += [f'apiserver_request_duration_seconds_bucket{{{labels},le="+Inf"}} {row[-2]:g}',
-                      f"apiserver_request_duration_seconds_sum{{{labels}}} {row[-1]:.6f}",
-                      f"apiserver_request_duration_seconds_count{{{labels}}} {row[-2]:g}"]
+            lines += histogram.lines("apiserver_request_duration_seconds", labels, _BUCKETS, row)
         lines += ["# HELP apiserver_longrunning_requests Gauge of all active long-running apiserver requests.",
                   "# TYPE apiserver_longrunning_requests gauge",
                   f'apiserver_longrunning_requests{{verb="WATCH"}} {len(api.watches)}',

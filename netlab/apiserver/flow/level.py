@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from netlab.api.meta import Object
+from netlab.apiserver import histogram
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.flow.shares import Limits
 
@@ -35,13 +36,8 @@ class Flow:
 
     def count_wait(self, seconds: float, *, executed: bool) -> None:
         """Note how long a request waited that was in a queue."""
-        row = self.waited.setdefault("true" if executed else "false", [0.0] * (len(BUCKETS) + 2))
-        for at, bound in enumerate(BUCKETS):
-            if seconds <= bound:
-                row[at] += 1
-                break
-        row[-2] += 1
-        row[-1] += seconds
+        row = self.waited.setdefault("true" if executed else "false", histogram.empty(BUCKETS))
+        histogram.count(row, BUCKETS, seconds)
 
 
 @dataclass(slots=True, eq=False)

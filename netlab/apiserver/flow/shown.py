@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from netlab.api import meta
+from netlab.apiserver import histogram
 from netlab.apiserver.auth.authorize import Attributes
 from netlab.apiserver.flow.level import BUCKETS, Flow, Level, Queue
 from netlab.apiserver.http import Reply
@@ -58,14 +59,7 @@ def _waits(flows: Iterable[tuple[str, Flow]]) -> Iterator[str]:
     yield f"# TYPE {name} histogram"
     for labels, flow in flows:
         for executed, row in sorted(flow.waited.items()):
-            all_of = f'execute="{executed}",{labels}'
-            total = 0.0
-            for bound, count in zip(BUCKETS, row, strict=False):
-                total += count
-                yield f'{name}_bucket{{{all_of},le="{bound:g}"}} {total:g}'
-            yield f'{name}_bucket{{{all_of},le="+Inf"}} {row[-2]:g}'
-            yield f"{name}_sum{{{all_of}}} {row[-1]:.6f}"
-            yield f"{name}_count{{{all_of}}} {row[-2]:g}"
+            yield from histogram.lines(name, f'execute="{executed}",{labels}', BUCKETS, row)
 
 
 def page(path: str, levels: Sequence[Level], *, details: bool, since: float) -> Reply | None:
